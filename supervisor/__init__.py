@@ -1,0 +1,25 @@
+"""Vipervisor's privileged half: supervises children, decides, and keeps the kernel's IPVS table equal to what it decided.
+
+    keepalived.conf ─text→ config ─Config→ core.jobs ─Assign→ checker workers (`checkers`, no privilege at all)
+      ─Report→ children.checkers ─event→ inbox (bounded) → core.Director.handle(event, now)
+        LEVEL  desired() → mailbox of one → ipvs.writer: dump → diff → ops → wire → netlink → kernel
+        EDGES  transitions → log (JSON lines) · counters · notify sinks (a bounded queue each)
+        VIEW   snapshot → exporter process → /metrics        admin socket → `vipervisor status`, `why`
+
+The whole flow is one file, `wiring`, and it is the only one that knows more than one room.
+
+| process        | started as                      | privilege                                  | if it dies                        |
+| -------------- | ------------------------------- | ------------------------------------------ | --------------------------------- |
+| supervisor     | `vipervisor run`                | CAP_NET_ADMIN, CAP_NET_RAW, and what       | the kernel goes on forwarding;    |
+|                |                                 | starting children as another user needs    | the next start adopts the table   |
+| checker worker | `python -m checkers`            | none                                       | its verdicts freeze, it is back   |
+|                |                                 |                                            | within two seconds                |
+| exporter       | `python -m supervisor.exporter` | none                                       | a scrape fails, nothing else      |
+
+Levels go to the kernel, edges go to humans: the table is computed whole, compared with the kernel's and made equal, so a failed write,
+a lost worker, a table flushed by hand and our own crash all have the same answer.
+
+Reading order: `model`, `core.director`, `core.diff`, `wiring`, `ipvs.writer`, then `checkers.tcp`.
+"""
+
+__version__ = "0.1.0"

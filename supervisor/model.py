@@ -1,0 +1,208 @@
+"""What the operator asked for: the configuration as frozen values.
+
+Every value here is complete: defaults applied, inheritance resolved, corrections made. Nothing here knows the syntax it came
+from, the kernel, or what is happening now. Times are seconds, weights are IPVS weights (0 to 65535), addresses are
+`ipaddress` objects until a codec. Imports nothing of this project.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+
+
+class Protocol(enum.Enum):
+    """Transport protocol of a virtual server; the value is its IANA number."""
+
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Forwarding(enum.Enum):
+    """Forwarding method; the value is the kernel's number (ip_vs.h, IP_VS_CONN_F_*)."""
+
+    NAT = 0
+    TUN = 2
+    DR = 3
+
+
+class TunnelType(enum.Enum):
+    """How TUN wraps packets (ip_vs.h, IP_VS_CONN_F_TUNNEL_TYPE_*)."""
+
+    IPIP = 0
+    GUE = 1
+    GRE = 2
+
+
+class TunnelChecksum(enum.Enum):
+    """Checksum of the tunnel header (ip_vs.h, IP_VS_TUNNEL_ENCAP_FLAG_*)."""
+
+    NONE = 0
+    CSUM = 1
+    REMCSUM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A forwarding method with its tunnel details; the latter only mean something for TUN."""
+
+    forwarding: Forwarding = Forwarding.NAT
+    tunnel: TunnelType = TunnelType.IPIP
+    tunnel_port: int = 0
+    tunnel_checksum: TunnelChecksum = TunnelChecksum.NONE
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """An address and a port (0: no port)."""
+
+    address: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressKey:
+    """A virtual server that clients reach by protocol, address and port."""
+
+    protocol: Protocol
+    endpoint: Endpoint
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.endpoint.address.version
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
+class FwmarkKey:
+    """A virtual server that is one firewall mark of one address family (4 or 6)."""
+
+    family: int
+    mark: int
+
+    def __str__(self) -> str:
+        return f"fwm:{self.mark}/ipv{self.family}"
+
+
+ServiceKey: TypeAlias = AddressKey | FwmarkKey
+"""What names a virtual server to us and a service to the kernel. Its text is the identity that operators see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a check runs, in seconds; `retry` is a count (keepalived.md, sections 2.5 and 3.2)."""
+
+    delay_loop: float
+    retry: int
+    delay_before_retry: float
+    connect_timeout: float
+    warmup: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSpec:
+    """One check of one real server.
+
+    `type` is the block's name ("HTTP_GET"); `address` and `port` are where it probes; `options_json` is the block's own
+    values as canonical JSON (sorted keys, no blanks), so that equal checks compare equal. Two checks with equal specs are one job.
+    """
+
+    type: str
+    target: Endpoint
+    schedule: Schedule
+    alpha: bool = False
+    bind_address: IPAddress | None = None
+    bind_port: int = 0
+    bind_interface: str = ""
+    log_all_failures: bool = False
+    options_json: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class RealServer:
+    """One real server of one virtual server, after inheritance."""
+
+    endpoint: Endpoint
+    weight: int = 1
+    method: Method = Method()
+    inhibit_on_failure: bool = False
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+    checks: tuple[CheckSpec, ...] = ()
+    mail: bool = True  # smtp_alert, after all inheritance
+
+
+@dataclass(frozen=True, slots=True)
+class SorryServer:
+    """Where clients go while the quorum is lost. Never checked; weight 1."""
+
+    endpoint: Endpoint
+    method: Method = Method()
+    inhibit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualServer:
+    """One virtual server. Real servers stand in the order of the file and are unique by endpoint."""
+
+    key: ServiceKey
+    scheduler: str = "wlc"
+    scheduler_flags: int = 0  # bits 0x8, 0x10, 0x20 of the service flags
+    one_packet: bool = False  # ops
+    persistence_timeout: int = 0  # seconds; 0: no persistence
+    persistence_prefix: int = (
+        0  # granularity as prefix length: 32 or 128 means each client by itself; 0: the default of the family
+    )
+    persistence_engine: str = ""
+    quorum: int = 1
+    hysteresis: int = 0
+    omega: bool = False
+    method: Method = Method()
+    sorry_server: SorryServer | None = None
+    real_servers: tuple[RealServer, ...] = ()
+    mail: bool = False  # smtp_alert, after all inheritance
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Where mail goes; nobody is told by mail when `recipients` or `server` is empty."""
+
+    recipients: tuple[str, ...] = ()
+    sender: str = ""
+    server: str = ""  # host name or address
+    port: int = 25
+    connect_timeout: int = 30  # seconds
+    helo_name: str = ""  # empty: the host's own name
+    every_check: bool = True  # False (no_checker_emails): only when the real server changes
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration file, valid by construction.
+
+    `source` is the path it came from, `digest` the first 12 hex digits of the SHA-256 of its text, includes expanded.
+    """
+
+    virtual_servers: tuple[VirtualServer, ...] = ()
+    mail: MailSettings = MailSettings()
+    router_id: str = ""
+    default_interface: str = "eth0"
+    assign_addresses: bool = True  # virtual_server_addresses
+    source: str = ""
+    digest: str = ""
+    warnings: int = 0
+    files: tuple[str, ...] = field(default=())
