@@ -1,0 +1,62 @@
+"""Causality: why a real server has the weight it has, as a chain of links that an operator can read.
+
+Every change of a wanted weight starts a chain (start, configuration, or probe → check → real server → quorum); the kernel's answer
+and the read-back are added when they come. Ids are unique within one run of the supervisor and travel with transitions, so a
+log line, a mail and `vipervisor why` speak of the same thing.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Fact: TypeAlias = str | int | float | bool | None
+
+
+class Kind(enum.Enum):
+    """What a link of the chain is."""
+
+    START = "start"
+    ADOPTED = "adopted"
+    CONFIGURATION = "configuration"
+    PROBE = "probe"
+    CHECK = "check"
+    REAL_SERVER = "real server"
+    QUORUM = "quorum"
+    KERNEL_WRITE = "kernel write"
+    READ_BACK = "read-back"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One link: what happened at `at` (trio's seconds), because of `parent`."""
+
+    id: int
+    parent: int | None
+    at: float
+    kind: Kind
+    text: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+Chain: TypeAlias = tuple[Cause, ...]
+"""The links in the order in which they happened; each one's parent is the one before."""
+
+
+class Chronicle:
+    """Numbers the links. One per director."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+
+    def begin(self, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
+        """Start a new chain."""
+        return (Cause(next(self._ids), None, now, kind, text, facts),)
+
+    def extend(self, chain: Chain, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
+        """Return `chain` with one more link."""
+        parent = chain[-1].id if chain else None
+        return (*chain, Cause(next(self._ids), parent, now, kind, text, facts))

@@ -1,0 +1,378 @@
+"""All virtual servers: the state machine between what happens and what is told.
+
+    transitions = director.handle(event, now)      # edges, for humans
+    table = director.desired()                     # the level, for the kernel: the same object until something changed
+
+One owner, no I/O, no clock: `now` is trio's time in seconds. Only the virtual servers that an event touches are computed anew.
+Reading order: `__init__` and `start`, then `handle`, then `reconfigure`. Observers' values are made in `views.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import assert_never
+
+from supervisor.core import telling
+from supervisor.core.adoption import Standing, standing
+from supervisor.core.causes import Chain, Chronicle, Kind
+from supervisor.core.events import (
+    CheckReported,
+    DestinationId,
+    Event,
+    Health,
+    KernelRead,
+    KernelWritten,
+    Tick,
+    WorkerSilent,
+    WorkerSpeaking,
+)
+from supervisor.core.health import Check
+from supervisor.core.jobs import JobBook
+from supervisor.core.realserver import RealServerState
+from supervisor.core.table import (
+    AddDestination,
+    ChangeDestination,
+    DeleteDestination,
+    Reading,
+    Service,
+    Table,
+)
+from supervisor.core.transitions import Transition
+from supervisor.core.virtualserver import VirtualServerState
+from supervisor.model import CheckSpec, Config, Endpoint, RealServer, ServiceKey, VirtualServer
+
+
+class Director:
+    """Decides what the kernel should have. Owned by one task."""
+
+    def __init__(self, config: Config, now: float, found: Table | None = None) -> None:
+        """Take a configuration, and the kernel's table as it was found: what serves keeps serving, what was out stays out."""
+        self.config = config
+        self.reading = Reading(found or Table())
+        self.jobs = JobBook()
+        self.virtual_servers: dict[ServiceKey, VirtualServerState] = {}
+        self._chronicle = Chronicle()
+        self._consumers: dict[int, list[tuple[VirtualServerState, RealServerState, Check]]] = {}
+        self._services: dict[ServiceKey, Service] = {}
+        self._dirty: set[ServiceKey] = set()
+        self._desired: Table | None = None
+        self._unread: set[DestinationId] = set()
+        self.jobs.update(config)
+        for spec in config.virtual_servers:
+            self.virtual_servers[spec.key] = self._enter(spec, now, self._found(spec.key))
+        self._index()
+
+    def desired(self) -> Table:
+        """Return the table that the kernel should have; the same object until something changed."""
+        for key in self._dirty:
+            service = self.virtual_servers[key].service()
+            if service != self._services.get(key):
+                self._services[key] = service
+                self._desired = None
+        self._dirty.clear()
+        if self._desired is None:
+            self._desired = Table(MappingProxyType({key: self._services[key] for key in self.virtual_servers}))
+        return self._desired
+
+    def next_deadline(self) -> float:
+        """Return when time alone will change something: nothing in the core waits for a time yet, so never."""
+        return math.inf
+
+    def job_health(self, job: int) -> Health:
+        """Return the health that a (new) worker should start this job from."""
+        consumers = self._consumers.get(job, ())
+        return consumers[0][2].health if consumers else Health.UNKNOWN
+
+    # -- beginnings ------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Transition]:
+        """Judge every quorum for the first time. Adopted virtual servers tell nothing: for their clients nothing changed."""
+        told: list[Transition] = []
+        for key, virtual_server in self.virtual_servers.items():
+            found = self._found(key)
+            if found is not None and found.destinations:
+                _adopt_quorum(virtual_server, found)
+            else:
+                told += self._first_quorum(virtual_server, now)
+            self._dirty.add(key)
+        return told
+
+    def _found(self, key: ServiceKey) -> Service | None:
+        return self.reading.table.services.get(key)
+
+    def _enter(self, spec: VirtualServer, now: float, found: Service | None) -> VirtualServerState:
+        """Make the state of a virtual server that is new to us, from what the kernel has of it."""
+        servers = {rs.endpoint: self._new_real_server(rs, standing(rs, found), now) for rs in spec.real_servers}
+        return VirtualServerState(spec, servers, now)
+
+    def _new_real_server(self, spec: RealServer, how: Standing, now: float) -> RealServerState:
+        """Make the state of a real server; `how` says what its checks start from."""
+        match how:
+            case Standing.FRESH:
+                kind, text = Kind.START, "in the configuration, not checked yet"
+                health = Health.UNKNOWN
+            case Standing.SERVING:
+                kind, text = Kind.ADOPTED, "found in service in the kernel's table"
+                health = Health.UP
+            case Standing.OUT:
+                kind, text = Kind.ADOPTED, "found out of service in the kernel's table"
+                health = Health.DOWN
+            case _:
+                assert_never(how)
+        jobs = self.jobs.jobs
+        checks = tuple(Check(c, jobs[c], now, health=health, trusted=not c.alpha) for c in spec.checks)
+        return RealServerState(spec, checks, now, self._chronicle.begin(now, kind, text, weight=spec.weight))
+
+    def _first_quorum(self, virtual_server: VirtualServerState, now: float) -> list[Transition]:
+        """Judge the quorum of a virtual server that the kernel does not have yet (keepalived.md 3.3, "Start")."""
+        gained = virtual_server.judge(now)
+        if not gained and virtual_server.spec.sorry_server is None:
+            return []
+        chain = self._chronicle.begin(now, Kind.START, "first judgement of the quorum")
+        chain = telling.quorum_chain(self._chronicle, chain, virtual_server, now)
+        told: list[Transition] = [telling.quorum_changed(virtual_server, chain, at_start=True)]
+        return told + telling.sorry_changed(virtual_server, None, chain[-1].id)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Transition]:
+        """Take one event in and return the transitions that it caused, in the order in which they happened."""
+        match event:
+            case CheckReported():
+                return self._reported(event, now)
+            case WorkerSilent(jobs):
+                self._mark(jobs, stale=True)
+            case WorkerSpeaking(jobs):
+                self._mark(jobs, stale=False)
+            case KernelWritten():
+                self._written(event, now)
+            case KernelRead():
+                self._read(event, now)
+            case Tick():
+                pass
+            case _:
+                assert_never(event)
+        return []
+
+    def _reported(self, event: CheckReported, now: float) -> list[Transition]:
+        told: list[Transition] = []
+        for virtual_server, server, check in self._consumers.get(event.job, ()):
+            was, since = server.health.value, check.since
+            if check.report(event, now):
+                chain = telling.probe_chain(self._chronicle, server, check, now, since)
+                told += self._check_changed(virtual_server, server, check, chain, now=now, was=was)
+            elif event.result is not None and event.failures and event.health is not Health.DOWN:
+                told.append(telling.retry_consumed(virtual_server, server, check))
+        return told
+
+    def _check_changed(
+        self,
+        virtual_server: VirtualServerState,
+        server: RealServerState,
+        check: Check,
+        chain: Chain,
+        *,
+        now: float,
+        was: str,
+    ) -> list[Transition]:
+        """A check let its real server in or took it out: follow the change up to the table."""
+        told: list[Transition] = []
+        since, weight_old = server.since, virtual_server.weight_of(server)
+        sorry_before = virtual_server.sorry_in_service
+        flipped = server.judge(now)
+        told.append(telling.check_changed(virtual_server, server, check, chain))
+        if not flipped:
+            return told
+        server.why = telling.server_chain(self._chronicle, chain, server, now)
+        quorum_flipped = virtual_server.judge(now)
+        told.append(
+            telling.real_server_changed(
+                virtual_server, server, check, was=was, previous_state_s=now - since, weight_old=weight_old
+            )
+        )
+        if quorum_flipped:
+            told += self._quorum_flipped(virtual_server, server.why, sorry_before, now)
+        self._dirty.add(virtual_server.spec.key)
+        return told
+
+    def _quorum_flipped(
+        self, virtual_server: VirtualServerState, chain: Chain, sorry_before: Endpoint | None, now: float
+    ) -> list[Transition]:
+        """Tell of a quorum that changed, and make it the reason of every weight that it changed."""
+        chain = telling.quorum_chain(self._chronicle, chain, virtual_server, now)
+        if virtual_server.spec.sorry_server is not None:  # without one, nobody else's weight changes
+            for server in virtual_server.real_servers.values():
+                if server.live:
+                    server.why = chain
+        told: list[Transition] = [telling.quorum_changed(virtual_server, chain)]
+        return told + telling.sorry_changed(virtual_server, sorry_before, chain[-1].id)
+
+    def _mark(self, jobs: Iterable[int], *, stale: bool) -> None:
+        for job in jobs:
+            for _, _, check in self._consumers.get(job, ()):
+                check.stale = stale
+
+    # -- the kernel's answers --------------------------------------------------------------------------------------
+
+    def _written(self, event: KernelWritten, now: float) -> None:
+        """Add the kernel's answer to the chain of every real server that an operation was about."""
+        for index, op in enumerate(event.ops):
+            match op:
+                case AddDestination(key, destination) | ChangeDestination(key, destination):
+                    endpoint = destination.endpoint
+                case DeleteDestination(key, endpoint):
+                    pass
+                case _:
+                    continue
+            server = self.real_server(key, endpoint)
+            if server is not None:
+                error = event.errors.get(index, "")
+                server.why = telling.write_chain(self._chronicle, server.why, now, op, error, event.duration_s)
+                self._unread.add((key, endpoint))
+
+    def _read(self, event: KernelRead, now: float) -> None:
+        """Keep the newest reading; complete the chains whose write it confirms."""
+        self.reading = event.reading
+        unread, self._unread = self._unread, set()
+        for key, endpoint in unread:
+            server = self.real_server(key, endpoint)
+            if server is not None:
+                service = self._found(key)
+                found = service.destinations.get(endpoint) if service else None
+                server.why = telling.read_chain(self._chronicle, server.why, now, found)
+
+    # -- a new configuration ---------------------------------------------------------------------------------------
+
+    def reconfigure(self, config: Config, now: float) -> list[Transition]:
+        """Replace the configuration. What did not change keeps its state; what is new starts by its rules."""
+        told: list[Transition] = []
+        old, self.config = self.virtual_servers, config
+        self.jobs.update(config)
+        self.virtual_servers = {}
+        for spec in config.virtual_servers:
+            known = old.get(spec.key)
+            if known is None:
+                known = self._enter(spec, now, None)
+                told += self._first_quorum(known, now)
+            elif known.spec == spec:
+                _renumber(known, self.jobs)
+            else:
+                told += self._update(known, spec, now)
+            self.virtual_servers[spec.key] = known
+        for key, gone in old.items():
+            if key not in self.virtual_servers:
+                told += [
+                    telling.removed(gone.spec, server.spec, stopping=False) for server in gone.real_servers.values()
+                ]
+        self._index()
+        self._services = {key: vs.service() for key, vs in self.virtual_servers.items()}
+        self._dirty.clear()
+        self._desired = None
+        return told
+
+    def _update(self, known: VirtualServerState, spec: VirtualServer, now: float) -> list[Transition]:
+        """Bring a virtual server to a new specification."""
+        old, sorry_before = known.real_servers, known.sorry_in_service
+        told: list[Transition] = [
+            telling.removed(known.spec, server.spec, stopping=False)
+            for endpoint, server in old.items()
+            if endpoint not in {rs.endpoint for rs in spec.real_servers}
+        ]
+        flipped: list[tuple[RealServerState, float]] = []
+        servers: dict[Endpoint, RealServerState] = {}
+        for wanted in spec.real_servers:
+            server = old.get(wanted.endpoint)
+            if server is None:
+                server = self._new_real_server(wanted, Standing.FRESH, now)
+            else:
+                since = server.since
+                if self._change_real_server(server, wanted, now):
+                    flipped.append((server, since))
+            servers[wanted.endpoint] = server
+        known.spec, known.real_servers = spec, servers
+        chain = self._chronicle.begin(now, Kind.CONFIGURATION, "a new configuration was loaded")
+        quorum_flipped = known.judge(now)
+        for server, since in flipped:
+            server.why = telling.server_chain(self._chronicle, chain, server, now)
+            was = "DOWN" if server.live else "UP"
+            told.append(
+                telling.real_server_changed(known, server, None, was=was, previous_state_s=now - since, weight_old=None)
+            )
+        if quorum_flipped:
+            return told + self._quorum_flipped(known, chain, sorry_before, now)
+        return told + telling.sorry_changed(known, sorry_before, chain[-1].id)
+
+    def _change_real_server(self, server: RealServerState, wanted: RealServer, now: float) -> bool:
+        """Bring a real server to a new specification; return whether that alone took it in or out."""
+        if server.spec.weight != wanted.weight:
+            text = f"a new configuration says weight {wanted.weight}"
+            server.why = self._chronicle.begin(now, Kind.CONFIGURATION, text, weight=wanted.weight)
+        server.checks = self._carry_over(server, wanted, now)
+        server.spec = wanted
+        return server.judge(now)
+
+    def _carry_over(self, server: RealServerState, wanted: RealServer, now: float) -> tuple[Check, ...]:
+        """Give each new check the state of the old one with the same specification, else of one of the same type.
+
+        A changed check holds the health of the one it replaces until its own first verdict, so that an edited
+        time-out neither revives a dead server nor takes a live one out.
+        """
+        same = {check.spec: check for check in server.checks}
+        others = [check for check in server.checks if check.spec not in wanted.checks]
+        checks: list[Check] = []
+        for spec in wanted.checks:
+            check = same.get(spec) or _successor(spec, others, now, live=server.live)
+            check.job = self.jobs.jobs[spec]
+            checks.append(check)
+        return tuple(checks)
+
+    def stop(self) -> list[Transition]:
+        """Return what is told at a clean stop: with omega, every real server in service goes down."""
+        return [
+            telling.removed(virtual_server.spec, server.spec, stopping=True)
+            for virtual_server in self.virtual_servers.values()
+            if virtual_server.spec.omega
+            for server in virtual_server.real_servers.values()
+            if server.live and not virtual_server.sorry_active
+        ]
+
+    # -- indexes ---------------------------------------------------------------------------------------------------
+
+    def real_server(self, key: ServiceKey, endpoint: Endpoint) -> RealServerState | None:
+        """Return the state of one real server, None when the configuration has no such one."""
+        virtual_server = self.virtual_servers.get(key)
+        return virtual_server.real_servers.get(endpoint) if virtual_server else None
+
+    def _index(self) -> None:
+        self._consumers = {}
+        for virtual_server in self.virtual_servers.values():
+            for server in virtual_server.real_servers.values():
+                for check in server.checks:
+                    self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
+
+
+def _adopt_quorum(virtual_server: VirtualServerState, found: Service) -> None:
+    """Take over the quorum as the table shows it: lost while the sorry server has weight (unless it is a real server too)."""
+    sorry = virtual_server.spec.sorry_server
+    standing_in = found.destinations.get(sorry.endpoint) if sorry else None
+    is_real = sorry is not None and sorry.endpoint in virtual_server.real_servers
+    virtual_server.quorate = is_real or standing_in is None or standing_in.weight == 0
+    virtual_server.judge(virtual_server.since)
+    virtual_server.ups = virtual_server.downs = 0
+
+
+def _renumber(virtual_server: VirtualServerState, jobs: JobBook) -> None:
+    for server in virtual_server.real_servers.values():
+        for check in server.checks:
+            check.job = jobs.jobs[check.spec]
+
+
+def _successor(spec: CheckSpec, others: list[Check], now: float, *, live: bool) -> Check:
+    """Return the state of a new check of a known real server: it takes the place of one of `others`, or starts trusted if live."""
+    for check in others:
+        if check.spec.type == spec.type:
+            others.remove(check)
+            return Check(spec, 0, now, health=check.health, trusted=check.trusted)
+    return Check(spec, 0, now, trusted=live or not spec.alpha)

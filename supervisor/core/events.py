@@ -1,0 +1,92 @@
+"""Everything that can happen to the director: the input vocabulary, one file.
+
+Events are values; `now` travels beside them (trio's clock, seconds). What a worker says was validated by `children` before it
+became an event here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from supervisor.core.table import Op, Reading
+from supervisor.model import Endpoint, ServiceKey
+
+
+class Health(enum.Enum):
+    """What the checks say. UNKNOWN: nothing was heard yet."""
+
+    UNKNOWN = "UNKNOWN"
+    UP = "UP"
+    DOWN = "DOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The probe behind a check's present state, as the worker told it."""
+
+    probe: int  # the worker's own number of the probe
+    reason: str  # name of checkers.kit.api.Reason
+    detail: str
+    sent: str
+    received: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReported:
+    """A worker told the present state of a job: a level with a count of edges, not an edge.
+
+    `edges` counts the changes between UP and DOWN since the job was assigned; a jump by more than one means that
+    changes were coalesced. `result` is None in a periodic full state, which repeats only the level.
+    """
+
+    job: int
+    health: Health
+    edges: int
+    failures: int
+    result: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSilent:
+    """A worker died or stopped talking: its verdicts are frozen from now on."""
+
+    jobs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpeaking:
+    """A worker has said the full state of its jobs."""
+
+    jobs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelWritten:
+    """The writer sent `ops` and had the kernel's answer; `errors` maps an index in `ops` to the errno's name."""
+
+    ops: tuple[Op, ...]
+    errors: Mapping[int, str]
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRead:
+    """The writer read the kernel's table back. `agrees` tells that it equals what was wanted."""
+
+    reading: Reading
+    agrees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing but time has passed."""
+
+
+Event: TypeAlias = CheckReported | WorkerSilent | WorkerSpeaking | KernelWritten | KernelRead | Tick
+
+DestinationId: TypeAlias = tuple[ServiceKey, Endpoint]
+"""Names one real server of one virtual server everywhere in the core."""

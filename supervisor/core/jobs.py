@@ -1,0 +1,52 @@
+"""Config → unique check jobs → worker index.
+
+Two checks with equal specifications are one job: one probe, many consumers. A job keeps its number for as long as its specification
+stands in the configuration, and a number is never given twice in one run, so that a late report can never be taken for another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable
+
+from supervisor.model import CheckSpec, Config
+
+
+def definition(spec: CheckSpec) -> str:
+    """Return 16 hex digits that name what a check does: equal specifications, equal digits."""
+    return hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+
+
+def specs(config: Config) -> Iterable[CheckSpec]:
+    """Yield every check of the configuration in the order of the file, repetitions included."""
+    for virtual_server in config.virtual_servers:
+        for real_server in virtual_server.real_servers:
+            yield from real_server.checks
+
+
+class JobBook:
+    """Numbers the jobs. `jobs` maps each specification of the present configuration to its number."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.jobs: dict[CheckSpec, int] = {}
+
+    def update(self, config: Config) -> None:
+        """Take in a configuration: what stays keeps its number, what is new gets the next one, what left is forgotten."""
+        jobs: dict[CheckSpec, int] = {}
+        for spec in specs(config):
+            if spec not in jobs:
+                known = self.jobs.get(spec)
+                jobs[spec] = next(self._numbers) if known is None else known
+        self.jobs = jobs
+
+
+def worker_of(spec: CheckSpec, workers: int) -> int:
+    """Return the index (0 to workers - 1) of the worker that runs a job.
+
+    Rendezvous hashing: when the number of workers changes by one, only the jobs that must move do.
+    """
+    name = definition(spec)
+    scores = (int.from_bytes(hashlib.blake2b(f"{name}/{i}".encode(), digest_size=8).digest()) for i in range(workers))
+    return max((score, index) for index, score in enumerate(scores))[1]

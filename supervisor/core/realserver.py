@@ -1,0 +1,61 @@
+"""One real server of one virtual server: its checks and its configured weight make its effective weight.
+
+A real server is live while every check passes (AND logic, keepalived.md 3.3). Nothing here knows of quorum, sorry servers or the kernel.
+"""
+
+from __future__ import annotations
+
+from supervisor.core.causes import Chain
+from supervisor.core.events import Health
+from supervisor.core.health import Check
+from supervisor.model import RealServer
+
+
+class RealServerState:
+    """What is known of one real server. `why` is the causal chain of its present weight in the table."""
+
+    __slots__ = ("checks", "downs", "live", "since", "spec", "ups", "why")
+
+    def __init__(self, spec: RealServer, checks: tuple[Check, ...], now: float, why: Chain) -> None:
+        self.spec = spec
+        self.checks = checks
+        self.since = now
+        self.why = why
+        self.ups = 0
+        self.downs = 0
+        self.live = self.passes
+
+    @property
+    def passes(self) -> bool:
+        """Whether all checks let it serve; a real server without checks always serves."""
+        return all(check.passes for check in self.checks)
+
+    @property
+    def health(self) -> Health:
+        """DOWN while any check is down, else UNKNOWN while any has not spoken, else UP."""
+        healths = {check.health for check in self.checks}
+        if Health.DOWN in healths:
+            return Health.DOWN
+        return Health.UNKNOWN if Health.UNKNOWN in healths else Health.UP
+
+    @property
+    def effective_weight(self) -> int:
+        """The weight that it brings to its virtual server now: 0 unless live."""
+        return self.spec.weight if self.live else 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether a verdict is frozen because its worker is silent."""
+        return any(check.stale for check in self.checks)
+
+    def judge(self, now: float) -> bool:
+        """Bring `live` up to date with the checks; return whether it changed."""
+        if self.passes is self.live:
+            return False
+        self.live = not self.live
+        self.since = now
+        if self.live:
+            self.ups += 1
+        else:
+            self.downs += 1
+        return True

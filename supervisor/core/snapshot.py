@@ -1,0 +1,267 @@
+"""Everything an observer may know at one instant, as one value with a wire form.
+
+The exporter, `vipervisor status` and the tests see the program through this and nothing else. All times are ages or durations
+in seconds, because clocks differ between processes; an observer subtracts an age from its own wall clock.
+`encode` and `decode` are the wire form (JSON, UTF-8); `decode(encode(s)) == s`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = 1
+"""Version of the wire form; it changes when a field changes its meaning or goes away."""
+
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of every duration histogram, in seconds (observability.md, section 1.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts per bucket of `DURATION_BUCKETS_S` and one for +Inf (not cumulative), and the sum in seconds."""
+
+    counts: tuple[int, ...] = (0,) * (len(DURATION_BUCKETS_S) + 1)
+    sum_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """One check of a real server: its state and its last probe."""
+
+    type: str
+    target: str
+    health: str  # UNKNOWN UP DOWN
+    reason: str  # name of checkers.kit.api.Reason
+    detail: str
+    duration_s: float
+    age_s: float | None  # since the last result was heard; None: never
+    failures: int  # consecutive failed probes
+    since_s: float  # in this health for so long
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficView:
+    """Connections now and counters since the kernel's entry was made."""
+
+    active: int = 0
+    inactive: int = 0
+    connections: int = 0
+    incoming_packets: int = 0
+    outgoing_packets: int = 0
+    incoming_bytes: int = 0
+    outgoing_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RealServerView:
+    """One real server of one virtual server. `weight_kernel` is None when the kernel has no such destination."""
+
+    real_server: str
+    forward: str  # nat dr tun
+    health: str
+    enabled: bool
+    weight_configured: int
+    weight_wanted: int | None  # None: it should not be in the table
+    weight_kernel: int | None
+    since_s: float
+    transitions_up: int
+    transitions_down: int
+    stale: bool  # its worker is silent: the verdict is frozen
+    traffic: TrafficView
+    checks: tuple[CheckView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SorryView:
+    """The sorry server of a virtual server."""
+
+    real_server: str
+    active: bool
+    weight_kernel: int | None
+    traffic: TrafficView
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualServerView:
+    """One virtual server with its real servers in the order of the file."""
+
+    virtual_server: str
+    scheduler: str
+    forward: str
+    family: int
+    protocol: str  # tcp udp sctp; empty for a firewall mark
+    address: str  # empty for a firewall mark
+    port: int
+    mark: int
+    quorate: bool
+    quorum: int
+    hysteresis: int
+    weight_up: int
+    since_s: float
+    transitions_up: int
+    transitions_down: int
+    sorry: SorryView | None
+    traffic: TrafficView
+    real_servers: tuple[RealServerView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One child process as its keeper sees it; `name` is "checker-0" or "exporter"."""
+
+    name: str
+    pid: int  # 0: not running
+    restarts: int
+    age_s: float | None  # since its last sign of life
+    loop_lag_s: float
+    in_flight: int
+    overdue: int
+    caged: str  # what it could get: "uid=65534 caps=0 nnp=1"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCount:
+    """How often a checker type gave a reason since the supervisor started."""
+
+    type: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTiming:
+    """Durations of the probes of one checker type."""
+
+    type: str
+    durations: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class OperationCount:
+    """Kernel operations by name (new_service set_service del_service new_dest set_dest del_dest dump) and result (ok or errno)."""
+
+    operation: str
+    result: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriterView:
+    """The IPVS writer: what it did, how fast, and what it found that nobody here wrote."""
+
+    operations: tuple[OperationCount, ...] = ()
+    batch_durations: Histogram = Histogram()
+    verdict_to_kernel: Histogram = Histogram()
+    queue_length: int = 0
+    queue_oldest_s: float = 0.0
+    drift_missing: int = 0
+    drift_extra: int = 0
+    drift_weight: int = 0
+    drift_settings: int = 0
+    repairs: int = 0
+    sync_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """The supervisor itself."""
+
+    version: str
+    python: str
+    kernel: str
+    backend: str
+    pid: int
+    uptime_s: float
+    ready: bool
+    config_source: str
+    config_digest: str
+    config_warnings: int
+    config_age_s: float
+    reload_ok: bool
+    reloads_ok: int
+    reloads_rejected: int
+    schedule_lag: Histogram
+    checks: tuple[CheckCount, ...]
+    check_durations: tuple[CheckTiming, ...]
+    writer: WriterView
+    workers: tuple[WorkerView, ...]
+    log_events: Mapping[str, int]  # by level
+    log_dropped: int
+    mail_sent: int
+    mail_failed: int
+    mail_dropped: int
+    inbox_length: int
+    addresses: Mapping[
+        str, str
+    ]  # virtual IP → what became of it: assigned eth0 | present eth0 | conflict MAC | failed …
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All of it."""
+
+    process: ProcessView
+    virtual_servers: tuple[VirtualServerView, ...]
+    schema: int = SCHEMA
+
+
+def as_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the snapshot as plain dictionaries and lists."""
+    return dataclasses.asdict(snapshot)
+
+
+def plain(view: RealServerView | VirtualServerView) -> dict[str, Any]:
+    """Return one view as plain dictionaries and lists."""
+    return dataclasses.asdict(view)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """Return the wire form."""
+    return json.dumps(as_json(snapshot), separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> Snapshot:
+    """Read the wire form. Raises ValueError when it is not one, or of another schema."""
+    try:
+        raw = json.loads(data)
+        if raw["schema"] != SCHEMA:
+            raise ValueError(f"snapshot: expected schema {SCHEMA}, got {raw['schema']}")
+        snapshot = _build(Snapshot, raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"snapshot: {error!r}") from error
+    assert isinstance(snapshot, Snapshot)
+    return snapshot
+
+
+def _build(kind: Any, raw: Any) -> Any:
+    """Make a value of `kind` (a type of the dataclasses above) from parsed JSON."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = _hints(kind)
+        return kind(**{name: _build(hint, raw[name]) for name, hint in hints.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return tuple(_build(arguments[0], item) for item in raw)
+    if origin in {typing.Union, types.UnionType}:
+        return None if raw is None else _build(arguments[0], raw)
+    if origin is not None:  # Mapping
+        return dict(raw)
+    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if not isinstance(raw, kind):
+        raise TypeError(f"expected {kind.__name__}, got {raw!r}")
+    return raw
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _HINTS:
+        _HINTS[kind] = typing.get_type_hints(kind)
+    return _HINTS[kind]

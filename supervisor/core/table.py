@@ -1,0 +1,201 @@
+"""The level: everything the kernel is told, as one immutable value, and the operations that change it.
+
+A `Table` maps service keys to `Service`s, a `Service` maps endpoints to `Destination`s. `Op` is one kernel change and `apply`
+says what it means; the kernel backend and the embedded one must agree with it (tests/contract). Weights are 0 to 65535,
+times are seconds, flags are the kernel's bits. Sources: include/uapi/linux/ip_vs.h; ipvs.md, sections 4 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TypeAlias, assert_never
+
+from supervisor.model import Endpoint, Method, ServiceKey
+
+FLAG_PERSISTENT = 0x1
+FLAG_HASHED = 0x2  # the kernel's own mark on every service it serves; nobody can set or clear it
+FLAG_ONE_PACKET = 0x4
+FLAG_SCHEDULER_1 = 0x8
+FLAG_SCHEDULER_2 = 0x10
+FLAG_SCHEDULER_3 = 0x20
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One destination as we want it or as the kernel has it. Equality is what a write would change."""
+
+    endpoint: Endpoint
+    weight: int
+    method: Method = Method()
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """A service without its destinations. `prefix` is the persistence granularity (32 or 128: each client)."""
+
+    scheduler: str
+    flags: int = 0
+    timeout: int = 0
+    prefix: int = 32
+    engine: str = ""
+
+
+def _no_destinations() -> Mapping[Endpoint, Destination]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service with its destinations, in the order in which they are added."""
+
+    key: ServiceKey
+    settings: ServiceSettings
+    destinations: Mapping[Endpoint, Destination] = field(default_factory=_no_destinations)
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Traffic counters (IPVS_STATS_ATTR_*, 64 bit)."""
+
+    connections: int = 0
+    incoming_packets: int = 0
+    outgoing_packets: int = 0
+    incoming_bytes: int = 0
+    outgoing_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a destination carries now, beside the counters."""
+
+    active: int = 0
+    inactive: int = 0
+    persistent: int = 0
+    counters: Counters = Counters()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All services, in the order in which they are added. The empty table is `Table()`."""
+
+    services: Mapping[ServiceKey, Service] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One dump of the kernel: the table and what it carries. `loads` may lack a destination that was just added."""
+
+    table: Table
+    loads: Mapping[tuple[ServiceKey, Endpoint], Load] = field(default_factory=lambda: MappingProxyType({}))
+    services: Mapping[ServiceKey, Counters] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class AddService:
+    """Create a service without destinations."""
+
+    key: ServiceKey
+    settings: ServiceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeService:
+    """Replace the settings of a service; its destinations stay."""
+
+    key: ServiceKey
+    settings: ServiceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteService:
+    """Delete a service and its destinations."""
+
+    key: ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddDestination:
+    """Add a destination to a service."""
+
+    key: ServiceKey
+    destination: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeDestination:
+    """Replace a destination, found by its endpoint."""
+
+    key: ServiceKey
+    destination: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDestination:
+    """Delete a destination."""
+
+    key: ServiceKey
+    endpoint: Endpoint
+
+
+Op: TypeAlias = AddService | ChangeService | DeleteService | AddDestination | ChangeDestination | DeleteDestination
+
+
+class TableError(Exception):
+    """An operation that the table cannot take; `word` is the errno's name as the kernel would answer it."""
+
+    def __init__(self, word: str, op: Op) -> None:
+        super().__init__(f"{word}: {op}")
+        self.word = word
+        self.op = op
+
+
+def _service(table: Table, op: Op) -> Service:
+    try:
+        return table.services[op.key]
+    except KeyError:
+        raise TableError("ESRCH", op) from None
+
+
+def _with(table: Table, service: Service) -> Table:
+    return Table(MappingProxyType({**table.services, service.key: service}))
+
+
+def apply(table: Table, op: Op) -> Table:
+    """Return `table` after `op`, or raise TableError with the kernel's errno: EEXIST, ESRCH (service), ENOENT (destination)."""
+    match op:
+        case AddService():
+            if op.key in table.services:
+                raise TableError("EEXIST", op)
+            return _with(table, Service(op.key, op.settings))
+        case ChangeService():
+            return _with(table, replace(_service(table, op), settings=op.settings))
+        case DeleteService():
+            _service(table, op)
+            return Table(MappingProxyType({key: s for key, s in table.services.items() if key != op.key}))
+        case AddDestination():
+            service = _service(table, op)
+            if op.destination.endpoint in service.destinations:
+                raise TableError("EEXIST", op)
+            return _put(table, service, op.destination)
+        case ChangeDestination():
+            service = _service(table, op)
+            if op.destination.endpoint not in service.destinations:
+                raise TableError("ENOENT", op)
+            return _put(table, service, op.destination)
+        case DeleteDestination():
+            service = _service(table, op)
+            if op.endpoint not in service.destinations:
+                raise TableError("ENOENT", op)
+            rest = {e: d for e, d in service.destinations.items() if e != op.endpoint}
+            return _with(table, replace(service, destinations=MappingProxyType(rest)))
+        case _:
+            assert_never(op)
+
+
+def _put(table: Table, service: Service, destination: Destination) -> Table:
+    destinations = {**service.destinations, destination.endpoint: destination}
+    return _with(table, replace(service, destinations=MappingProxyType(destinations)))

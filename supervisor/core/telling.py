@@ -1,0 +1,216 @@
+"""Makes the values that are told: transitions and the links of the causal chain, in the words operators read.
+
+Pure constructors: `director` decides that something changed, this module says what. No state.
+"""
+
+from __future__ import annotations
+
+from supervisor.core.causes import Chain, Chronicle, Kind
+from supervisor.core.health import Check
+from supervisor.core.realserver import RealServerState
+from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Destination
+from supervisor.core.transitions import (
+    CheckChanged,
+    CheckFailed,
+    QuorumChanged,
+    RealServerChanged,
+    RealServerRemoved,
+    SorryChanged,
+    Transition,
+)
+from supervisor.core.virtualserver import VirtualServerState
+from supervisor.model import Endpoint, RealServer, VirtualServer
+
+CHAIN_MAX_LINKS = 12
+"""A chain that a refusing kernel keeps answering stops growing here; the beginning is what matters."""
+
+
+def probe_chain(chronicle: Chronicle, server: RealServerState, check: Check, now: float, previous: float) -> Chain:
+    """Begin the chain of a changed check: the probe and what it meant. `previous` is since when the old level stood."""
+    result, spec = check.result, check.spec
+    if result is None:
+        chain = chronicle.begin(now, Kind.PROBE, "the worker's full state said so", target=str(spec.target))
+    else:
+        chain = chronicle.begin(
+            now,
+            Kind.PROBE,
+            f"{spec.type} of {spec.target}: {result.reason} {result.detail}".rstrip(),
+            probe=result.probe,
+            reason=result.reason,
+            detail=result.detail,
+            sent=result.sent,
+            received=result.received,
+            duration_s=round(result.duration_s, 6),
+        )
+    if check.passes:
+        text = "one success brings a check up"
+    else:
+        text = f"failed {check.failures} times in a row, {spec.schedule.retry} retries are allowed"
+    return chronicle.extend(
+        chain,
+        now,
+        Kind.CHECK,
+        f"check {spec.type} of {server.spec.endpoint} is {check.health.value}: {text}",
+        failures=check.failures,
+        retry=spec.schedule.retry,
+        previous_state_s=round(now - previous, 3),
+    )
+
+
+def server_chain(chronicle: Chronicle, chain: Chain, server: RealServerState, now: float) -> Chain:
+    """Add the link of a real server that changed."""
+    word = "UP" if server.live else "DOWN"
+    text = f"real server {server.spec.endpoint} is {word}"
+    return chronicle.extend(chain, now, Kind.REAL_SERVER, text, weight=server.effective_weight)
+
+
+def quorum_chain(chronicle: Chronicle, chain: Chain, virtual_server: VirtualServerState, now: float) -> Chain:
+    """Add the link of a quorum that changed."""
+    spec = virtual_server.spec
+    word = "gained" if virtual_server.quorate else "lost"
+    text = (
+        f"quorum of {spec.key} {word}: live weight {virtual_server.weight_up},"
+        f" quorum {spec.quorum} with hysteresis {spec.hysteresis}"
+    )
+    return chronicle.extend(
+        chain,
+        now,
+        Kind.QUORUM,
+        text,
+        weight_up=virtual_server.weight_up,
+        quorum=spec.quorum,
+        hysteresis=spec.hysteresis,
+    )
+
+
+def write_chain(
+    chronicle: Chronicle,
+    chain: Chain,
+    now: float,
+    op: AddDestination | ChangeDestination | DeleteDestination,
+    error: str,
+    duration_s: float,
+) -> Chain:
+    """Add the kernel's answer to an operation on a destination; `error` is an errno's name or empty."""
+    name = type(op).__name__
+    weight = None if isinstance(op, DeleteDestination) else op.destination.weight
+    return chronicle.extend(
+        chain[:CHAIN_MAX_LINKS],
+        now,
+        Kind.KERNEL_WRITE,
+        f"kernel refused {name}: {error}" if error else f"kernel took {name}",
+        operation=name,
+        weight=weight,
+        result=error or "ok",
+        duration_s=round(duration_s, 6),
+    )
+
+
+def read_chain(chronicle: Chronicle, chain: Chain, now: float, found: Destination | None) -> Chain:
+    """Add what was read back after a write."""
+    text = f"read back: weight {found.weight}" if found else "read back: not in the table"
+    return chronicle.extend(chain, now, Kind.READ_BACK, text, weight=found.weight if found else None)
+
+
+def retry_consumed(virtual_server: VirtualServerState, server: RealServerState, check: Check) -> CheckFailed:
+    """A failed probe that changed nothing yet."""
+    result = check.result
+    return CheckFailed(
+        cause=server.why[-1].id,
+        virtual_server=virtual_server.spec.key,
+        real_server=server.spec.endpoint,
+        check=check.spec.type,
+        reason=result.reason if result else "",
+        detail=result.detail if result else "",
+        attempt=check.failures,
+        retry=check.spec.schedule.retry,
+        log=check.spec.log_all_failures,
+    )
+
+
+def check_changed(
+    virtual_server: VirtualServerState, server: RealServerState, check: Check, chain: Chain
+) -> CheckChanged:
+    """A check let its real server in, or took it out."""
+    result = check.result
+    return CheckChanged(
+        cause=chain[-1].id,
+        virtual_server=virtual_server.spec.key,
+        real_server=server.spec.endpoint,
+        check=check.spec.type,
+        up=check.passes,
+        reason=result.reason if result else "",
+        detail=result.detail if result else "",
+        real_server_up=server.live,
+        mail=server.spec.mail,
+    )
+
+
+def real_server_changed(
+    virtual_server: VirtualServerState,
+    server: RealServerState,
+    check: Check | None,
+    *,
+    was: str,
+    previous_state_s: float,
+    weight_old: int | None,
+) -> RealServerChanged:
+    """A real server went up or down, by a check, or (check None) by a new configuration."""
+    result = check.result if check else None
+    return RealServerChanged(
+        cause=server.why[-1].id,
+        virtual_server=virtual_server.spec.key,
+        real_server=server.spec.endpoint,
+        up=server.live,
+        was=was,
+        check=check.spec.type if check else "",
+        reason=result.reason if result else "",
+        detail=result.detail if result else "",
+        failures=check.failures if check else 0,
+        retry=check.spec.schedule.retry if check else 0,
+        duration_s=result.duration_s if result else 0.0,
+        previous_state_s=previous_state_s,
+        weight_old=weight_old,
+        weight_new=virtual_server.weight_of(server),
+        up_left=virtual_server.servers_up,
+        weight_left=virtual_server.weight_up,
+        quorum=virtual_server.spec.quorum,
+        mail=server.spec.mail,
+    )
+
+
+def quorum_changed(virtual_server: VirtualServerState, chain: Chain, *, at_start: bool = False) -> QuorumChanged:
+    """A virtual server gained or lost its quorum."""
+    spec = virtual_server.spec
+    return QuorumChanged(
+        cause=chain[-1].id,
+        virtual_server=spec.key,
+        up=virtual_server.quorate,
+        weight_up=virtual_server.weight_up,
+        quorum=spec.quorum,
+        hysteresis=spec.hysteresis,
+        servers_up=virtual_server.servers_up,
+        servers_total=len(virtual_server.real_servers),
+        sorry_server=spec.sorry_server.endpoint if spec.sorry_server else None,
+        at_start=at_start,
+        mail=spec.mail,
+    )
+
+
+def sorry_changed(virtual_server: VirtualServerState, before: Endpoint | None, cause: int) -> list[Transition]:
+    """What to tell when the sorry server in service was `before` and is now another one, or none."""
+    after = virtual_server.sorry_in_service
+    if after == before:
+        return []
+    key = virtual_server.spec.key
+    told: list[Transition] = []
+    if before is not None:
+        told.append(SorryChanged(cause, key, before, active=False))
+    if after is not None:
+        told.append(SorryChanged(cause, key, after, active=True))
+    return told
+
+
+def removed(virtual_server: VirtualServer, real_server: RealServer, *, stopping: bool) -> RealServerRemoved:
+    """A real server left with a reload, or with the whole program."""
+    return RealServerRemoved(virtual_server.key, real_server.endpoint, stopping=stopping, mail=real_server.mail)

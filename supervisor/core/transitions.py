@@ -1,0 +1,108 @@
+"""The edges: everything humans are told. Each is produced exactly once, by the core, from a change of state.
+
+A transition carries facts, not sentences: log, mail and scripts each make their own words of it. `cause` is the id of the
+`Cause` (core/causes.py) that led to it. Weights are IPVS weights, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from supervisor.model import Endpoint, ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class CheckChanged:
+    """One check of a real server changed between UP and DOWN (mail tells it even when the real server stays down)."""
+
+    cause: int
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    check: str  # checker type
+    up: bool
+    reason: str
+    detail: str
+    real_server_up: bool  # after this change
+    mail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RealServerChanged:
+    """A real server went UP or DOWN."""
+
+    cause: int
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    up: bool
+    was: str  # UNKNOWN UP DOWN
+    check: str
+    reason: str
+    detail: str
+    failures: int
+    retry: int
+    duration_s: float
+    previous_state_s: float
+    weight_old: int | None
+    weight_new: int | None
+    up_left: int
+    weight_left: int
+    quorum: int
+    mail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumChanged:
+    """A virtual server gained or lost its quorum. `at_start` marks the first judgement after start."""
+
+    cause: int
+    virtual_server: ServiceKey
+    up: bool
+    weight_up: int
+    quorum: int
+    hysteresis: int
+    servers_up: int
+    servers_total: int
+    sorry_server: Endpoint | None
+    at_start: bool
+    mail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SorryChanged:
+    """The sorry server was stepped in or taken back."""
+
+    cause: int
+    virtual_server: ServiceKey
+    sorry_server: Endpoint
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFailed:
+    """A failed probe that only consumed a retry; `log` (log_all_failures) asks for each one to be logged."""
+
+    cause: int
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    check: str
+    reason: str
+    detail: str
+    attempt: int
+    retry: int
+    log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RealServerRemoved:
+    """A reload took a real server out of the configuration, or the program stops with omega."""
+
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    stopping: bool
+    mail: bool
+
+
+Transition: TypeAlias = (
+    CheckChanged | RealServerChanged | QuorumChanged | SorryChanged | CheckFailed | RealServerRemoved
+)

@@ -1,0 +1,126 @@
+"""What observers may know of the virtual servers: the director's state as snapshot values. Reads only."""
+
+from __future__ import annotations
+
+from supervisor.core.director import Director
+from supervisor.core.health import Check
+from supervisor.core.realserver import RealServerState
+from supervisor.core.snapshot import CheckView, RealServerView, SorryView, TrafficView, VirtualServerView
+from supervisor.core.table import Counters, Load, Service
+from supervisor.core.virtualserver import VirtualServerState
+from supervisor.model import AddressKey, Endpoint, FwmarkKey
+
+
+def virtual_servers(director: Director, now: float) -> tuple[VirtualServerView, ...]:
+    """Return every virtual server as it is at `now`, with what the last reading of the kernel's table carries."""
+    return tuple(_virtual_server(director, state, now) for state in director.virtual_servers.values())
+
+
+def matching(director: Director, name: str) -> list[tuple[VirtualServerState, RealServerState]]:
+    """Return the real servers with this "address:port" or address, in each virtual server that has it."""
+    return [
+        (virtual_server, server)
+        for virtual_server in director.virtual_servers.values()
+        for server in virtual_server.real_servers.values()
+        if name in {str(server.spec.endpoint), str(server.spec.endpoint.address)}
+    ]
+
+
+def real_server_view(
+    director: Director, state: VirtualServerState, server: RealServerState, now: float
+) -> RealServerView:
+    """Return one real server as it is at `now`."""
+    kernel = director.reading.table.services.get(state.spec.key)
+    return _real_server(director, state, kernel, server, now)
+
+
+def _virtual_server(director: Director, state: VirtualServerState, now: float) -> VirtualServerView:
+    spec, reading = state.spec, director.reading
+    kernel = reading.table.services.get(spec.key)
+    key = spec.key
+    endpoint = key.endpoint if isinstance(key, AddressKey) else None
+    return VirtualServerView(
+        virtual_server=str(spec.key),
+        scheduler=spec.scheduler,
+        forward=spec.method.forwarding.name.lower(),
+        family=spec.key.family,
+        protocol=str(key.protocol) if isinstance(key, AddressKey) else "",
+        address=str(endpoint.address) if endpoint else "",
+        port=endpoint.port if endpoint else 0,
+        mark=key.mark if isinstance(key, FwmarkKey) else 0,
+        quorate=state.quorate,
+        quorum=spec.quorum,
+        hysteresis=spec.hysteresis,
+        weight_up=state.weight_up,
+        since_s=now - state.since,
+        transitions_up=state.ups,
+        transitions_down=state.downs,
+        sorry=_sorry(director, state, kernel),
+        traffic=_traffic(Load(counters=reading.services.get(spec.key, Counters()))),
+        real_servers=tuple(
+            _real_server(director, state, kernel, server, now) for server in state.real_servers.values()
+        ),
+    )
+
+
+def _sorry(director: Director, state: VirtualServerState, kernel: Service | None) -> SorryView | None:
+    sorry = state.spec.sorry_server
+    if sorry is None:
+        return None
+    load = director.reading.loads.get((state.spec.key, sorry.endpoint), Load())
+    return SorryView(str(sorry.endpoint), state.sorry_active, _weight(kernel, sorry.endpoint), _traffic(load))
+
+
+def _real_server(
+    director: Director, state: VirtualServerState, kernel: Service | None, server: RealServerState, now: float
+) -> RealServerView:
+    spec = server.spec
+    load = director.reading.loads.get((state.spec.key, spec.endpoint), Load())
+    return RealServerView(
+        real_server=str(spec.endpoint),
+        forward=spec.method.forwarding.name.lower(),
+        health=server.health.value,
+        enabled=True,
+        weight_configured=spec.weight,
+        weight_wanted=state.weight_of(server),
+        weight_kernel=_weight(kernel, spec.endpoint),
+        since_s=now - server.since,
+        transitions_up=server.ups,
+        transitions_down=server.downs,
+        stale=server.stale,
+        traffic=_traffic(load),
+        checks=tuple(_check(check, now) for check in server.checks),
+    )
+
+
+def _check(check: Check, now: float) -> CheckView:
+    result = check.result
+    return CheckView(
+        type=check.spec.type,
+        target=str(check.spec.target),
+        health=check.health.value,
+        reason=result.reason if result else "NONE",
+        detail=result.detail if result else "",
+        duration_s=result.duration_s if result else 0.0,
+        age_s=None if check.heard_at is None else now - check.heard_at,
+        failures=check.failures,
+        since_s=now - check.since,
+    )
+
+
+def _weight(kernel: Service | None, endpoint: Endpoint) -> int | None:
+    found = kernel.destinations.get(endpoint) if kernel else None
+    return found.weight if found else None
+
+
+def _traffic(load: Load) -> TrafficView:
+    counters = load.counters
+    return TrafficView(
+        active=load.active,
+        inactive=load.inactive,
+        connections=counters.connections,
+        incoming_packets=counters.incoming_packets,
+        outgoing_packets=counters.outgoing_packets,
+        incoming_bytes=counters.incoming_bytes,
+        outgoing_bytes=counters.outgoing_bytes,
+    )

@@ -1,0 +1,111 @@
+"""One virtual server: its real servers, quorum and sorry server make one `Service` of the table.
+
+The rules (keepalived.md, section 3.3):
+
+* quorate: live real servers stand with their weight; the others are absent, or at weight 0 with inhibit_on_failure;
+* not quorate, with a sorry server: it stands with weight 1 and all real servers are absent or at weight 0;
+* not quorate, without one: as if quorate, the servers that are left keep serving;
+* sorry_server_inhibit: while not needed the sorry server stands at weight 0 instead of being absent.
+
+The order of the way from one table to the next (a pool is never empty on it) is `diff`'s business, not this module's.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from supervisor.core.quorum import quorate
+from supervisor.core.realserver import RealServerState
+from supervisor.core.table import FLAG_ONE_PACKET, FLAG_PERSISTENT, Destination, Service, ServiceSettings
+from supervisor.model import Endpoint, RealServer, VirtualServer
+
+SORRY_WEIGHT = 1
+
+
+class VirtualServerState:
+    """What is known of one virtual server."""
+
+    __slots__ = ("downs", "quorate", "real_servers", "since", "spec", "ups")
+
+    def __init__(self, spec: VirtualServer, real_servers: dict[Endpoint, RealServerState], now: float) -> None:
+        self.spec = spec
+        self.real_servers = real_servers
+        self.quorate = False
+        self.since = now
+        self.ups = 0
+        self.downs = 0
+
+    @property
+    def weight_up(self) -> int:
+        """Sum of the effective weights of the live real servers."""
+        return sum(server.effective_weight for server in self.real_servers.values())
+
+    @property
+    def servers_up(self) -> int:
+        """How many real servers are live."""
+        return sum(server.live for server in self.real_servers.values())
+
+    @property
+    def sorry_active(self) -> bool:
+        """Whether the sorry server serves the clients."""
+        return self.spec.sorry_server is not None and not self.quorate
+
+    @property
+    def sorry_in_service(self) -> Endpoint | None:
+        """The sorry server that serves the clients now, if any."""
+        return self.spec.sorry_server.endpoint if self.spec.sorry_server and self.sorry_active else None
+
+    def weight_of(self, server: RealServerState) -> int | None:
+        """Return the weight wanted for a real server, None when it should not be in the table at all."""
+        if server.spec.endpoint == self.sorry_in_service:
+            return SORRY_WEIGHT
+        if server.live and not self.sorry_active:
+            return server.effective_weight
+        return 0 if server.spec.inhibit_on_failure else None
+
+    def judge(self, now: float) -> bool:
+        """Bring `quorate` up to date; return whether it changed."""
+        holds = quorate(self.quorate, self.weight_up, self.spec.quorum, self.spec.hysteresis)
+        if holds is self.quorate:
+            return False
+        self.quorate = holds
+        self.since = now
+        if holds:
+            self.ups += 1
+        else:
+            self.downs += 1
+        return True
+
+    def service(self) -> Service:
+        """Return what the kernel should have for this virtual server now."""
+        destinations: dict[Endpoint, Destination] = {}
+        for endpoint, server in self.real_servers.items():
+            weight = self.weight_of(server)
+            if weight is not None:
+                destinations[endpoint] = _destination(server.spec, weight)
+        sorry = self.spec.sorry_server
+        if sorry is not None and (self.sorry_active or sorry.inhibit) and sorry.endpoint not in destinations:
+            weight = SORRY_WEIGHT if self.sorry_active else 0
+            destinations[sorry.endpoint] = Destination(sorry.endpoint, weight, sorry.method)
+        return Service(self.spec.key, settings(self.spec), MappingProxyType(destinations))
+
+
+def _destination(spec: RealServer, weight: int) -> Destination:
+    return Destination(spec.endpoint, weight, spec.method, spec.upper_threshold, spec.lower_threshold)
+
+
+def settings(spec: VirtualServer) -> ServiceSettings:
+    """Return the kernel's settings of a virtual server."""
+    flags = spec.scheduler_flags
+    if spec.persistence_timeout:
+        flags |= FLAG_PERSISTENT
+    if spec.one_packet:
+        flags |= FLAG_ONE_PACKET
+    whole = 32 if spec.key.family == 4 else 128
+    return ServiceSettings(
+        scheduler=spec.scheduler,
+        flags=flags,
+        timeout=spec.persistence_timeout,
+        prefix=spec.persistence_prefix or whole,
+        engine=spec.persistence_engine,
+    )

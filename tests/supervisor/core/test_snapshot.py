@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from checkers.kit import wire
+from supervisor.core import snapshot, views
+from supervisor.core.events import KernelRead
+from supervisor.core.snapshot import DURATION_BUCKETS_S, ProcessView, Snapshot, WorkerView, WriterView, decode, encode
+from supervisor.core.table import Counters, Destination, Load, Reading, Service, ServiceSettings, Table
+from supervisor.model import Endpoint, ServiceKey
+from tests.supervisor.core.builders import KEY, config, endpoint, real_server, report, started, virtual_server
+
+
+def sample() -> Snapshot:
+    director = started(config(virtual_server(real_server(21), real_server(22, inhibit=True))))
+    report(director, 22, up=False, now=4.0)
+    destinations = {endpoint(n): Destination(endpoint(n), 1) for n in (21, 22)}
+    loads: dict[tuple[ServiceKey, Endpoint], Load] = {(KEY, endpoint(21)): Load(3, 1, 0, Counters(9, 8, 7, 6, 5))}
+    table = Table({KEY: Service(KEY, ServiceSettings("rr"), destinations)})
+    director.handle(KernelRead(Reading(table, loads, {KEY: Counters(10)}), agrees=False), now=5.0)
+    process = ProcessView(
+        version="0",
+        python="3",
+        kernel="6",
+        backend="memory",
+        pid=1,
+        uptime_s=10.0,
+        ready=True,
+        config_source="a.conf",
+        config_digest="0",
+        config_warnings=0,
+        config_age_s=10.0,
+        reload_ok=True,
+        reloads_ok=0,
+        reloads_rejected=0,
+        schedule_lag=snapshot.Histogram(),
+        checks=(snapshot.CheckCount("HTTP_GET", "L7OK", 5),),
+        check_durations=(),
+        writer=WriterView(),
+        workers=(WorkerView("checker-0", 1, 0, None, 0.0, 0, 0, "caged"),),
+        log_events={"info": 3},
+        log_dropped=0,
+        mail_sent=0,
+        mail_failed=0,
+        mail_dropped=0,
+        inbox_length=0,
+        addresses={"203.0.113.100": "assigned eth0"},
+    )
+    return Snapshot(process, views.virtual_servers(director, now=6.0))
+
+
+def test_a_snapshot_survives_its_wire_form() -> None:
+    assert decode(encode(sample())) == sample()
+
+
+def test_a_view_shows_what_is_wanted_beside_what_the_kernel_has() -> None:
+    server = sample().virtual_servers[0].real_servers[1]
+    assert (server.health, server.weight_wanted, server.weight_kernel, server.since_s) == ("DOWN", 0, 1, 2.0)
+    assert server.checks[0].reason == "L4CON"
+    assert sample().virtual_servers[0].real_servers[0].traffic.active == 3
+    assert sample().virtual_servers[0].traffic.connections == 10
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b'{"schema":99}', b'{"schema":1}', b'{"schema":1,"process":{},"virtual_servers":[]}']
+)
+def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"snapshot|JSON|Expecting"):
+        decode(data)
+
+
+def test_worker_and_observer_count_in_the_same_buckets() -> None:
+    assert wire.DURATION_BUCKETS_S == DURATION_BUCKETS_S
