@@ -1,0 +1,96 @@
+"""PROCESS exporter: `python -m supervisor.exporter --link-fd N --listen ADDRESS:PORT [--uid U --gid G]`.
+
+Imports everything, gives up every privilege, listens, greets the supervisor, and serves until the supervisor's end closes.
+Exit status: 0 when the supervisor ended, 1 when it cannot listen (the supervisor was told why), 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import socket
+import sys
+from functools import partial
+
+import trio
+
+from checkers.kit.cage import confine
+from supervisor.exporter.link import SupervisorLink
+from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site, parse_listen
+
+BACKLOG = 64
+FILES_MAX = CONNECTIONS_MAX + 32
+
+
+class CannotListen(Exception):
+    """The text names the address, the reason and the remedy."""
+
+
+async def listen(address: str, port: int) -> trio.SocketListener:
+    """Listen on a numeric address. Raises CannotListen."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        listener = trio.socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
+        await listener.bind((address, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        if error.errno == errno.EACCES and 0 < port < 1024:
+            reason += " (the exporter has given up what a port below 1024 needs)"
+        raise CannotListen(f"cannot listen on {shown(address, port)}: {reason}; choose another --exporter") from None
+    return trio.SocketListener(listener)
+
+
+def shown(address: str, port: int) -> str:
+    """Write an address and a port as an operator would."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+async def serve(link: trio.abc.Stream, address: str, port: int, uid: int | None, gid: int | None) -> int:
+    """Be the exporter on `link`. Returns the exit status."""
+    conversation = SupervisorLink(link)
+    caged = confine(uid, gid, FILES_MAX)
+    try:
+        listener = await listen(address, port)
+    except CannotListen as error:
+        await conversation.greet({"error": str(error)})
+        return 1
+    bound = listener.socket.getsockname()
+    await conversation.greet({"hello": {"pid": os.getpid(), "caged": caged, "listening": shown(bound[0], bound[1])}})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(trio.serve_listeners, Doorkeeper(Site(conversation)).serve_socket, [listener]))
+        await conversation.run()
+        nursery.cancel_scope.cancel()
+    return 0
+
+
+def main() -> int:
+    """Run the process. Returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m supervisor.exporter", description="Started by the supervisor.")
+    parser.add_argument("--link-fd", type=int, required=True, help="inherited socket to the supervisor")
+    parser.add_argument("--listen", required=True, metavar="ADDRESS:PORT")
+    parser.add_argument("--uid", type=int)
+    parser.add_argument("--gid", type=int)
+    arguments = parser.parse_args()
+    try:
+        address, port = parse_listen(arguments.listen)
+    except ValueError as error:
+        parser.error(f"--listen: {error}")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the supervisor decides when we end
+
+    async def run() -> int:
+        link = socket.socket(fileno=arguments.link_fd)
+        link.set_inheritable(False)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(link))
+        return await serve(stream, address, port, arguments.uid, arguments.gid)
+
+    return trio.run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

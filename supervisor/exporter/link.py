@@ -1,0 +1,104 @@
+"""The exporter's end of the socket to the supervisor: asks for a snapshot when somebody needs one, keeps it for a second.
+
+Lines in both directions: first our greeting, then one "snapshot" for each answer, which is one line (`core.snapshot.encode`).
+At most one question is open, so that a supervisor that is busy finds no heap of them afterwards; a late answer serves whoever
+waits then. This module must never ask without need and never trust the length of an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+
+import trio
+
+from supervisor.core.snapshot import Snapshot, decode
+
+ANSWER_MAX_S = 2.0
+"""The supervisor may take this long; then a scrape is told that there is no answer."""
+
+CACHE_S = 1.0
+"""A snapshot serves everybody for this long (observability.md and reliability.md, section 8)."""
+
+LINE_MAX_BYTES = 64 << 20
+"""Longest answer: some hundred bytes for each real server, far beyond the largest table we know."""
+
+CLOCK_STEP_S = 1.0
+"""A wall clock that departs from the supervisor's own time by more than this was set."""
+
+
+class NoAnswer(Exception):
+    """The supervisor did not answer in time."""
+
+
+class SupervisorLink:
+    """The conversation with the supervisor; `run` must run beside `fetch`."""
+
+    def __init__(self, stream: trio.abc.Stream, wall_clock: Callable[[], float] = time.time) -> None:
+        self._stream = stream
+        self._wall_clock = wall_clock
+        self._wanted = trio.Event()
+        self._answered = trio.Event()
+        self._latest: tuple[Snapshot, float] | None = None
+        self._heard_at = float("-inf")
+        self._started_wall = 0.0
+
+    async def greet(self, greeting: Mapping[str, object]) -> None:
+        """Say the first line."""
+        await self._stream.send_all(json.dumps(greeting).encode() + b"\n")
+
+    async def run(self) -> None:
+        """Converse until the supervisor closes its end. Raises ValueError when it says something that is no snapshot."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask)
+            with contextlib.suppress(trio.BrokenResourceError):  # it died: the same as an orderly end
+                await self._listen()
+            nursery.cancel_scope.cancel()
+
+    async def fetch(self) -> tuple[Snapshot, float]:
+        """Return a snapshot that is at most CACHE_S old, and the wall clock (seconds) at which it was taken.
+
+        That clock advances exactly as the supervisor's own time does, except when it is set.
+        Raises NoAnswer after ANSWER_MAX_S.
+        """
+        with trio.move_on_after(ANSWER_MAX_S):
+            while self._latest is None or trio.current_time() - self._heard_at > CACHE_S:
+                self._wanted.set()
+                await self._answered.wait()
+            return self._latest
+        raise NoAnswer
+
+    async def _ask(self) -> None:
+        while True:
+            await self._wanted.wait()
+            answered = self._answered
+            try:
+                await self._stream.send_all(b"snapshot\n")
+            except trio.BrokenResourceError:
+                return  # `_listen` sees the end
+            await answered.wait()
+
+    async def _listen(self) -> None:
+        buffer = bytearray()
+        async for data in self._stream:
+            searched_bytes = len(buffer)
+            buffer += data
+            while (end := buffer.find(b"\n", searched_bytes)) >= 0:
+                self._take(bytes(buffer[:end]))
+                del buffer[: end + 1]
+                searched_bytes = 0
+            if len(buffer) > LINE_MAX_BYTES:
+                raise ValueError(f"snapshot: longer than {LINE_MAX_BYTES} bytes")
+
+    def _take(self, line: bytes) -> None:
+        snapshot = decode(line)
+        started_wall = self._wall_clock() - snapshot.process.uptime_s
+        if abs(started_wall - self._started_wall) > CLOCK_STEP_S:
+            self._started_wall = started_wall
+        self._latest = snapshot, self._started_wall + snapshot.process.uptime_s
+        self._heard_at = trio.current_time()
+        self._wanted = trio.Event()
+        answered, self._answered = self._answered, trio.Event()
+        answered.set()

@@ -1,0 +1,182 @@
+"""The log: a catalogue of events as code, one rendering, and a writer that nobody can stall.
+
+`Log.emit` checks an event against the `catalogue`, renders it in the caller (some microseconds) and hands bytes to a sink; the
+sink in production, `LogWriter`, puts them into a bounded queue before one thread that may wait as long as the reader likes.
+This package must never block its caller, raise because a reader is gone, or decide anything.
+Sources: observability.md, section 3; https://no-color.org.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import structlog
+
+from supervisor.log.catalogue import CATALOGUE, COMMON, PRIORITIES, CatalogueError, Kind, Level, fit
+from supervisor.log.render import JsonLine, TextLine
+from supervisor.log.writer import LogWriter
+
+__all__ = ["CATALOGUE", "CatalogueError", "Level", "Log", "LogWriter", "Sink", "Style", "open_log"]
+
+Style: TypeAlias = Literal["json", "text"]
+Sink: TypeAlias = Callable[[bytes, str], None]
+"""Takes one line with its newline, and the level; must return at once."""
+
+
+class _Outlet:
+    """What structlog calls with a rendered line: counts it and hands bytes on."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.counts: dict[str, int] = dict.fromkeys(PRIORITIES, 0)
+
+    def _pass(self, line: str, level: Level) -> None:
+        self.counts[level] += 1
+        self.sink(line.encode() + b"\n", level)
+
+    def debug(self, line: str) -> None:
+        self._pass(line, "debug")
+
+    def info(self, line: str) -> None:
+        self._pass(line, "info")
+
+    def warning(self, line: str) -> None:
+        self._pass(line, "warning")
+
+    def error(self, line: str) -> None:
+        self._pass(line, "error")
+
+
+class Log:
+    """Where everybody tells what happened.
+
+    `strict` (tests) raises CatalogueError on anything that the catalogue does not know; otherwise nothing is lost: an unknown
+    field is written as text under its own name, a value of the wrong kind under NAME_uncatalogued, and `uncatalogued` says
+    what is wrong. `lowest` is the least level that is written. `config_digest` is the running configuration's and goes
+    into every line.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        style: Style = "json",
+        *,
+        wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        service: str = "vipervisor",
+        host: str | None = None,
+        pid: int | None = None,
+        strict: bool = False,
+        colours: bool = False,
+        lowest: Level = "debug",
+    ) -> None:
+        self.config_digest = ""
+        self.strict = strict
+        self._seq = itertools.count(1)
+        self._wall_clock = wall_clock
+        self._static = {
+            "service": service,
+            "host": socket.gethostname() if host is None else host,
+            "pid": os.getpid() if pid is None else pid,
+        }
+        self._outlet = _Outlet(sink)
+        renderer = JsonLine() if style == "json" else TextLine(colours)
+        self._logger = structlog.wrap_logger(
+            self._outlet,
+            processors=[self._complete, renderer],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[lowest.upper()]),
+            cache_logger_on_first_use=True,
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many lines of each level were written so far."""
+        return dict(self._outlet.counts)
+
+    def emit(self, event: str, message: str, /, **fields: object) -> None:
+        """Tell `event` of the catalogue, with one English sentence and its fields. Never blocks."""
+        entry = CATALOGUE.get(event)
+        complaints: list[str] = [] if entry else [f"unknown event {event}"]
+        known: Mapping[str, Kind] = entry.fields if entry else {}
+        written: dict[str, Any] = {}
+        for name, value in fields.items():
+            try:
+                written[name] = fit(known[name], value)
+            except KeyError:
+                complaints.append(f"unknown field {name}")
+                written[f"{name}_uncatalogued" if name in COMMON else name] = str(value)
+            except TypeError as error:
+                complaints.append(f"field {name}: {error}")
+                written[f"{name}_uncatalogued"] = str(value)
+        if complaints:
+            if self.strict:
+                raise CatalogueError(f"{event}: {'; '.join(complaints)} (see CATALOGUE in supervisor/log.py)")
+            written["uncatalogued"] = "; ".join(complaints)
+        level: Level = entry.level if entry else "warning"
+        if entry and entry.calm and fields.get(entry.calm[0]) == entry.calm[1]:
+            level = "info"
+        self._tell(level, event, message, written)
+
+    def _tell(self, level: Level, event: str, message: str, fields: Mapping[str, Any]) -> None:
+        getattr(self._logger, level)(event, message=message, **fields)
+
+    def _complete(self, _logger: object, level: str, told: Any) -> dict[str, Any]:
+        """Put the common fields around the event's own (a structlog processor)."""
+        event, message = told.pop("event"), told.pop("message")
+        stamp = self._wall_clock().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        head = {"timestamp": stamp, "level": level, "event": event, "message": message}
+        return {**head, **told, "seq": next(self._seq), **self._static, "config_hash": self.config_digest}
+
+    def bridge_standard_library(self) -> logging.Handler:
+        """Let what libraries log at WARNING or above come out here, and only here. Returns the handler, for taking it off."""
+        handler = _Bridge(self)
+        root = logging.getLogger()
+        root.handlers[:] = [handler]
+        root.setLevel(logging.WARNING)
+        logging.captureWarnings(capture=True)
+        return handler
+
+
+class _Bridge(logging.Handler):
+    """Turns records of the standard library's logging into `library.message`."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # the library's format does not fit its arguments
+            message = f"{record.msg} {record.args!r}"
+        fields = {"library": record.name}
+        if record.exc_info:
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        level: Level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._log._tell(level, "library.message", message, fields)  # noqa: SLF001  (its own half)
+
+
+def open_log(
+    style: str = "auto", fd: int = 1, *, environ: Mapping[str, str] = os.environ, lowest: Level = "info"
+) -> tuple[Log, LogWriter]:
+    """Make the program's log on `fd`.
+
+    `style` is json, text, or auto: text on a terminal, JSON lines on anything else. NO_COLOR (not empty) and TERM=dumb
+    keep the text plain. Close the writer last.
+    """
+    terminal = os.isatty(fd)
+    text = style == "text" or (style == "auto" and terminal)
+    colours = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    writer = LogWriter(fd, environ=environ)
+    log = Log(writer, "text" if text else "json", colours=colours, lowest=lowest)
+
+    def tell_dropped(count: int) -> None:
+        log.emit("log.dropped", f"{count} log lines were lost: the reader was too slow.", count=count)
+
+    writer.on_drained = tell_dropped
+    return log, writer

@@ -1,0 +1,59 @@
+"""Telling systemd how we are: the notification socket, and nothing else.
+
+Without NOTIFY_SOCKET every call does nothing; with it, no call ever blocks, raises or waits for an answer: a wedged service
+manager must not stop a decision. Sources: sd_notify(3), systemd.service(5) (Type=notify, WatchdogSec=).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+
+
+class Notifier:
+    """The service manager's ear.
+
+    Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of `environ`, so that no child speaks in our name.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str] | None = None) -> None:
+        environ = os.environ if environ is None else environ
+        address = environ.pop("NOTIFY_SOCKET", "")
+        period_us = environ.pop("WATCHDOG_USEC", "")
+        watched_pid = environ.pop("WATCHDOG_PID", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address  # an abstract socket
+        ours = watched_pid in {"", str(os.getpid())}
+        self.watchdog_period_s: float | None = int(period_us) / 1e6 if ours and period_us.isdecimal() else None
+        """WATCHDOG=1 is due at least this often, in seconds; None: nobody watches."""
+
+    def _tell(self, *lines: str) -> None:
+        if not self._address:
+            return
+        with (
+            contextlib.suppress(OSError),  # nobody listens, or it is slow: never our problem
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as speaker,
+        ):
+            speaker.sendto("\n".join(lines).encode(), self._address)
+
+    def ready(self) -> None:
+        """Startup or reload is done."""
+        self._tell("READY=1", f"MAINPID={os.getpid()}")
+
+    def status(self, text: str) -> None:
+        """Show `text`, one line, in `systemctl status`."""
+        self._tell("STATUS=" + " ".join(text.split()))
+
+    def reloading(self) -> None:
+        """A reload begins; `ready` ends it."""
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """The end begins."""
+        self._tell("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """We make progress."""
+        self._tell("WATCHDOG=1")

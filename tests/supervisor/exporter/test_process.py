@@ -1,0 +1,159 @@
+"""The real exporter process on loopback, with a fake supervisor at the other end of its socket."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from supervisor.core.snapshot import encode
+from tests.fakes import snapshots
+
+ROOT = pathlib.Path(__file__).parents[3]
+NOBODY = 65534
+
+
+class Exporter:
+    """A started exporter and our end of its link."""
+
+    def __init__(self, listen: str) -> None:
+        self.link, theirs = socket.socketpair()
+        self.link.settimeout(30)
+        identity = ["--uid", str(NOBODY), "--gid", str(NOBODY)] if os.geteuid() == 0 else []
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "supervisor.exporter",
+                "--link-fd",
+                str(theirs.fileno()),
+                "--listen",
+                listen,
+                *identity,
+            ],
+            pass_fds=(theirs.fileno(),),
+            cwd=ROOT,
+        )
+        theirs.close()
+        self.reader = self.link.makefile("rb")
+        self.greeting = json.loads(self.reader.readline() or b"{}")
+
+    def answer(self) -> None:
+        """Answer one question."""
+        assert self.reader.readline() == b"snapshot\n"
+        self.link.sendall(encode(snapshots.snapshot()) + b"\n")
+
+    def url(self, path: str) -> str:
+        return f"http://{self.greeting['hello']['listening']}{path}"
+
+    def close(self) -> None:
+        self.reader.close()
+        self.link.close()
+        try:
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.process.wait(10)
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        body = answer.read()
+    assert isinstance(body, bytes)
+    return body
+
+
+@pytest.fixture(params=["127.0.0.1:0", "[::1]:0"])
+def exporter(request: pytest.FixtureRequest) -> Iterator[Exporter]:
+    started = Exporter(request.param)
+    yield started
+    started.close()
+
+
+def ask(exporter: Exporter, path: str) -> bytes:
+    """Get `path` while the supervisor answers its question."""
+    answering = threading.Thread(target=exporter.answer)
+    answering.start()
+    try:
+        return get(exporter.url(path))
+    finally:
+        answering.join(10)
+
+
+def test_it_serves_what_the_supervisor_says_and_ends_with_it(exporter: Exporter) -> None:
+    hello = exporter.greeting["hello"]
+    assert hello["pid"] == exporter.process.pid
+    families = {family.name: family for family in text_string_to_metric_families(ask(exporter, "/metrics").decode())}
+    assert families["lvs_virtual_servers"].samples[0].value == 2
+    started = families["lvs_start_timestamp_seconds"].samples[0].value
+    assert started == pytest.approx(time.time() - snapshots.process().uptime_s, abs=10)
+    exporter.link.shutdown(socket.SHUT_RDWR)
+    assert exporter.process.wait(10) == 0
+
+
+def test_it_has_no_privilege(exporter: Exporter) -> None:
+    status = dict(
+        line.split(":\t", 1) for line in pathlib.Path(f"/proc/{exporter.process.pid}/status").read_text().splitlines()
+    )
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert status["NoNewPrivs"].strip() == "1"
+    assert set(status["Uid"].split()) != {"0"}
+    assert "caps=0" in exporter.greeting["hello"]["caged"]
+
+
+def test_ctrl_c_in_the_supervisors_terminal_is_not_for_it(exporter: Exporter) -> None:
+    exporter.process.send_signal(signal.SIGINT)
+    assert ask(exporter, "/healthz") == b"ok\n"
+
+
+def test_slow_readers_do_not_keep_others_out(exporter: Exporter) -> None:
+    host, _, port = exporter.greeting["hello"]["listening"].rpartition(":")
+    slow: list[socket.socket] = []
+    for _ in range(60):
+        slow.append(socket.create_connection((host.strip("[]"), int(port)), timeout=5))
+        slow[-1].sendall(b"GET /metrics HTTP/1.1\r\n")
+    deadline = time.monotonic() + 10
+    body = b""
+    while not body and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            body = get(exporter.url("/"))
+    assert b"/metrics" in body
+    for connection in slow:
+        connection.close()
+
+
+def test_a_port_in_use_is_told_with_the_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        exporter = Exporter(address)
+        try:
+            assert exporter.greeting == {
+                "error": f"cannot listen on {address}: address already in use; choose another --exporter"
+            }
+            assert exporter.process.wait(10) == 1
+        finally:
+            exporter.close()
+
+
+def test_a_wrong_address_is_a_usage_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.exporter", "--link-fd", "0", "--listen", "localhost:80"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "expected a numeric ADDRESS:PORT" in done.stderr

@@ -1,0 +1,438 @@
+"""The exporter's HTTP side on memory streams and a virtual clock: what it answers, and what no reader can make it do."""
+
+import contextlib
+import gzip
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair
+
+from supervisor.core.snapshot import Snapshot, encode
+from supervisor.exporter.link import CACHE_S, SupervisorLink
+from supervisor.exporter.server import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_PEER_MAX,
+    READ_MAX_S,
+    TOTAL_MAX_S,
+    Doorkeeper,
+    Site,
+    parse_listen,
+)
+from tests.fakes import snapshots
+
+Stream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+
+
+class Supervisor:
+    """The other end of the link: answers each question, counts them, and can fall silent."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.questions = 0
+        self.silent = False
+
+    async def run(self, stream: trio.abc.Stream) -> None:
+        rest = b""
+        async for data in stream:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                assert line == b"snapshot"
+                self.questions += 1
+                if not self.silent:
+                    await stream.send_all(encode(self.snapshot) + b"\n")
+
+
+class World:
+    """A doorkeeper with a supervisor behind it."""
+
+    def __init__(self, supervisor: Supervisor, doorkeeper: Doorkeeper, nursery: trio.Nursery) -> None:
+        self.supervisor = supervisor
+        self.doorkeeper = doorkeeper
+        self._nursery = nursery
+
+    def connect(self, peer: str = "192.0.2.7") -> Stream:
+        ours, theirs = memory_stream_pair()
+        self._nursery.start_soon(self.doorkeeper.serve, theirs, peer)
+        return ours
+
+    async def get(self, target: str, *headers: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        head = "\r\n".join((f"{method} {target} HTTP/1.1", "Host: x", *headers, "", ""))
+        return await self.ask(head.encode())
+
+    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        return split(await exchange(self.connect(), request))
+
+
+def split(answer: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(first.split()[1]), headers, body
+
+
+async def exchange(stream: Stream, request: bytes) -> bytes:
+    """Send, read to the end, close."""
+    await stream.send_all(request)
+    answer = b""
+    with contextlib.suppress(trio.BrokenResourceError):
+        async for data in stream:
+            answer += data
+    await stream.aclose()
+    return answer
+
+
+def play(story: Callable[[World], Awaitable[None]], snapshot: Snapshot | None = None) -> None:
+    """Run a story against a served snapshot."""
+
+    async def main() -> None:
+        ours, theirs = memory_stream_pair()
+        supervisor = Supervisor(snapshot or snapshots.snapshot())
+        link = SupervisorLink(ours, wall_clock=lambda: 1_800_000_000.0 + trio.current_time())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run, theirs)
+            nursery.start_soon(link.run)
+            await story(World(supervisor, Doorkeeper(Site(link)), nursery))
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_metrics_are_plain_text_for_who_asks_for_nothing_else() -> None:
+    async def story(world: World) -> None:
+        status, headers, body = await world.get("/metrics")
+        assert status == 200
+        assert headers["content-type"].startswith("text/plain")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["connection"] == "close"
+        assert int(headers["content-length"]) == len(body)
+        assert b"\nlvs_ready 1.0\n" in body
+        assert b"lvs_real_server_up{" in body
+        assert b'lvs_metrics_render_duration_seconds{scope="real_server"}' in body
+
+    play(story)
+
+
+def test_prometheus_gets_openmetrics_and_gzip_when_it_asks() -> None:
+    async def story(world: World) -> None:
+        status, headers, body = await world.get(
+            "/metrics",
+            "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+            "Accept-Encoding: deflate, gzip;q=0.8",
+        )
+        assert status == 200
+        assert headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert headers["content-encoding"] == "gzip"
+        assert gzip.decompress(body).endswith(b"# EOF\n")
+        _, headers, body = await world.get("/metrics", "Accept-Encoding: gzip;q=0")
+        assert "content-encoding" not in headers
+        assert body.startswith(b"# HELP")
+
+    play(story)
+
+
+def test_head_has_the_same_head_and_no_body() -> None:
+    async def story(world: World) -> None:
+        _, wanted, body = await world.get("/metrics")
+        status, headers, nothing = await world.get("/metrics", method="HEAD")
+        assert (status, headers, nothing) == (200, wanted, b"")
+        assert body
+
+    play(story)
+
+
+def test_a_scrape_can_choose_scopes_and_names() -> None:
+    async def story(world: World) -> None:
+        _, _, body = await world.get("/metrics?scope=virtual_server")
+        names = {line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE")}
+        assert "lvs_virtual_server_quorum" in names
+        assert not {name for name in names if name.startswith(("lvs_real_server_", "lvs_ready"))}
+        _, _, body = await world.get("/metrics?scope=process,real_server&name[]=lvs_ready&name%5B%5D=lvs_checks_total")
+        names = {line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE")}
+        assert names == {"lvs_ready", "lvs_checks_total"}
+        _, _, body = await world.get("/metrics?name[]=lvs_verdict_to_kernel_seconds_count")
+        assert body.startswith(b"# HELP lvs_verdict_to_kernel_seconds ")
+
+    play(story)
+
+
+@pytest.mark.parametrize("query", ["scope=everything", "scope=", "colour=red", "&".join(["name[]=x"] * 200)])
+def test_a_query_for_what_does_not_exist_is_refused_without_repeating_it(query: str) -> None:
+    async def story(world: World) -> None:
+        status, _, body = await world.get(f"/metrics?{query}")
+        if query == "scope=":  # an empty value is no value
+            assert status == 200
+            return
+        assert status == 400
+        for word in (b"everything", b"colour", b"red"):
+            assert word not in body
+
+    play(story)
+
+
+def test_other_methods_and_paths_are_refused_without_repeating_them() -> None:
+    async def story(world: World) -> None:
+        status, headers, _ = await world.get("/metrics", method="POST")
+        assert (status, headers["allow"]) == (405, "get, head")
+        status, _, body = await world.get("/<script>alert(1)</script>")
+        assert status == 404
+        assert b"script" not in body
+        status, headers, body = await world.get("/")
+        assert (status, headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert b"/metrics" in body
+
+    play(story)
+
+
+def test_health_and_readiness_are_different_things() -> None:
+    async def story(world: World) -> None:
+        assert (await world.get("/healthz"))[0] == 200
+        assert (await world.get("/readyz"))[0] == 503
+
+    play(story, Snapshot(replace(snapshots.process(), ready=False), ()))
+
+    async def ready(world: World) -> None:
+        assert (await world.get("/readyz"))[0] == 200
+
+    play(ready)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+def test_a_silent_supervisor_is_reported_after_two_seconds(path: str) -> None:
+    async def story(world: World) -> None:
+        world.supervisor.silent = True
+        begin = trio.current_time()
+        status, _, body = await world.get(path)
+        assert (status, body) == (503, b"the supervisor does not answer\n")
+        assert trio.current_time() - begin < 3
+        assert (await world.get("/"))[0] == 200
+
+    play(story)
+
+
+def test_one_snapshot_serves_everybody_for_a_second() -> None:
+    async def story(world: World) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(world.get, "/metrics")
+        await world.get("/metrics?scope=process")
+        assert world.supervisor.questions == 1
+        await trio.sleep(CACHE_S + 0.1)
+        await world.get("/metrics")
+        assert world.supervisor.questions == 2
+
+    play(story)
+
+
+def test_a_scrape_never_shows_an_older_state_than_a_second() -> None:
+    async def story(world: World) -> None:
+        assert b"\nlvs_ready 1.0\n" in (await world.get("/metrics"))[2]
+        world.supervisor.snapshot = Snapshot(replace(snapshots.process(), ready=False), ())
+        await trio.sleep(CACHE_S + 0.1)
+        assert b"\nlvs_ready 0.0\n" in (await world.get("/metrics"))[2]
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\n\r\n",  # no Host
+        b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET  /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://[::1/metrics HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+def test_malformed_requests_get_a_plain_no(request_bytes: bytes) -> None:
+    async def story(world: World) -> None:
+        status, headers, body = await world.ask(request_bytes)
+        assert 400 <= status < 500
+        assert headers["x-content-type-options"] == "nosniff"
+        assert len(body) < 100
+
+    play(story)
+
+
+def test_a_head_beyond_8_kib_is_refused() -> None:
+    async def story(world: World) -> None:
+        status, _, _ = await world.ask(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000)
+        assert status == 431
+
+    play(story)
+
+
+def test_who_says_nothing_is_dropped_after_a_second() -> None:
+    async def story(world: World) -> None:
+        begin = trio.current_time()
+        stream = world.connect()
+        assert await stream.receive_some() == b""
+        assert trio.current_time() - begin == pytest.approx(READ_MAX_S)
+
+    play(story)
+
+
+def test_who_drips_a_byte_at_a_time_is_dropped_too() -> None:
+    async def story(world: World) -> None:
+        stream = world.connect()
+        begin = trio.current_time()
+        with contextlib.suppress(trio.BrokenResourceError):
+            for byte in b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n":
+                await stream.send_all(bytes([byte]))
+                await trio.sleep(0.1)
+        assert await stream.receive_some() == b""
+        assert trio.current_time() - begin <= READ_MAX_S + 0.2
+
+    play(story)
+
+
+def test_who_does_not_take_the_answer_is_dropped_in_time() -> None:
+    class Clogged(trio.abc.Stream):
+        """Sends a whole request, then takes nothing."""
+
+        def __init__(self) -> None:
+            self.closed_at: float | None = None
+            self._said = [b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"]
+
+        async def receive_some(self, _max_bytes: int | None = None) -> bytes:
+            await trio.lowlevel.checkpoint()
+            if self._said:
+                return self._said.pop()
+            await trio.sleep_forever()
+            raise AssertionError
+
+        async def send_all(self, _data: bytes | bytearray | memoryview) -> None:
+            await trio.sleep_forever()
+
+        async def wait_send_all_might_not_block(self) -> None:
+            await trio.sleep_forever()
+
+        async def aclose(self) -> None:
+            self.closed_at = trio.current_time()
+            await trio.lowlevel.checkpoint()
+
+    async def story(world: World) -> None:
+        stream = Clogged()
+        begin = trio.current_time()
+        await world.doorkeeper.serve(stream, "192.0.2.7")
+        assert stream.closed_at is not None
+        assert stream.closed_at - begin == pytest.approx(TOTAL_MAX_S)
+
+    play(story)
+
+
+def test_one_peer_cannot_take_every_place() -> None:
+    async def story(world: World) -> None:
+        idle = [world.connect("192.0.2.66") for _ in range(CONNECTIONS_PER_PEER_MAX)]
+        await trio.testing.wait_all_tasks_blocked()
+        refused = world.connect("192.0.2.66")
+        begin = trio.current_time()
+        assert await refused.receive_some() == b""
+        assert trio.current_time() == begin
+        assert (await world.get("/healthz"))[0] == 200  # somebody else is served
+        await trio.sleep(TOTAL_MAX_S)
+        assert split(await exchange(world.connect("192.0.2.66"), b"GET / HTTP/1.0\r\n\r\n"))[0] == 200
+        assert len(idle) == CONNECTIONS_PER_PEER_MAX
+
+    play(story)
+
+
+def test_all_peers_together_cannot_take_more_places_than_there_are() -> None:
+    async def story(world: World) -> None:
+        idle = [world.connect(f"192.0.2.{number}") for number in range(CONNECTIONS_MAX)]
+        await trio.testing.wait_all_tasks_blocked()
+        begin = trio.current_time()
+        assert await world.connect("198.51.100.1").receive_some() == b""
+        assert trio.current_time() == begin
+        await trio.sleep(READ_MAX_S + 0.1)
+        assert (await world.get("/healthz"))[0] == 200
+        assert len(idle) == CONNECTIONS_MAX
+
+    play(story)
+
+
+def test_a_reader_that_leaves_early_hurts_nobody() -> None:
+    async def story(world: World) -> None:
+        world.supervisor.silent = True
+        stream = world.connect()
+        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.aclose()
+        await trio.sleep(10)
+        world.supervisor.silent = False
+        assert (await world.get("/"))[0] == 200
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.doorkeeper._open.total() == 0
+
+    play(story)
+
+
+HEADER_WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
+
+
+@given(
+    request=st.one_of(
+        st.binary(max_size=400),
+        st.builds(
+            lambda target, accept, encoding: (
+                f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nAccept-Encoding: {encoding}\r\n\r\n"
+            ).encode("latin-1"),
+            st.one_of(
+                st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60).map("/metrics?".__add__)
+            ),
+            st.one_of(HEADER_WORDS, HEADER_WORDS.map("application/openmetrics-text;version=".__add__)),
+            HEADER_WORDS,
+        ),
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_no_bytes_at_all_can_break_it(request: bytes) -> None:
+    async def story(world: World) -> None:
+        stream = world.connect()
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(request)
+            assert isinstance(stream.send_stream, trio.testing.MemorySendStream)
+            await stream.send_eof()
+        assert isinstance(stream.receive_stream, MemoryReceiveStream)
+        answer = b""
+        async for data in stream:
+            answer += data
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
+        assert (await world.get("/"))[0] == 200
+
+    play(story, Snapshot(snapshots.process(), ()))
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("127.0.0.1:9720", ("127.0.0.1", 9720)),
+        ("[::1]:9720", ("::1", 9720)),
+        ("0.0.0.0:0", ("0.0.0.0", 0)),
+        ("[::]:65535", ("::", 65535)),
+    ],
+)
+def test_listen_addresses_are_read(text: str, parsed: tuple[str, int]) -> None:
+    assert parse_listen(text) == parsed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "9720",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "::1:9720",
+        "[127.0.0.1]:1",
+        "localhost:1",
+        "127.0.0.1:65536",
+        "1.2.3.4:-1",
+    ],
+)
+def test_other_listen_addresses_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a numeric ADDRESS:PORT like 127\.0\.0\.1:9720"):
+        parse_listen(text)
