@@ -1,0 +1,88 @@
+"""ROOM: text → model, or every problem at once, each with file, line and column.
+
+The way through it: `expand` follows includes and replaces names (`files` reads, `lexer` cuts lines into words), `tree` makes blocks,
+`values` types their words by the tables of `keywords` (`readers`: one for each kind), and `build` (with `servers`, `realservers`,
+`checks`) makes the model. `problems` is how all of them complain.
+
+May live here: everything that knows how keepalived.conf is written. May not: anything that acts on a configuration, or that needs
+a clock, a socket or a privilege. Import from outside only what `__all__` names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pathlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from supervisor.config import keywords
+from supervisor.config.build import build
+from supervisor.config.expand import Reader
+from supervisor.config.problems import Problem, Problems, Severity, counted, render_problems
+from supervisor.config.tree import parse
+from supervisor.model import Config
+
+__all__ = ["Outcome", "Problem", "Severity", "load", "render"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of reading a file: `config` is None exactly when at least one of `problems` is an error."""
+
+    config: Config | None
+    problems: tuple[Problem, ...]
+    files: tuple[str, ...]
+
+    def count(self, severity: Severity) -> int:
+        """How many problems are of this severity."""
+        return sum(problem.severity is severity for problem in self.problems)
+
+
+def load(path: pathlib.Path) -> Outcome:
+    """Read a configuration file with all that it includes.
+
+    Never raises for what is in a file or not in the file system: everything wrong is a problem in the outcome, in the order of the text.
+    """
+    problems = Problems()
+    reader = Reader(problems)
+    source = os.fspath(path)
+    with _collector_paused():
+        statements = parse(reader.lines(source), problems, keywords.OUTERMOST, keywords.INSIDE)
+        config = build(statements, problems)
+    found = problems.in_order()
+    files = tuple(reader.files)
+    if any(problem.severity is Severity.ERROR for problem in found):
+        return Outcome(None, found, files)
+    warnings = sum(problem.severity is Severity.WARNING for problem in found)
+    config = replace(config, source=source, digest=reader.digest(), files=files, warnings=warnings)
+    return Outcome(config, found, files)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection meanwhile: everything made here stays, so looking through it again and again costs a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def render(outcome: Outcome, *, color: bool = False) -> str:
+    """All problems for people, and the verdict as the last line. `color` adds terminal colours."""
+    return "\n".join([*render_problems(outcome.problems, color=color), verdict(outcome)])
+
+
+def verdict(outcome: Outcome) -> str:
+    """The last line: "5 errors, 2 warnings", or "fine: 1 virtual server, 2 real servers"."""
+    warnings = outcome.count(Severity.WARNING)
+    told = f", {counted(warnings, 'warning')}" if warnings else ""
+    if outcome.config is None:
+        return f"{counted(outcome.count(Severity.ERROR), 'error')}{told}"
+    servers = outcome.config.virtual_servers
+    real_servers = sum(len(server.real_servers) for server in servers)
+    return f"fine: {counted(len(servers), 'virtual server')}, {counted(real_servers, 'real server')}{told}"

@@ -1,0 +1,169 @@
+"""One checker block into one `CheckSpec`: inheritance from real server and virtual server, and the checker's own opinion of its values.
+
+Most checks of a large file are alike. A block that was understood without any problem is not read a second time: it is remembered
+by its words. Sources: keepalived.md, sections 2.4, 2.5 and 3.5.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple, TypeAlias
+
+from checkers.kit import api
+from supervisor.config import keywords
+from supervisor.config.problems import Code, Place, Problems
+from supervisor.config.tree import Node
+from supervisor.config.values import Block, read_block, report_unhandled
+from supervisor.model import CheckSpec, Endpoint, Schedule
+
+Signature: TypeAlias = "tuple[Any, ...]"
+
+INTERFACE_NAME_MAX = 15
+"""IFNAMSIZ of linux/if.h, without its NUL."""
+
+
+class _Understood(NamedTuple):
+    """A block that was read: its values and its own ones as canonical JSON."""
+
+    block: Block
+    options_json: str
+
+
+class Checks:
+    """Reads the checks of one configuration."""
+
+    def __init__(self, problems: Problems, *, log_all_failures: bool) -> None:
+        self._problems = problems
+        self._log_all_failures = log_all_failures
+        self._seen: dict[tuple[Signature, str], _Understood] = {}
+        self._schedules: dict[tuple[Any, ...], Schedule] = {}
+
+    def read(self, node: Node, real_server: Block, virtual_server: Block, endpoint: Endpoint) -> CheckSpec | None:
+        """The check of a block; `endpoint` is what it probes unless it says otherwise. None when it cannot be one."""
+        before = len(self._problems)
+        virtualhost = inherited("virtualhost", real_server, virtual_server, default="")
+        key = (signature(node), virtualhost)
+        understood = self._seen.get(key)
+        if understood is None:
+            block = read_block(node, keywords.check_table(node.keyword), self._problems)
+            report_unhandled(block, self._problems)
+            options_json = self._options(block, virtualhost, before)
+            understood = _Understood(block, options_json)
+            if len(self._problems) == before:
+                self._seen[key] = understood
+        block = understood.block
+        target = Endpoint(block.get("connect_ip", endpoint.address), block.get("connect_port", endpoint.port))
+        bind_address = block.get("bindto")
+        bind_interface = block.get("bind_if", "")
+        self._check_addresses(node, block, target)
+        if block.entries.keys().isdisjoint({"connect_ip", "connect_port"}):
+            target = endpoint
+        return CheckSpec(
+            type=node.keyword,
+            target=target,
+            schedule=self._schedule(node.keyword, block, real_server, virtual_server),
+            alpha=inherited("alpha", block, real_server, virtual_server, default=False),
+            bind_address=bind_address,
+            bind_port=block.get("bind_port", 0),
+            bind_interface=bind_interface,
+            log_all_failures=block.get("log_all_failures", self._log_all_failures),
+            options_json=understood.options_json,
+        )
+
+    def _schedule(self, keyword: str, *layers: Block) -> Schedule:
+        """Checker → real server → virtual server → default; one value for all checks with the same times."""
+        retry, delay_before_retry = keywords.CHECK_DEFAULTS[keyword]
+        delay_loop = inherited("delay_loop", *layers, default=keywords.DELAY_LOOP_DEFAULT_S)
+        values = (
+            delay_loop,
+            inherited("retry", *layers, default=retry),
+            inherited("delay_before_retry", *layers, default=delay_before_retry),
+            inherited("connect_timeout", *layers, default=keywords.CONNECT_TIMEOUT_DEFAULT_S),
+            inherited("warmup", *layers, default=delay_loop),
+        )
+        found = self._schedules.get(values)
+        if found is None:
+            found = self._schedules[values] = Schedule(*values)
+        return found
+
+    def _options(self, block: Block, virtualhost: str, before: int) -> str:
+        """The checker's own values as canonical JSON, after the checker has agreed to them."""
+        keyword = block.node.keyword
+        own = keywords.own_names(keyword)
+        options = {name: _json(entry.value) for name, entry in block.entries.items() if name in own}
+        if virtualhost and "virtualhost" in own:
+            options.setdefault("virtualhost", virtualhost)
+        if not self._problems.errors_since(before):
+            try:
+                api.load(keyword).prepare(options)
+            except (ValueError, RecursionError, OverflowError) as refusal:
+                place = _place_of(block, str(refusal))
+                self._problems.add(Code.REFUSED_BY_CHECKER, place, f"{keyword}: {refusal}")
+        return json.dumps(options, sort_keys=True, separators=(",", ":"))
+
+    def _check_addresses(self, node: Node, block: Block, target: Endpoint) -> None:
+        """Complain of a probe that could never leave this host."""
+        problems = self._problems
+        bind_address = block.get("bindto")
+        bind_interface = block.get("bind_if", "")
+        if target.port == 0:
+            problems.add(Code.NO_PORT, node.place(), f"{node.keyword} has no port to probe", 'add "connect_port"')
+        if bind_address is not None and bind_address.version != target.address.version:
+            message = f"an IPv{bind_address.version} source address cannot reach {target.address}"
+            problems.add(Code.WRONG_FAMILY, _at(node, block, "bindto"), message)
+        if target.address.is_link_local and target.address.version == 6 and not bind_interface:
+            message = f"{target.address} is a link-local address, so {node.keyword} needs the interface"
+            problems.add(Code.UNUSABLE_ADDRESS, node.place(), message, 'add "bind_if"')
+        if len(bind_interface.encode()) > INTERFACE_NAME_MAX:
+            message = f"the name of an interface has at most {INTERFACE_NAME_MAX} characters"
+            problems.add(Code.BAD_TEXT, _at(node, block, "bind_if"), message)
+        if target.address.is_multicast or target.address.is_unspecified:
+            problems.add(Code.UNUSABLE_ADDRESS, _at(node, block, "connect_ip"), f"{target.address} cannot be probed")
+
+
+def inherited(name: str, *layers: Block, default: Any) -> Any:
+    """The value of `name` in the innermost block that has one."""
+    for layer in layers:
+        entry = layer.entries.get(name)
+        if entry is not None and entry.value is not None:
+            return entry.value
+    return default
+
+
+def signature(node: Node) -> Signature:
+    """The words of a block and of everything in it: two blocks with equal signatures mean the same."""
+    if node.children is None:
+        return node.words
+    return (node.words, *[signature(child) for child in node.children])
+
+
+def _at(node: Node, block: Block, name: str) -> Place:
+    """The place of a keyword in *this* block; a remembered block has the places of the first that was like it."""
+    found = [child for child in node.children or () if child.keyword == name and name in block.entries]
+    return found[-1].place(0, -1) if found else node.place()
+
+
+def _json(value: Any) -> Any:
+    """A value of a keyword as JSON: addresses as text, blocks as objects."""
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Block):
+        return {name: _json(entry.value) for name, entry in value.entries.items()}
+    if isinstance(value, tuple):  # one of several: the value and its statement
+        return _json(value[0])
+    if isinstance(value, list):
+        return [_json(inner) for inner in value]
+    return str(value)
+
+
+def _place_of(block: Block, sentence: str) -> Place:
+    """The statement that a checker's complaint names, or the whole block's keyword."""
+    words = re.findall(r"[a-z_]{4,}", sentence)
+    inner = [value for entry in block.entries.values() if isinstance(entry.value, list) for value in entry.value]
+    blocks = [value[0] for value in inner if isinstance(value, tuple) and isinstance(value[0], Block)]
+    for word in words:
+        for candidate in (*blocks, block):
+            if word in candidate.entries and not isinstance(candidate.get(word), Block):
+                return candidate.entries[word].node.place(0, -1)
+    return block.node.place()

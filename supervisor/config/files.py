@@ -1,0 +1,157 @@
+"""Configuration files as they lie on disk: how they are read, and what leads a word back to its column in one.
+
+Reads regular files and nothing else; never waits for a pipe, never follows a device, never reads more than `MAX_FILE_BYTES`.
+Sources: keepalived.md, sections 1.1 and 1.8.
+"""
+
+from __future__ import annotations
+
+import bisect
+import errno
+import os
+import re
+import stat
+from typing import Protocol, TypeAlias
+
+from supervisor.config.lexer import BLANKS, Token, scan
+from supervisor.config.problems import Place, Position
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Largest configuration file; 5 MB hold 660 virtual servers with 20 real servers each (observability.md, section 5.3)."""
+
+MAX_PATTERN_ALTERNATIVES = 256
+"""Patterns that the braces of one `include` may stand for."""
+
+
+class Origin(Protocol):
+    """Where statements come from: turns a line number and a token index into a place."""
+
+    def place(self, number: int, first: int, last: int) -> Place:
+        """The columns from token `first` to token `last` (both included) of line `number`."""
+
+
+class Source:
+    """One file that was read, as its lines; what positions are made from."""
+
+    __slots__ = ("_scanned", "included_from", "lines", "name", "order")
+
+    def __init__(
+        self, name: str, lines: list[str], included_from: tuple[Position, ...] = (), order: tuple[int, ...] = ()
+    ) -> None:
+        self.name = name
+        self.lines = lines
+        self.included_from = included_from
+        self.order = order
+        self._scanned: tuple[int, list[Token]] = (
+            0,
+            [],
+        )  # the last line that was asked for: one line may hold many problems
+
+    def at(self, number: int, start: int, end: int) -> Place:
+        """The columns `start` to `end` (from 0, end excluded) of line `number` (from 1)."""
+        text = self.lines[number - 1]
+        return Place(self.name, number, start + 1, max(1, end - start), text, self.included_from, self.order)
+
+    def place(self, number: int, first: int, last: int) -> Place:
+        """The columns from token `first` to token `last` of line `number`."""
+        if self._scanned[0] != number:
+            self._scanned = number, scan(self.lines[number - 1])[0]
+        tokens = self._scanned[1]
+        return self.at(number, tokens[first].start, tokens[last].end)
+
+    def whole(self, number: int) -> Place:
+        """Line `number` without the blanks around it."""
+        text = self.lines[number - 1]
+        start = len(text) - len(text.lstrip(BLANKS))
+        return self.at(number, start, max(start, len(text.rstrip(BLANKS))))
+
+
+class Rewritten:
+    """One line in which names were replaced: its new text, and which columns of the old one each part came from."""
+
+    __slots__ = ("_tokens", "segments", "source", "text")
+
+    def __init__(self, source: Source, text: str, segments: list[Segment]) -> None:
+        self.source = source
+        self.text = text
+        self.segments = segments
+        self._tokens: list[Token] = []
+
+    def at(self, number: int, start: int, end: int) -> Place:
+        """The columns of the written line that made the columns `start` to `end` of the new one."""
+        return self.source.at(number, self._original(start)[0], self._original(max(start, end - 1))[1])
+
+    def place(self, number: int, first: int, last: int) -> Place:
+        """As `Source.place`; a word that came out of a name points at the name."""
+        tokens = self._tokens = self._tokens or scan(self.text)[0]
+        return self.at(number, tokens[first].start, tokens[last].end)
+
+    def _original(self, column: int) -> tuple[int, int]:
+        index = bisect.bisect_right(self.segments, column, key=lambda segment: segment[0]) - 1
+        start, end, written_start, written_end, replaced = self.segments[index]
+        if start <= column < end:
+            if replaced:
+                return written_start, written_end
+            return written_start + column - start, written_start + column - start + 1
+        return self.segments[-1][3], self.segments[-1][3]
+
+
+Segment: TypeAlias = tuple[int, int, int, int, bool]
+"""Start and end in the new text, start and end in the written text, and whether the two differ."""
+
+
+class NotRegularError(OSError):
+    """A pipe, a socket or a device where a file was expected."""
+
+
+def decode(data: bytes) -> str:
+    """The text; what is not UTF-8 becomes U+FFFD, which is harmless in a comment and complained of elsewhere."""
+    text = data.decode("utf-8", "replace")
+    return text.replace("\r\n", "\n") if "\r" in text else text
+
+
+def read(path: str) -> tuple[bytes, int]:
+    """A file's bytes and mode; no bytes for what is not a regular file. Never waits for a pipe. Raises OSError, ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotRegularError(errno.EINVAL, "it is not a regular file", path)
+        data = file.read(MAX_FILE_BYTES + 1) or b""
+    if len(data) > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES // 1024 // 1024} MiB", path)
+    return data, status.st_mode
+
+
+def why_unreadable(path: str, trouble: OSError | ValueError) -> tuple[str, str]:
+    """A sentence with the path in it, and the remedy."""
+    match trouble:
+        case FileNotFoundError():
+            return f'there is no file "{path}"', "give the path of the configuration file, for example with -f FILE"
+        case IsADirectoryError():
+            return f'"{path}" is a directory', "name one file in it; other files can be drawn in with include"
+        case PermissionError():
+            return f'no permission to read "{path}"', f"let this user read it: ls -l {path}"
+        case OSError():
+            return f'"{path}" cannot be read: {trouble.strerror}', "a configuration must be a readable regular file"
+        case _:
+            return f'"{path}" cannot be the name of a file: {trouble}', "give another path"
+
+
+def alternatives(pattern: str) -> list[str] | None:
+    """The patterns that the braces of `a{b,c}d` stand for, or None when there are too many. Braces may be nested."""
+    done: list[str] = []
+    waiting = [pattern]
+    while waiting:
+        if len(done) + len(waiting) > MAX_PATTERN_ALTERNATIVES:
+            return None
+        current = waiting.pop()
+        match = re.search(r"\{([^{}]*,[^{}]*)\}", current)
+        if match is None:
+            done.append(current)
+            continue
+        before, after = current[: match.start()], current[match.end() :]
+        waiting.extend(before + choice + after for choice in reversed(match[1].split(",")))
+    return done

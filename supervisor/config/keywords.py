@@ -1,0 +1,260 @@
+"""The keyword tables: what may stand in each block of keepalived.conf, and what it must look like.
+
+One row for each keyword, in the vocabulary of `checkers.kit.options`. A checker's own keywords are declared in its module and
+come here through `checkers.kit.api`. Keywords that keepalived knows and this version does not act on have `handled=False`: they are
+read with their whole block and told of in a warning. Declarations only. Sources: keepalived.md, sections 2.1 to 2.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from checkers.kit import api
+from checkers.kit.options import Keyword, Kind
+
+
+class Table(dict[str, Keyword]):
+    """The keywords of one block by name, and what is asked for every statement of every block, worked out once."""
+
+    def __init__(self, *keywords: Keyword) -> None:
+        super().__init__((keyword.name, keyword) for keyword in keywords)
+        self.required = tuple(keyword for keyword in keywords if keyword.required)
+        self.inner = {keyword.name: Table(*keyword.block) for keyword in keywords if keyword.block}
+
+
+WEIGHT_MAX = 65535
+"""The kernel takes more, but ipvsadm and keepalived's own kernel interface do not (ipvs.md, section 4)."""
+
+TIMER_MAX_S = 4294.967295
+"""What keepalived's timers hold: 32 bits of microseconds."""
+
+PERSISTENCE_DEFAULT_S = 360
+PERSISTENCE_MAX_S = 2678400
+SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "fo", "ovf", "sed", "nq", "twos")
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+
+SCHEDULER_FLAGS: Mapping[str, tuple[int, frozenset[str]]] = {
+    "flag-1": (0x8, frozenset({"sh", "mh"})),
+    "flag-2": (0x10, frozenset({"sh", "mh"})),
+    "flag-3": (0x20, frozenset({"sh", "mh"})),
+    "sh-fallback": (0x8, frozenset({"sh"})),
+    "sh-port": (0x10, frozenset({"sh"})),
+    "mh-fallback": (0x8, frozenset({"mh"})),
+    "mh-port": (0x10, frozenset({"mh"})),
+}
+"""Keyword → bit of the service flags, and the schedulers that it means something to (keepalived.md, section 2.2)."""
+
+RANGE_REASONS: Mapping[str, str] = {
+    "weight": "ipvsadm and keepalived cap weights there too",
+    "fwmark": "0 means no mark",
+}
+"""Why a range is what it is, where that is not plain."""
+
+CHECK_DEFAULTS: Mapping[str, tuple[int, float]] = {"HTTP_GET": (1, 3.0), "TCP_CHECK": (1, 1.0)}
+"""Checker type → retry, delay_before_retry in seconds, when nobody set them (keepalived.md, section 2.5)."""
+
+DELAY_LOOP_DEFAULT_S = 60.0
+CONNECT_TIMEOUT_DEFAULT_S = 5.0
+
+
+def _unhandled(names: str, kind: Kind = Kind.TEXTS) -> tuple[Keyword, ...]:
+    return tuple(Keyword(name, kind, "known to keepalived; not handled here", handled=False) for name in names.split())
+
+
+_TIMING = (
+    Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=TIMER_MAX_S),
+    Keyword("connect_timeout", Kind.TIMER, "time limit of one probe", unit="s", low=0.000001, high=TIMER_MAX_S),
+    Keyword("retry", Kind.INTEGER, "failed probes to repeat before a server is down", low=1, high=4294967295),
+    Keyword("delay_before_retry", Kind.TIMER, "pause before such a repetition", unit="s", low=0, high=TIMER_MAX_S),
+    Keyword(
+        "warmup", Kind.TIMER, "the first probe comes at a random time within this", unit="s", low=0, high=TIMER_MAX_S
+    ),
+)
+
+UNHANDLED_CHECKS = _unhandled(
+    "SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK FILE_CHECK BFD_CHECK", Kind.BLOCK
+)
+
+GLOBAL_DEFS = (
+    Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
+    Keyword("notification_email_from", Kind.TEXT, "sender of the mails"),
+    Keyword("smtp_server", Kind.TEXTS, "host name or address of the mail server, and its port (25)"),
+    Keyword(
+        "smtp_connect_timeout",
+        Kind.INTEGER,
+        "limit for reaching the mail server",
+        unit="s",
+        low=0,
+        high=86400,
+        default=30,
+    ),
+    Keyword("smtp_helo_name", Kind.TEXT, "our name towards the mail server (the host's name)"),
+    Keyword("router_id", Kind.TEXT, "name of this director in mails (the host's name)"),
+    Keyword("smtp_alert", Kind.FLAG, "mail for everything that has no smtp_alert of its own"),
+    Keyword("smtp_alert_checker", Kind.FLAG, "the same for real and virtual servers only; goes before smtp_alert"),
+    Keyword("no_checker_emails", Kind.FLAG, "mail only when a real server changes, not for each of its checks"),
+    Keyword("checker_log_all_failures", Kind.FLAG, "log failed probes also while retries remain"),
+    Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0"),
+    Keyword("virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True),
+    *_unhandled(
+        "smtp_alert_vrrp no_email_faults lvs_timeouts lvs_flush lvs_flush_on_stop lvs_flush_onstop lvs_sync_daemon "
+        "nftables nftables_priority nftables_ifindex nftables_counters "
+        "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark rs_init_notifies "
+        "notify_fifo notify_fifo_script lvs_notify_fifo lvs_notify_fifo_script vrrp_notify_fifo vrrp_notify_fifo_script "
+        "vrrp_notify_priority_changes fifo_write_vrrp_states_on_reload script_user enable_script_security "
+        "startup_script startup_script_timeout shutdown_script shutdown_script_timeout "
+        "checker_priority checker_rt_priority checker_rlimit_rttime checker_rlimit_rtime checker_no_swap checker_cpu_affinity "
+        "bfd_priority bfd_rt_priority bfd_rlimit_rttime bfd_rlimit_rtime bfd_no_swap bfd_cpu_affinity "
+        "vrrp_priority vrrp_rt_priority vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_no_swap vrrp_cpu_affinity "
+        "max_auto_priority min_auto_priority_delay process_names process_name "
+        "checker_process_name lvs_process_name vrrp_process_name bfd_process_name "
+        "snmp_socket enable_traps enable_snmp_checker enable_snmp_vrrp enable_snmp_keepalived enable_snmp_rfc "
+        "enable_snmp_rfcv2 enable_snmp_rfcv3 snmp_vs_stats_update_interval snmp_rs_stats_update_interval "
+        "enable_dbus dbus_service_name dbus_no_interface_name "
+        "reload_check_config reload_time_file reload_repeat reload_file "
+        "config_save_dir data_use_instance state_dump_file stats_dump_file json_dump_file json_version tmp_config_directory "
+        "lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs "
+        "lvs_netlink_monitor_rcv_bufs_force vrrp_netlink_cmd_rcv_bufs vrrp_netlink_cmd_rcv_bufs_force "
+        "vrrp_netlink_monitor_rcv_bufs vrrp_netlink_monitor_rcv_bufs_force process_monitor_rcv_bufs "
+        "process_monitor_rcv_bufs_force umask random_seed include_check use_symlink_paths set_supplementary_groups "
+        "child_wait_time linkbeat_use_polling instance net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir "
+        "vrrp_mcast_group4 vrrp_mcast_group6 vrrp_garp_master_delay vrrp_garp_master_repeat vrrp_garp_master_refresh "
+        "vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval "
+        "vrrp_gna_interval vrrp_garp_extra_if vrrp_min_garp vrrp_lower_prio_no_advert vrrp_higher_prio_send_advert vrrp_version "
+        "vrrp_iptables vrrp_ipsets vrrp_check_unicast_src vrrp_skip_check_adv_addr vrrp_strict "
+        "vrrp_startup_delay vrrp_delay_after_boot vrrp_log_unknown_vrids vrrp_owner_ignore_adverts "
+        "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier vrrp_down_timer_adverts disable_local_igmp "
+        "allow_if_changes dynamic_interfaces vmac_prefix vmac_addr_prefix "
+        "nat_mask lvs_id lvs_sync_daemon_inteface"
+    ),
+)
+
+VIRTUAL_SERVER = (
+    Keyword("lb_algo", Kind.CHOICE, "scheduler", choices=SCHEDULERS, default="wlc"),
+    Keyword("lvs_sched", Kind.CHOICE, "another spelling of lb_algo", choices=SCHEDULERS, alias_of="lb_algo"),
+    Keyword("lb_kind", Kind.FORWARDING, "forwarding method", default="NAT"),
+    Keyword("lvs_method", Kind.FORWARDING, "another spelling of lb_kind", alias_of="lb_kind"),
+    Keyword("protocol", Kind.CHOICE, "transport protocol", choices=PROTOCOLS, case_sensitive=False, default="UDP"),
+    Keyword("ip_family", Kind.CHOICE, "address family of a firewall mark", choices=("inet", "inet6")),
+    *_TIMING,
+    Keyword(
+        "weight", Kind.INTEGER, "weight of real servers without one of their own", low=1, high=WEIGHT_MAX, default=1
+    ),
+    Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
+    Keyword("omega", Kind.FLAG, "run the down notifications at the stop, too"),
+    Keyword("quorum", Kind.INTEGER, "least sum of live weights", low=0, high=4294967295, default=1),
+    Keyword("hysteresis", Kind.INTEGER, "margin around the quorum", low=0, high=4294967295, default=0),
+    Keyword("sorry_server", Kind.ENDPOINT, "where clients go while the quorum is lost"),
+    Keyword("sorry_server_inhibit", Kind.FLAG, "keep the sorry server in the table with weight 0"),
+    Keyword("sorry_server_lvs_method", Kind.FORWARDING, "forwarding method of the sorry server"),
+    Keyword("inhibit_on_failure", Kind.FLAG, "weight 0 instead of removal, for all real servers"),
+    Keyword(
+        "persistence_timeout",
+        Kind.INTEGER,
+        "same client, same real server, for so long",
+        unit="s",
+        low=1,
+        high=PERSISTENCE_MAX_S,
+        default=PERSISTENCE_DEFAULT_S,
+        optional_value=True,
+    ),
+    Keyword("persistence_granularity", Kind.TEXT, "IPv4 mask, or IPv6 prefix length, that makes clients the same"),
+    Keyword("persistence_engine", Kind.TEXT, "kernel module that tells clients apart (sip)"),
+    Keyword("ops", Kind.FLAG, "schedule each packet by itself; UDP and firewall marks only"),
+    Keyword("hashed", Kind.FLAG, "accepted; means nothing to the kernel"),
+    *(
+        Keyword(name, Kind.FLAG, f"service flag {bit:#x} of the scheduler")
+        for name, (bit, _) in SCHEDULER_FLAGS.items()
+    ),
+    Keyword("virtualhost", Kind.TEXT, "Host of HTTP checks"),
+    Keyword("smtp_alert", Kind.FLAG, "mail about this virtual server"),
+    Keyword("real_server", Kind.BLOCK, "one real server: address and port", repeat=True),
+    *_unhandled("quorum_up quorum_down", Kind.COMMAND),
+    *_unhandled("ha_suspend snmp_name"),
+)
+
+REAL_SERVER = (
+    Keyword("weight", Kind.INTEGER, "weight; 0 takes no new connections", low=0, high=WEIGHT_MAX),
+    Keyword("lvs_method", Kind.FORWARDING, "forwarding method of this real server"),
+    Keyword(
+        "uthreshold",
+        Kind.INTEGER,
+        "no new connections from so many on (0: no limit)",
+        low=0,
+        high=4294967295,
+        default=0,
+    ),
+    Keyword("lthreshold", Kind.INTEGER, "new ones again below so many", low=0, high=4294967295, default=0),
+    Keyword("inhibit_on_failure", Kind.FLAG, "weight 0 instead of removal"),
+    Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
+    *_TIMING,
+    Keyword("smtp_alert", Kind.FLAG, "mail about this real server"),
+    Keyword("virtualhost", Kind.TEXT, "Host of HTTP checks"),
+    *(Keyword(name, Kind.BLOCK, "a check of this real server", repeat=True) for name in api.TYPES),
+    *UNHANDLED_CHECKS,
+    *_unhandled("notify_up notify_down", Kind.COMMAND),
+    *_unhandled("snmp_name"),
+)
+
+ROOT = (
+    Keyword("global_defs", Kind.BLOCK, "settings of the whole program", repeat=True),
+    Keyword("virtual_server", Kind.BLOCK, "one virtual server: address and port, or fwmark and mark", repeat=True),
+    *_unhandled(
+        "virtual_server_group SSL track_file vrrp_track_file bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
+        "vrrp_track_process track_process garp_group track_group static_ipaddress static_routes static_rules "
+        "interface_up_down_delays linkbeat_interfaces",
+        Kind.BLOCK,
+    ),
+    *_unhandled(
+        "net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir instance child_wait_time linkbeat_use_polling"
+    ),
+)
+
+OUTERMOST = frozenset(keyword.name for keyword in ROOT if keyword.kind is Kind.BLOCK)
+"""Blocks that stand in no other one."""
+
+INSIDE: Mapping[str, str] = {
+    "real_server": "virtual_server",
+    "url": "HTTP_GET",
+    **dict.fromkeys((*api.TYPES, *(keyword.name for keyword in UNHANDLED_CHECKS)), "real_server"),
+}
+"""Blocks that stand in one kind of block only, as far as a brace that was forgotten is to be found by it."""
+
+
+ROOT_TABLE = Table(*ROOT)
+GLOBAL_DEFS_TABLE = Table(*GLOBAL_DEFS)
+VIRTUAL_SERVER_TABLE = Table(*VIRTUAL_SERVER)
+REAL_SERVER_TABLE = Table(*REAL_SERVER)
+
+
+@cache
+def check_table(keyword: str) -> Table:
+    """What may stand in the block of a checker type such as "HTTP_GET": what all share, and its own."""
+    return Table(*api.COMMON_OPTIONS, *api.load(keyword).OPTIONS)
+
+
+@cache
+def own_names(keyword: str) -> frozenset[str]:
+    """The keywords that only this checker type knows, without other spellings of common ones."""
+    return frozenset(option.name for option in api.load(keyword).OPTIONS if not option.alias_of)
+
+
+@cache
+def homes() -> Mapping[str, str]:
+    """Keyword → the block it belongs in, for those that somebody may put into the wrong one."""
+    found: dict[str, str] = {}
+    for name in api.TYPES:
+        for keyword in check_table(name).values():
+            found.setdefault(keyword.name, name)
+            for inner in keyword.block:
+                found.setdefault(inner.name, f"{keyword.name} of {name}")
+    for block, keywords in (
+        ("global_defs", GLOBAL_DEFS),
+        ("real_server", REAL_SERVER),
+        ("virtual_server", VIRTUAL_SERVER),
+    ):
+        found.update({keyword.name: block for keyword in keywords})
+    found.update({keyword.name: "the file itself, outside all blocks" for keyword in ROOT})
+    return MappingProxyType(found)

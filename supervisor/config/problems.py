@@ -1,0 +1,271 @@
+"""What is wrong with a configuration, and how to say it to the person who wrote it.
+
+A `Problem` is a value: a stable code, a place, a sentence, a suggestion. `Problems` collects them while a file is read, in any
+order, and hands them out in the order of the text. `render` writes them for a terminal: place and message, the line,
+a caret under the words that are meant. Nothing here repairs anything and nothing here knows the language.
+Source: observability.md, section 5.2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+MAX_SHOWN = 50
+"""Problems that `render_problems` prints; the rest is counted (observability.md, section 5.2)."""
+
+MAX_SUGGESTED = 100
+"""Errors of one load that get a "did you mean": somebody may have given us a log file instead of a configuration."""
+
+MAX_LINE_COLUMNS = 160
+"""Longest excerpt of a source line in a message; a longer line is cut around the place."""
+
+
+class Severity(enum.Enum):
+    """How bad it is: an error refuses the file, a warning does not, a note is only worth knowing."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Code(enum.StrEnum):
+    """The stable name of each kind of problem. The first letter is the severity; numbers are never used again."""
+
+    UNREADABLE = "E001"
+    BYTE_ORDER_MARK = "E002"
+    NUL = "E003"
+    NOT_UTF8 = "E004"
+    UNTERMINATED_QUOTE = "E005"
+    MISSING_BRACE = "E006"
+    EXTRA_BRACE = "E007"
+    BLOCK_WITHOUT_KEYWORD = "E008"
+    LANGUAGE_NOT_HANDLED = "E009"
+    UNKNOWN_KEYWORD = "E010"
+    MISSING_VALUE = "E011"
+    EXTRA_WORDS = "E012"
+    UNEXPECTED_BLOCK = "E013"
+    MISSING_BLOCK = "E014"
+    MISSING_KEYWORD = "E015"
+    NOT_A_NUMBER = "E020"
+    OUT_OF_RANGE = "E021"
+    NOT_A_TIME = "E022"
+    NOT_A_BOOLEAN = "E023"
+    NOT_AN_ADDRESS = "E024"
+    NOT_A_PORT = "E025"
+    NOT_A_CHOICE = "E026"
+    NOT_A_STATUS = "E027"
+    NOT_HEX = "E028"
+    BAD_METHOD = "E029"
+    BAD_TEXT = "E030"
+    DUPLICATE_VIRTUAL_SERVER = "E031"
+    DUPLICATE_REAL_SERVER = "E032"
+    NO_REAL_SERVER = "E033"
+    WRONG_FAMILY = "E034"
+    UNUSABLE_ADDRESS = "E035"
+    BAD_THRESHOLDS = "E036"
+    NO_PORT = "E037"
+    REFUSED_BY_CHECKER = "E038"
+    INCLUDE = "E040"
+    DEFINITION = "E041"
+    NOT_HANDLED = "W101"
+    REPEATED = "W102"
+    CORRECTED = "W103"
+    DEFAULT_TAKEN = "W104"
+    NO_EFFECT = "W105"
+    UNDEFINED = "W106"
+    NOTHING_INCLUDED = "W107"
+    RISKY = "W108"
+    OLD_SPELLING = "N201"
+    IMPLIED = "N202"
+
+    @property
+    def severity(self) -> Severity:
+        """What the first letter says."""
+        return {"E": Severity.ERROR, "W": Severity.WARNING, "N": Severity.NOTE}[self.value[0]]
+
+
+class Position(NamedTuple):
+    """One line of one file; lines count from 1."""
+
+    file: str
+    line: int
+
+
+class Place(NamedTuple):
+    """Some columns of one line. `column` counts from 1; `order` sorts places in the order of the text, includes expanded."""
+
+    file: str
+    line: int
+    column: int
+    length: int
+    source_line: str
+    included_from: tuple[Position, ...] = ()  # innermost first
+    order: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, or worth knowing. Line and column count from 1; line 0 means the file as a whole."""
+
+    code: str
+    severity: Severity
+    file: str
+    line: int
+    column: int
+    length: int
+    source_line: str
+    message: str
+    suggestion: str = ""
+    included_from: tuple[Position, ...] = ()
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.severity}: {self.message}"
+
+
+class Problems:
+    """Collects problems while a configuration is read. One owner: the load that is going on."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[tuple[int, ...], Problem]] = []
+        self._told: set[tuple[Code, str]] = set()
+        self._wrong: set[tuple[int, ...]] = set()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, code: Code, place: Place, message: str, suggestion: str = "") -> None:
+        """Note a problem at `place`; the severity is the code's.
+
+        A second error at the very same place is left out: it follows from the first.
+        """
+        key = (*place.order, place.line, place.column)
+        if code.severity is Severity.ERROR and place.line:
+            if key in self._wrong:
+                return
+            self._wrong.add(key)
+        problem = Problem(
+            code=code.value,
+            severity=code.severity,
+            file=place.file,
+            line=place.line,
+            column=place.column,
+            length=place.length,
+            source_line=place.source_line,
+            message=message,
+            suggestion=suggestion,
+            included_from=place.included_from,
+        )
+        self._found.append((key, problem))
+
+    def add_once(self, code: Code, subject: str, place: Place, message: str) -> None:
+        """Note a problem only where `subject` is met for the first time."""
+        if (code, subject) not in self._told:
+            self._told.add((code, subject))
+            self.add(code, place, message)
+
+    def suggest(self, word: str, candidates: Iterable[str]) -> str:
+        """As `suggest`, while there are so few errors that somebody will read it: it is slow beside everything else."""
+        return suggest(word, candidates) if len(self._wrong) < MAX_SUGGESTED else ""
+
+    def errors_since(self, before: int) -> int:
+        """How many errors were added since there were `before` problems."""
+        return sum(problem.severity is Severity.ERROR for _, problem in self._found[before:])
+
+    def in_order(self) -> tuple[Problem, ...]:
+        """All problems, in the order of the text."""
+        return tuple(problem for _, problem in sorted(self._found, key=lambda found: found[0]))
+
+
+def suggest(word: str, candidates: Iterable[str]) -> str:
+    """The candidate that was probably meant, or "" when none is near.
+
+    `difflib` at its usual cut-off finds long words; short ones need edit distance 1, a swapped pair or another case.
+    """
+    known = sorted(set(candidates))
+    if not 2 <= len(word) <= 64:  # nobody mistypes that much, and difflib would take its time
+        return ""
+    for candidate in known:
+        if candidate.lower() == word.lower():
+            return candidate
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    for candidate in known:
+        if _one_edit_apart(word, candidate):
+            return near[0] if near and _one_edit_apart(word, near[0]) else candidate
+    return near[0] if near else ""
+
+
+def _one_edit_apart(left: str, right: str) -> bool:
+    """Whether one insertion, deletion, replacement or swap of neighbours turns `left` into `right`."""
+    if left == right or abs(len(left) - len(right)) > 1:
+        return False
+    start = 0
+    while start < min(len(left), len(right)) and left[start] == right[start]:
+        start += 1
+    rest_left, rest_right = left[start:], right[start:]
+    if rest_left[1:] == rest_right[1:] or rest_left[1:] == rest_right or rest_left == rest_right[1:]:
+        return True
+    return rest_left[:2] == rest_right[:2][::-1] and rest_left[2:] == rest_right[2:]
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_COLORS = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.NOTE: "\x1b[1;36m"}
+_RESET = "\x1b[0m"
+
+
+def _printable(text: str) -> str:
+    """The text without characters that could steer a terminal; one for one, so that columns stay true."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def render_problem(problem: Problem, *, color: bool = False) -> str:
+    """One problem: its place and message, the source line, a caret line with the suggestion, the include chain."""
+    paint, reset = (_COLORS[problem.severity], _RESET) if color else ("", "")
+    place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else problem.file
+    lines = [f"{_printable(place)}: {paint}{problem.severity}{reset}: {_printable(problem.message)} [{problem.code}]"]
+    suggestion = _printable(problem.suggestion)
+    if problem.line:
+        shown, before, length = _excerpt(problem)
+        pad = "".join("\t" if character == "\t" else " " for character in shown[:before])
+        lines.append(f"  {_printable(shown)}")
+        lines.append(f"  {pad}{paint}{'^' * length}{reset}{' ' + suggestion if suggestion else ''}")
+    elif suggestion:
+        lines.append(f"  {suggestion}")
+    lines.extend(f"  included from {_printable(file)}:{line}" for file, line in problem.included_from)
+    return "\n".join(lines)
+
+
+def _excerpt(problem: Problem) -> tuple[str, int, int]:
+    """The part of the source line to show, how many characters stand before the carets, how many carets."""
+    text, before = problem.source_line, problem.column - 1
+    if len(text) > MAX_LINE_COLUMNS:
+        start = max(0, before - MAX_LINE_COLUMNS // 2)
+        text, before = text[start : start + MAX_LINE_COLUMNS], before - start
+    length = max(1, min(problem.length, len(text) - before))
+    return text, before, length
+
+
+def render_problems(problems: Sequence[Problem], *, color: bool = False) -> list[str]:
+    """At most `MAX_SHOWN` problems as text, errors before warnings before notes when there are more, then the count of the rest."""
+    shown = list(problems)
+    if len(shown) > MAX_SHOWN:
+        rank = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+        worst = sorted(range(len(shown)), key=lambda index: (rank[shown[index].severity], index))[:MAX_SHOWN]
+        shown = [shown[index] for index in sorted(worst)]
+    texts = [render_problem(problem, color=color) for problem in shown]
+    if len(problems) > len(shown):
+        texts.append(f"and {len(problems) - len(shown)} more")
+    return texts
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: "1 error", "2 errors"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,255 @@
+"""Words into typed values: one reader for each kind of value that the keyword tables know.
+
+A reader takes the words of a statement (keyword first) and its `Keyword`, and returns the value or raises `Fault` with a sentence for
+the operator and the words that are meant. Numbers are whole words: nothing is ever cut down to a prefix that happens to be one.
+Sources: keepalived.md, sections 1.9 and 2.2.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Any
+
+from checkers.kit.options import Keyword, Kind
+from supervisor.config import keywords
+from supervisor.config.problems import Code, suggest
+from supervisor.model import Endpoint, Forwarding, IPAddress, Method, TunnelChecksum, TunnelType
+
+
+class Fault(Exception):
+    """A value that is not one: the words `index` to `last` of the statement are wrong. Not an error of ours."""
+
+    def __init__(self, code: Code, index: int, message: str, suggestion: str = "", last: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.index = index
+        self.message = message
+        self.suggestion = suggestion
+        self.last = last
+
+
+def quoted(text: str) -> str:
+    """The text between quotes, shortened when nobody wants to read all of it."""
+    return f'"{text}"' if len(text) <= 60 else f'"{text[:57]}…"'
+
+
+_INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
+_TIMER = re.compile(r"[0-9]+(\.[0-9]{1,6})?|\.[0-9]{1,6}", re.ASCII)
+_BOOLEANS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+_STATUS = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?", re.ASCII)
+_HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
+_MAX_DIGITS = 20
+
+
+def _number_text(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def range_hint(keyword: Keyword) -> str:
+    """The range of a keyword's value for the end of a sentence, or "" when it has none."""
+    if keyword.low is None or keyword.high is None or keyword.kind is Kind.HEX:
+        return ""
+    unit = f" {keyword.unit}" if keyword.unit else ""
+    return f" ({_number_text(keyword.low)} to {_number_text(keyword.high)}{unit})"
+
+
+def _in_range(value: float, text: str, keyword: Keyword, index: int = 1) -> None:
+    low, high = keyword.low, keyword.high
+    if (low is None or value >= low) and (high is None or value <= high):
+        return
+    if high is None:
+        bounds = f"below {_number_text(low or 0)}"
+    elif low is None:
+        bounds = f"above {_number_text(high)}"
+    else:
+        bounds = f"outside {_number_text(low)} to {_number_text(high)}"
+    unit = f" {keyword.unit}" if keyword.unit else ""
+    reason = keywords.RANGE_REASONS.get(keyword.name, "")
+    message = f"{keyword.name} {quoted(text)} is {bounds}{unit}{': ' + reason if reason else ''}"
+    raise Fault(Code.OUT_OF_RANGE, index, message)
+
+
+def integer(words: tuple[str, ...], keyword: Keyword, index: int = 1) -> int:
+    """A decimal number, the whole word. Raises Fault."""
+    text = words[index]
+    if _INTEGER.fullmatch(text) is None:
+        leading = re.match(r"[0-9]+", text, re.ASCII)
+        hint = f"keepalived would take it for {leading[0]}" if leading and len(leading[0]) <= _MAX_DIGITS else ""
+        raise Fault(Code.NOT_A_NUMBER, index, f"{keyword.name} {quoted(text)} is not a whole number", hint)
+    digits = text.lstrip("-0")
+    value = int(text) if len(digits) <= _MAX_DIGITS else int("9" * _MAX_DIGITS)
+    _in_range(value, text, keyword, index)
+    return value
+
+
+def _timer(words: tuple[str, ...], keyword: Keyword) -> float:
+    text = words[1]
+    if _TIMER.fullmatch(text) is None:
+        message = f"{keyword.name} {quoted(text)} is not a time in seconds"
+        raise Fault(Code.NOT_A_TIME, 1, message, "digits, and up to six decimals: 5, 1.5, 0.25")
+    value = float(text)
+    _in_range(value, text, keyword)
+    return value
+
+
+def _flag(words: tuple[str, ...], keyword: Keyword) -> bool:
+    if len(words) == 1:
+        return True
+    value = _BOOLEANS.get(words[1])
+    if value is None:
+        message = f"{keyword.name} takes no word, or one of true on yes false off no; not {quoted(words[1])}"
+        near = suggest(words[1], _BOOLEANS)
+        raise Fault(Code.NOT_A_BOOLEAN, 1, message, f'did you mean "{near}"?' if near else "")
+    return value
+
+
+def _text(words: tuple[str, ...], _keyword: Keyword) -> str:
+    return words[1]
+
+
+def _texts(words: tuple[str, ...], _keyword: Keyword) -> list[str]:
+    return list(words[1:])
+
+
+def _choice(words: tuple[str, ...], keyword: Keyword) -> str:
+    text = words[1]
+    for choice in keyword.choices:
+        if text == choice or (not keyword.case_sensitive and text.lower() == choice.lower()):
+            return choice
+    near = suggest(text, keyword.choices)
+    hint = f'did you mean "{near}"?' if near else "one of: " + " ".join(keyword.choices)
+    raise Fault(Code.NOT_A_CHOICE, 1, f"unknown value {quoted(text)} for {keyword.name}", hint)
+
+
+def address(text: str, index: int) -> IPAddress:
+    """A numeric address of the word `index`; says what it looks like when it is none. Raises Fault."""
+    try:
+        value = ipaddress.IPv4Address(text) if ":" not in text else ipaddress.IPv6Address(text)
+    except ValueError:
+        value = None
+    if value is not None and "%" not in text:
+        return value
+    message, hint = f"{quoted(text)} is not a numeric address", ""
+    if "%" in text:
+        hint = "leave the zone out; bind_if names the interface of a probe"
+    elif "/" in text:
+        message, hint = f"{quoted(text)} is a network, and one address is wanted", "each address needs its own block"
+    elif re.fullmatch(r"[0-9.]+-[0-9.]+|[0-9a-fA-F:]+-[0-9a-fA-F:]+", text, re.ASCII):
+        message, hint = f"{quoted(text)} is a range, and one address is wanted", "each address needs its own block"
+    elif text.startswith("["):
+        hint = "write IPv6 addresses without brackets"
+    elif re.fullmatch(r"[0-9.]+:[0-9]+", text, re.ASCII):
+        hint = f"put a blank between address and port: {text.replace(':', ' ')}"
+    elif _HOST_NAME.fullmatch(text):
+        hint = "host names are not looked up; write the address"
+    raise Fault(Code.NOT_AN_ADDRESS, index, message, hint)
+
+
+def _address(words: tuple[str, ...], _keyword: Keyword) -> IPAddress:
+    return address(words[1], 1)
+
+
+def port(text: str, index: int, *, zero_allowed: bool) -> int:
+    """A port of the word `index`; 0 means none, where that is allowed. Raises Fault."""
+    digits = text.lstrip("0")
+    if not re.fullmatch(r"[0-9]+", text, re.ASCII):
+        hint = "port names are not looked up; write the number" if re.fullmatch(r"[a-z-]+", text) else ""
+        raise Fault(Code.NOT_A_PORT, index, f"{quoted(text)} is not a port", hint)
+    value = int(digits or "0") if len(digits) <= 5 else 65536
+    if value > 65535 or (value == 0 and not zero_allowed):
+        raise Fault(Code.NOT_A_PORT, index, f"port {quoted(text)} is outside {0 if zero_allowed else 1} to 65535")
+    return value
+
+
+def _port(words: tuple[str, ...], _keyword: Keyword) -> int:
+    return port(words[1], 1, zero_allowed=False)
+
+
+def endpoint(words: tuple[str, ...], _keyword: Keyword | None = None) -> Endpoint:
+    """An address and an optional port after the keyword. Raises Fault."""
+    return Endpoint(address(words[1], 1), port(words[2], 2, zero_allowed=True) if len(words) > 2 else 0)
+
+
+def _status_ranges(words: tuple[str, ...], _keyword: Keyword) -> list[list[int]]:
+    found: list[list[int]] = []
+    for index, text in enumerate(words[1:], 1):
+        match = _STATUS.fullmatch(text)
+        low = int(match[1]) if match else 0
+        high = int(match[2]) if match and match[2] else low
+        if not 100 <= low <= high <= 599:
+            message = f"{quoted(text)} is no HTTP status and no range of them"
+            raise Fault(Code.NOT_A_STATUS, index, message, "numbers within 100 to 599: 200, 200-299")
+        found.append([low, high])
+    return found
+
+
+def _hexadecimal(words: tuple[str, ...], keyword: Keyword) -> str:
+    text = words[1]
+    low, high = int(keyword.low or 0), int(keyword.high or len(text))
+    if not re.fullmatch(r"[0-9A-Fa-f]*", text, re.ASCII) or not low <= len(text) <= high:
+        wanted = f"{high} hexadecimal digits" if keyword.high else "hexadecimal digits"
+        raise Fault(Code.NOT_HEX, 1, f"{keyword.name} must be {wanted}; {quoted(text)} has {len(text)} characters")
+    return text.lower()
+
+
+_TUNNEL_PORT = Keyword("port", Kind.PORT, "port of a GUE tunnel")
+_CHECKSUMS = {"nocsum": TunnelChecksum.NONE, "csum": TunnelChecksum.CSUM, "remcsum": TunnelChecksum.REMCSUM}
+
+
+def _method(words: tuple[str, ...], keyword: Keyword) -> Method:
+    """NAT | DR | TUN [type ipip | gue port N | gre] [nocsum | csum | remcsum] (keepalived.md, section 2.2)."""
+    kind = words[1]
+    if kind not in Forwarding.__members__:
+        near = suggest(kind, Forwarding.__members__)
+        hint = f'did you mean "{near}"?' if near else "one of: NAT DR TUN"
+        raise Fault(Code.BAD_METHOD, 1, f"unknown forwarding method {quoted(kind)}", hint)
+    forwarding = Forwarding[kind]
+    index, tunnel, tunnel_port, checksum = 2, TunnelType.IPIP, 0, TunnelChecksum.NONE
+    if forwarding is Forwarding.TUN:
+        if words[index : index + 1] == ("type",):
+            index, tunnel, tunnel_port = _tunnel_type(words, index + 1)
+        if index < len(words) and words[index] in _CHECKSUMS:
+            checksum = _CHECKSUMS[words[index]]
+            refused = {TunnelType.IPIP: {"csum", "remcsum"}, TunnelType.GRE: {"remcsum"}, TunnelType.GUE: set[str]()}
+            if words[index] in refused[tunnel]:
+                message = f'a tunnel of type {tunnel.name.lower()} has no "{words[index]}"'
+                raise Fault(Code.BAD_METHOD, index, message)
+            index += 1
+    if index < len(words):
+        extra = " ".join(words[index:])
+        raise Fault(Code.EXTRA_WORDS, index, f'extra words {quoted(extra)} after "{keyword.name} {kind}"', last=-1)
+    return Method(forwarding, tunnel, tunnel_port, checksum)
+
+
+def _tunnel_type(words: tuple[str, ...], index: int) -> tuple[int, TunnelType, int]:
+    """The type of a tunnel from the word `index` on: the next index, the type, the port of GUE."""
+    name = words[index] if index < len(words) else ""
+    if name not in {"ipip", "gue", "gre"}:
+        raise Fault(Code.BAD_METHOD, min(index, len(words) - 1), '"type" needs one of: ipip, gue port N, gre')
+    tunnel = TunnelType[name.upper()]
+    if tunnel is not TunnelType.GUE:
+        return index + 1, tunnel, 0
+    if words[index + 1 : index + 2] != ("port",) or index + 2 >= len(words):
+        raise Fault(Code.BAD_METHOD, index, "a tunnel of type gue needs its port: type gue port 6080")
+    return index + 3, tunnel, port(words[index + 2], index + 2, zero_allowed=False)
+
+
+READERS: dict[Kind, tuple[int, int | None, Callable[[tuple[str, ...], Keyword], Any]]] = {
+    Kind.FLAG: (0, 1, _flag),
+    Kind.INTEGER: (1, 1, integer),
+    Kind.TIMER: (1, 1, _timer),
+    Kind.TEXT: (1, 1, _text),
+    Kind.TEXTS: (1, None, _texts),
+    Kind.ADDRESS: (1, 1, _address),
+    Kind.PORT: (1, 1, _port),
+    Kind.ENDPOINT: (1, 2, endpoint),
+    Kind.CHOICE: (1, 1, _choice),
+    Kind.STATUS_RANGES: (1, None, _status_ranges),
+    Kind.HEX: (1, 1, _hexadecimal),
+    Kind.COMMAND: (1, 3, _texts),
+    Kind.REGEX: (1, 1, _text),
+    Kind.FORWARDING: (1, None, _method),
+}
+"""Kind → least and most words after the keyword, and what reads them."""

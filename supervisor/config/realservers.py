@@ -1,0 +1,165 @@
+"""One real_server block into one `RealServer`, with its checks. Sources: keepalived.md, sections 2.2 (corrections) and 2.4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from checkers.kit import api
+from supervisor.config import keywords
+from supervisor.config.checks import Checks, inherited
+from supervisor.config.problems import Code, Problems
+from supervisor.config.readers import Fault, endpoint, quoted
+from supervisor.config.tree import Node
+from supervisor.config.values import Block, read_block
+from supervisor.model import CheckSpec, Endpoint, Forwarding, FwmarkKey, IPAddress, Method, RealServer, ServiceKey
+
+_UNHANDLED_CHECKS = frozenset(keyword.name for keyword in keywords.UNHANDLED_CHECKS)
+
+_SOMEWHERE = Endpoint(IPv4Address("192.0.2.1"), 1)
+
+
+def check_address(address: IPAddress, index: int) -> None:
+    """Refuse what can be no server's address (the kernel says EINVAL, or worse, nothing). Raises Fault."""
+    if address.is_multicast:
+        kind = "a multicast address"
+    elif address.is_unspecified:
+        kind = "the unspecified address"
+    elif str(address) == "255.255.255.255":
+        kind = "the broadcast address"
+    else:
+        return
+    raise Fault(Code.UNUSABLE_ADDRESS, index, f"{address} is {kind}; no server can have it")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a real or sorry server has to know of its virtual server; its key is None when nobody could tell it."""
+
+    key: ServiceKey | None
+    method: Method
+    block: Block
+
+    def check_family(self, address: IPAddress, method: Method, index: int) -> None:
+        """Only a tunnel carries one address family over the other. Raises Fault."""
+        if self.key is not None and address.version != self.key.family and method.forwarding is not Forwarding.TUN:
+            message = f"{address} is IPv{address.version} but the virtual server is IPv{self.key.family}"
+            hint = f"{method.forwarding.name} cannot translate between the two; TUN can"
+            raise Fault(Code.WRONG_FAMILY, index, message, hint)
+
+    def corrected(self, written: Endpoint, method: Method) -> tuple[Endpoint, str]:
+        """The endpoint with the port that the kernel can use, and a sentence when it is not the written one."""
+        if self.key is None:
+            return written, ""
+        if isinstance(self.key, FwmarkKey):
+            if written.port == 0 or method.forwarding is Forwarding.NAT:
+                return written, ""
+            message = f"{method.forwarding.name} keeps the port that clients use; port {written.port} is only probed"
+            return Endpoint(written.address, 0), message
+        port = self.key.endpoint.port
+        if written.port == port:
+            return written, ""
+        if written.port == 0:
+            return Endpoint(written.address, port), f"no port is given; the virtual server's port {port} is taken"
+        if method.forwarding is Forwarding.NAT:
+            return written, ""
+        name = method.forwarding.name
+        message = f"{name} cannot change the port from {port} to {written.port}; {port or 'no port'} is taken"
+        return Endpoint(written.address, port), message
+
+
+class RealServers:
+    """Reads the real servers of one configuration."""
+
+    def __init__(self, problems: Problems, checks: Checks, *, mail: bool) -> None:
+        self._problems = problems
+        self._checks = checks
+        self._mail = mail
+
+    def read_all(self, surroundings: Surroundings) -> tuple[RealServer, ...]:
+        """The real servers of a virtual server, in the order of the file."""
+        found: dict[Endpoint, RealServer] = {}
+        nodes: dict[Endpoint, Node] = {}
+        for _, node in surroundings.block.all("real_server"):
+            server = self._read(node, surroundings)
+            if server is None:
+                continue
+            if server.endpoint in found:
+                where = nodes[server.endpoint].where(node)
+                message = f"{server.endpoint} is a real server of this virtual server already, in {where}"
+                self._problems.add(Code.DUPLICATE_REAL_SERVER, node.place(0, -1), message)
+                continue
+            found[server.endpoint] = server
+            nodes[server.endpoint] = node
+        return tuple(found.values())
+
+    def _read(self, node: Node, surroundings: Surroundings) -> RealServer | None:
+        problems = self._problems
+        block = read_block(node, keywords.REAL_SERVER_TABLE, problems)
+        self._report_unhandled(block)
+        outer = surroundings.block
+        method = block.get("lvs_method", surroundings.method)
+        try:
+            written = self._head(node)
+            surroundings.check_family(written.address, method, 1)
+        except Fault as fault:
+            problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
+            self._all_checks(block, outer, _SOMEWHERE)  # for what is wrong in them
+            return None
+        corrected, message = surroundings.corrected(written, method)
+        if message:
+            problems.add(Code.CORRECTED, node.place(2 if len(node.words) > 2 else 1), message)
+        probed = corrected if corrected.port else written
+        upper, lower = block.get("uthreshold", 0), block.get("lthreshold", 0)
+        if lower > upper:
+            place = block.value_place("lthreshold")
+            problems.add(Code.BAD_THRESHOLDS, place, f"lthreshold {lower} is above uthreshold {upper}")
+        return RealServer(
+            endpoint=corrected,
+            weight=inherited("weight", block, outer, default=1),
+            method=method,
+            inhibit_on_failure=inherited("inhibit_on_failure", block, outer, default=False),
+            upper_threshold=upper,
+            lower_threshold=lower,
+            checks=self._all_checks(block, outer, probed),
+            mail=block.get("smtp_alert", self._mail),
+        )
+
+    @staticmethod
+    def _head(node: Node) -> Endpoint:
+        """Read `IP [PORT]`. Raises Fault."""
+        words = node.words
+        if len(words) < 2:
+            raise Fault(Code.MISSING_VALUE, 0, '"real_server" needs an address and a port')
+        if len(words) > 3:
+            extra = quoted(" ".join(words[3:]))
+            raise Fault(Code.EXTRA_WORDS, 3, f'extra words {extra} after "{" ".join(words[:3])}"', last=-1)
+        found = endpoint(words)
+        check_address(found.address, 1)
+        return found
+
+    def _all_checks(self, block: Block, outer: Block, probed: Endpoint) -> tuple[CheckSpec, ...]:
+        """The checks in the order of the file; the same one twice is one."""
+        nodes = [node for name in api.TYPES for _, node in block.all(name)]
+        if len(nodes) > 1:
+            in_file = {id(child): index for index, child in enumerate(block.node.children or ())}
+            nodes.sort(key=lambda node: in_file[id(node)])
+        found: dict[CheckSpec, None] = {}
+        for node in nodes:
+            check = self._checks.read(node, block, outer, probed)
+            if check is None:
+                continue
+            if check in found:
+                self._problems.add(Code.NO_EFFECT, node.place(), "this real server has the very same check already")
+            found[check] = None
+        return tuple(found)
+
+    def _report_unhandled(self, block: Block) -> None:
+        """Warn of what is not handled; of a check, also what that means for the server."""
+        handled = any(block.all(name) for name in api.TYPES)
+        for node in block.unhandled:
+            message = f'"{node.keyword}" is not handled by this version'
+            if node.keyword in _UNHANDLED_CHECKS:
+                rest = "when its other checks succeed" if handled else "always, because nothing else checks it"
+                message += f"; this real server will count as healthy without this check ({rest})"
+            self._problems.add(Code.NOT_HANDLED, node.place(), message)

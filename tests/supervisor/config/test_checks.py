@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+
+import pytest
+
+from supervisor.model import CheckSpec, Endpoint, Schedule
+from tests.supervisor.config.written import config_of, only_real_server, outcome_of, real_server, said, virtual_server
+
+URL = "url {\npath /\n}"
+
+
+def only_check(
+    *lines: str, inside: tuple[str, ...] = (), outer: tuple[str, ...] = (), kind: str = "TCP_CHECK"
+) -> CheckSpec:
+    """The check that these lines make, with lines of its real server and of its virtual server around it."""
+    (check,) = only_real_server(*inside, f"{kind} {{", *lines, "}", outer=outer).checks
+    return check
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "wanted"),
+    [
+        ("TCP_CHECK", [], Schedule(60.0, 1, 1.0, 5.0, 60.0)),
+        ("HTTP_GET", [URL], Schedule(60.0, 1, 3.0, 5.0, 60.0)),
+    ],
+)
+def test_each_type_has_its_own_defaults(kind: str, lines: list[str], wanted: Schedule) -> None:
+    assert only_check(*lines, kind=kind).schedule == wanted
+
+
+TIMES = ("delay_loop {}", "retry {}", "delay_before_retry {}", "connect_timeout {}", "warmup {}")
+
+
+def test_times_come_from_the_check_else_the_real_server_else_the_virtual_server() -> None:
+    outer = tuple(line.format(2) for line in TIMES)
+    inside = tuple(line.format(3) for line in TIMES)
+    own = tuple(line.format(4) for line in TIMES)
+    assert only_check(outer=outer).schedule == Schedule(2.0, 2, 2.0, 2.0, 2.0)
+    assert only_check(outer=outer, inside=inside).schedule == Schedule(3.0, 3, 3.0, 3.0, 3.0)
+    assert only_check(*own, outer=outer, inside=inside).schedule == Schedule(4.0, 4, 4.0, 4.0, 4.0)
+
+
+def test_the_warmup_is_the_delay_loop_of_this_very_check() -> None:
+    assert only_check("delay_loop 1.5", outer=("delay_loop 9",)).schedule.warmup == 1.5
+    assert only_check("warmup 0", outer=("delay_loop 9",)).schedule.warmup == 0
+
+
+def test_a_check_may_have_no_retry_though_a_real_server_must_have_one() -> None:
+    assert only_check("retry 0").schedule.retry == 0
+
+
+def test_the_old_spelling_of_retry_is_noted_once_and_is_no_warning() -> None:
+    text = virtual_server(
+        real_server("HTTP_GET {", URL, "nb_get_retry 4", "}"),
+        real_server("HTTP_GET {", URL, "nb_get_retry 4", "}", head="10.1.0.2 80"),
+    )
+    outcome = outcome_of(text)
+    assert [problem.severity.value for problem in outcome.problems] == ["note"]
+    assert outcome.config is not None
+    assert [server.checks[0].schedule.retry for server in outcome.config.virtual_servers[0].real_servers] == [4, 4]
+
+
+def test_the_target_is_the_real_server_unless_the_check_says_otherwise() -> None:
+    assert only_check().target == Endpoint(IPv4Address("10.1.0.1"), 80)
+    assert only_check("connect_ip 10.9.0.1").target == Endpoint(IPv4Address("10.9.0.1"), 80)
+    assert only_check("connect_port 81").target == Endpoint(IPv4Address("10.1.0.1"), 81)
+
+
+def test_the_source_of_a_probe_can_be_chosen() -> None:
+    check = only_check("bindto 10.3.0.1", "bind_port 99", "bind_if eth1")
+    assert (check.bind_address, check.bind_port, check.bind_interface) == (IPv4Address("10.3.0.1"), 99, "eth1")
+
+
+@pytest.mark.parametrize(
+    ("outer", "inside", "own", "wanted"),
+    [
+        ((), (), (), False),
+        (("alpha",), (), (), True),
+        (("alpha",), ("alpha off",), (), False),
+        (("alpha",), ("alpha off",), ("alpha yes",), True),
+    ],
+)
+def test_alpha_is_inherited(
+    outer: tuple[str, ...], inside: tuple[str, ...], own: tuple[str, ...], wanted: bool
+) -> None:
+    assert only_check(*own, inside=inside, outer=outer).alpha is wanted
+
+
+def test_logging_of_all_failures_has_a_global_default() -> None:
+    text = "global_defs {\nchecker_log_all_failures\n}\n" + virtual_server(
+        real_server("TCP_CHECK { }"), real_server("TCP_CHECK { log_all_failures no }", head="10.1.0.2 80")
+    )
+    checks = [server.checks[0] for server in config_of(text).virtual_servers[0].real_servers]
+    assert [check.log_all_failures for check in checks] == [True, False]
+
+
+def test_the_options_are_canonical_json_of_the_blocks_own_keywords() -> None:
+    check = only_check(
+        "url {",
+        "path /b",
+        "digest 9B3A0C85A887A256D6939DA88AABD8CD",
+        "status_code 200-299 301",
+        "status_code 404",
+        "}",
+        "url {",
+        "regex_no_match",
+        'regex "a{2} \\\\d"',
+        "regex_options caseless multiline",
+        "regex_min_offset 4",
+        "path /a",
+        "virtualhost inner.example",
+        "}",
+        "connect_timeout 2",
+        "http_protocol 1.1",
+        kind="HTTP_GET",
+    )
+    options = json.loads(check.options_json)
+    assert options == {
+        "http_protocol": "1.1",
+        "url": [
+            {
+                "path": "/b",
+                "digest": "9b3a0c85a887a256d6939da88aabd8cd",
+                "status_code": [[200, 299], [301, 301], [404, 404]],
+            },
+            {
+                "path": "/a",
+                "regex": "a{2} \\d",
+                "regex_no_match": True,
+                "regex_options": ["caseless", "multiline"],
+                "regex_min_offset": 4,
+                "virtualhost": "inner.example",
+            },
+        ],
+    }
+    assert check.options_json == json.dumps(options, sort_keys=True, separators=(",", ":"))
+    assert only_check().options_json == "{}"
+
+
+@pytest.mark.parametrize(
+    ("outer", "inside", "own", "wanted"),
+    [
+        ("", "", "", None),
+        ("virtualhost v", "", "", "v"),
+        ("virtualhost v", "virtualhost r", "", "r"),
+        ("virtualhost v", "virtualhost r", "virtualhost c", "c"),
+    ],
+)
+def test_the_virtual_host_is_inherited(outer: str, inside: str, own: str, wanted: str | None) -> None:
+    check = only_check(URL, own, inside=(inside,), outer=(outer,), kind="HTTP_GET")
+    assert json.loads(check.options_json).get("virtualhost") == wanted
+    assert only_check(inside=(inside,), outer=(outer,)).options_json == "{}"
+
+
+def test_equal_blocks_of_different_servers_are_alike_but_for_their_target() -> None:
+    block = ("HTTP_GET {", URL, "connect_timeout 2", "}")
+    first, second = (
+        config_of(virtual_server(real_server(*block), real_server(*block, head="10.1.0.2 80")))
+        .virtual_servers[0]
+        .real_servers
+    )
+    assert first.checks[0].options_json == second.checks[0].options_json
+    assert first.checks[0].schedule == second.checks[0].schedule
+    assert first.checks[0].target != second.checks[0].target
+
+
+def test_a_mistake_in_equal_blocks_is_told_of_in_each() -> None:
+    block = ("HTTP_GET {", "url {", "path /", "regex (", "}", "}")
+    outcome = outcome_of(virtual_server(real_server(*block), real_server(*block, head="10.1.0.2 80")))
+    assert [(problem.code, problem.line) for problem in outcome.problems] == [("E038", 9), ("E038", 17)]
+
+
+def test_checks_keep_the_order_of_the_file_and_the_same_one_twice_is_one() -> None:
+    server = only_real_server("TCP_CHECK { }", "HTTP_GET {", URL, "}", "TCP_CHECK { }", warnings=1)
+    assert [check.type for check in server.checks] == ["TCP_CHECK", "HTTP_GET"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["SSL_GET", "SMTP_CHECK", "DNS_CHECK", "MISC_CHECK", "UDP_CHECK", "PING_CHECK", "FILE_CHECK", "BFD_CHECK"]
+)
+def test_a_check_that_is_not_handled_says_what_that_means_for_the_server(kind: str) -> None:
+    outcome = outcome_of(virtual_server(real_server(f"{kind} {{", "inner {", "x }", "}")))
+    (message,) = said(outcome)
+    assert message.startswith(f'6:1: warning: "{kind}" is not handled by this version; ')
+    assert "will count as healthy without this check (always, because nothing else checks it)" in message
+    beside = outcome_of(virtual_server(real_server(f"{kind} {{", "}", "TCP_CHECK { }")))
+    assert "(when its other checks succeed)" in said(beside)[0]
+
+
+def test_a_keyword_that_is_not_handled_inside_a_check_is_told_of() -> None:
+    assert said(outcome_of(virtual_server(real_server("TCP_CHECK {", "fwmark 5", "}")))) == [
+        '7:1: warning: "fwmark" is not handled by this version'
+    ]
