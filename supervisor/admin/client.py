@@ -1,0 +1,54 @@
+"""Asks a running daemon over its admin socket. Blocking and without trio: a command line must answer in a moment."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from supervisor.admin import protocol
+from supervisor.admin.protocol import Request, RequestError, Status
+
+PATIENCE_S = 10.0
+
+
+def default_socket() -> Path:
+    """Return where the admin socket is when nobody says otherwise: the run-time directory of the service, or of the user."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]  # systemd.exec(5)
+    if given:
+        return Path(given) / "admin.sock"
+    if os.geteuid() == 0:
+        return Path("/run/vipervisor/admin.sock")
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if own:
+        return Path(own) / "vipervisor" / "admin.sock"
+    return Path(tempfile.gettempdir()) / f"vipervisor-{os.geteuid()}" / "admin.sock"
+
+
+def ask(path: Path, request: Request) -> Any:
+    """Return the daemon's answer to `request`. Raises RequestError, also when no daemon answers."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(PATIENCE_S)
+            sock.connect(str(path))
+            sock.sendall(protocol.encode_request(request))
+            with sock.makefile("rb") as lines:
+                lines.readline()  # the greeting
+                line = lines.readline()
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise RequestError(
+            f"{path}: no daemon answers there; is vipervisor running? (see --admin-socket)", Status.UNREACHABLE
+        ) from error
+    except PermissionError as error:
+        raise RequestError(
+            f"{path}: permission denied; ask as the user that runs the daemon", Status.UNREACHABLE
+        ) from error
+    except TimeoutError as error:
+        raise RequestError(f"{path}: the daemon does not answer within {PATIENCE_S:g} s", Status.TIMEOUT) from error
+    except OSError as error:
+        raise RequestError(f"{path}: {error}", Status.UNREACHABLE) from error
+    if not line:
+        raise RequestError(f"{path}: the daemon closed the connection without an answer", Status.UNREACHABLE)
+    return protocol.decode_answer(line)

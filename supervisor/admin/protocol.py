@@ -1,0 +1,106 @@
+"""The language of the admin socket: one JSON object a line, both ways. Pure.
+
+    server: {"vipervisor": "0.1.0", "protocol": 1}
+    client: {"id": 1, "verb": "status", "args": {}}
+    server: {"id": 1, "ok": true, "result": {…}}      or  {"id": 1, "ok": false, "error": "…", "code": 6}
+
+`code` is the exit status that the command line gives for it (observability.md, section 4.2). A line that is a bare word is a verb
+without arguments, because people type that into socat.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+PROTOCOL = 1
+REQUEST_MAX_BYTES = 65536
+"""Longest request line."""
+
+
+class Status(enum.IntEnum):
+    """Exit statuses of the command line."""
+
+    FINE = 0
+    FAILED = 1
+    USAGE = 2
+    CONFIG_INVALID = 3
+    CONFIG_WARNINGS = 4
+    UNREACHABLE = 5
+    NOT_FOUND = 6
+    REFUSED = 7
+    TIMEOUT = 75
+
+
+class RequestError(Exception):
+    """A request that cannot be carried out; the text is for the operator, `status` for the shell."""
+
+    def __init__(self, text: str, status: Status = Status.USAGE) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of an operator."""
+
+    verb: str
+    args: dict[str, Any] = field(default_factory=dict)
+    id: int = 1
+
+
+def greeting(version: str) -> bytes:
+    """Return the server's first line."""
+    return _line({"vipervisor": version, "protocol": PROTOCOL})
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the line of a request."""
+    return _line({"id": request.id, "verb": request.verb, "args": request.args})
+
+
+def decode_request(line: bytes) -> Request:
+    """Read a request. Raises RequestError with a sentence."""
+    if len(line) > REQUEST_MAX_BYTES:
+        raise RequestError(f"a request is one line of at most {REQUEST_MAX_BYTES} bytes")
+    text = line.strip()
+    if text.isalpha() and text.isascii():
+        return Request(text.decode())
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RequestError('expected one JSON object a line, such as {"id": 1, "verb": "status"}') from None
+    if not isinstance(raw, dict) or not isinstance(raw.get("verb"), str):
+        raise RequestError('expected an object with a "verb"')
+    args, number = raw.get("args", {}), raw.get("id", 1)
+    if not isinstance(args, dict) or not isinstance(number, int):
+        raise RequestError('"args" is an object and "id" a whole number')
+    return Request(raw["verb"], args, number)
+
+
+def encode_result(request_id: int, result: Any) -> bytes:
+    """Return the line of a good answer."""
+    return _line({"id": request_id, "ok": True, "result": result})
+
+
+def encode_error(request_id: int, error: RequestError) -> bytes:
+    """Return the line of a bad answer."""
+    return _line({"id": request_id, "ok": False, "error": str(error), "code": int(error.status)})
+
+
+def decode_answer(line: bytes) -> Any:
+    """Return the result of an answer line; raises RequestError for a bad answer or what is none."""
+    try:
+        raw = json.loads(line)
+        if raw["ok"]:
+            return raw["result"]
+        error = RequestError(str(raw["error"]), Status(int(raw["code"])))
+    except (ValueError, KeyError, TypeError) as malformed:
+        raise RequestError(f"the daemon's answer is not understood: {malformed!r}", Status.UNREACHABLE) from malformed
+    raise error
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"

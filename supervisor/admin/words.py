@@ -1,0 +1,136 @@
+"""Turns the daemon's answers into what a terminal shows. Pure: JSON values in, text out.
+
+State is a word and a sign, never a colour alone; times are ages, because a person asks "since when".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+SIGNS = {"UP": "●", "DOWN": "✖", "UNKNOWN": "○"}
+
+
+def age(seconds: float | None) -> str:
+    """Return an age as a person says it: 4.2s, 3m10s, 5h02m, 2d03h; "never" for None."""
+    if seconds is None:
+        return "never"
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole // 60 % 60:02}m"
+    return f"{whole // 86400}d{whole // 3600 % 24:02}h"
+
+
+def status(snapshot: dict[str, Any]) -> str:
+    """Return one screen about everything that runs now."""
+    process = snapshot["process"]
+    lines = [_headline(process, snapshot["virtual_servers"])]
+    for server in snapshot["virtual_servers"]:
+        lines.append("")
+        lines.append(_virtual_server(server))
+        rows: list[tuple[str, ...]] = [
+            ("real server", "health", "since", "weight", "kernel", "active", "inact", "last result")
+        ]
+        rows += [_real_server(row) for row in server["real_servers"]]
+        if server["sorry"]:
+            rows.append(_sorry(server["sorry"]))
+        lines += ["  " + line for line in _columns(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
+    real = [row for server in servers for row in server["real_servers"]]
+    up = sum(row["health"] != "DOWN" for row in real)
+    reload = "" if process["reload_ok"] else "  THE LAST RELOAD WAS REJECTED, the configuration before it runs."
+    return (
+        f"vipervisor {process['version']}, up {age(process['uptime_s'])}, {process['config_source']}"
+        f" ({process['config_digest']}), backend {process['backend']}: {_count(len(servers), 'virtual server')},"
+        f" {up} of {_count(len(real), 'real server')} not down.{reload}"
+    )
+
+
+def _virtual_server(server: dict[str, Any]) -> str:
+    quorum = "quorum held" if server["quorate"] else "QUORUM LOST"
+    serving = ", the sorry server serves" if server["sorry"] and server["sorry"]["active"] else ""
+    return (
+        f"{server['virtual_server']}  {server['scheduler']} {server['forward']}  {quorum}"
+        f" for {age(server['since_s'])} (live weight {server['weight_up']}, needs {server['quorum']}){serving}"
+    )
+
+
+def _real_server(row: dict[str, Any]) -> tuple[str, ...]:
+    last = "no checks configured"
+    if row["checks"]:
+        worst = min(row["checks"], key=lambda check: (check["health"] != "DOWN", check["age_s"] is None))
+        last = f"{worst['reason']} {worst['detail']}".strip() if worst["age_s"] is not None else "not checked yet"
+    stale = " (frozen: its checker is silent)" if row["stale"] else ""
+    return (
+        row["real_server"],
+        f"{SIGNS[row['health']]} {row['health']}",
+        age(row["since_s"]),
+        _weight(row["weight_wanted"]),
+        _weight(row["weight_kernel"]),
+        str(row["traffic"]["active"]),
+        str(row["traffic"]["inactive"]),
+        last + stale,
+    )
+
+
+def _sorry(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["real_server"],
+        "sorry",
+        "",
+        "1" if row["active"] else "-",
+        _weight(row["weight_kernel"]),
+        str(row["traffic"]["active"]),
+        str(row["traffic"]["inactive"]),
+        "serves" if row["active"] else "stands by",
+    )
+
+
+def _weight(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def why(answers: list[dict[str, Any]]) -> str:
+    """Return the causal chains of a real server, one for each virtual server that has it."""
+    blocks: list[str] = []
+    for answer in answers:
+        row = answer["real_server"]
+        lines = [_standing(answer["virtual_server"], row)]
+        lines += [f"  {age(link['age_s']):>8} ago  {link['kind']:<13} {link['text']}" for link in answer["chain"]]
+        for link in answer["chain"]:
+            lines += [
+                f"      {name:<8} {link['facts'][name]}" for name in ("sent", "received") if link["facts"].get(name)
+            ]
+        for check in row["checks"]:
+            lines.append(
+                f"  last result of {check['type']} {check['target']}: {check['reason']} {check['detail']}".rstrip()
+                + f", heard {age(check['age_s'])} ago"
+            )
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _standing(virtual_server: str, row: dict[str, Any]) -> str:
+    return (
+        f"{row['real_server']} in {virtual_server}: {row['health']} for {age(row['since_s'])},"
+        f" weight {_weight(row['weight_wanted'])} wanted, {_weight(row['weight_kernel'])} in the kernel"
+    )
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    table = list(rows)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,268 @@
+"""The conversation with the checker workers: jobs go out, verdicts come in and become events.
+
+Everything a worker says is checked: its frames must be well-formed (`checkers.kit.wire`), of this incarnation (epoch), without a gap
+(seq) and about jobs that it was given. A worker can at worst lie about its own jobs; anything else ends it. Verdicts of an older
+configuration are passed over: the full state that follows each assignment says them again. A worker that is silent for
+`SILENCE_MAX_S` is killed; until its successor has spoken its verdicts are frozen, because absence of evidence is no evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import trio
+
+from checkers.kit import wire
+from checkers.kit.api import Health as WireHealth
+from checkers.kit.api import Reason
+from checkers.kit.link import Link, LinkError
+from supervisor.children.keeper import Keeper, ProtocolBroken
+from supervisor.children.spawn import Child
+from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
+from supervisor.core.snapshot import CheckCount, CheckTiming, Histogram, WorkerView
+from supervisor.log import Log
+
+SILENCE_MAX_S = 3.5
+"""A worker beats once a second; three beats missed, and half a second for the way, mean that it hangs (reliability.md, section 6)."""
+
+HELLO_MAX_S = 30.0
+"""A starting worker may take this long until its first frame: Python and the imports, on a machine under load."""
+
+StartChecker = Callable[[int, int], Awaitable[tuple[Child, Link]]]
+"""Starts worker INDEX in incarnation EPOCH."""
+
+
+@dataclass
+class _Totals:
+    """Cumulative counts of one worker: what former incarnations reached, and what the present one says."""
+
+    ended: dict[tuple[str, Reason], int] = field(default_factory=dict)
+    ended_durations: dict[str, Histogram] = field(default_factory=dict)
+    ended_lag: Histogram = field(default_factory=Histogram)
+    beat: wire.Beat | None = None
+
+    def close(self) -> None:
+        """The incarnation is over: keep what it reached."""
+        self.ended, self.ended_durations, self.ended_lag = self.counts(), self.durations(), self.lag()
+        self.beat = None
+
+    def counts(self) -> dict[tuple[str, Reason], int]:
+        total = dict(self.ended)
+        for kind, reason, count in self.beat.counts if self.beat else ():
+            total[kind, reason] = total.get((kind, reason), 0) + count
+        return total
+
+    def durations(self) -> dict[str, Histogram]:
+        total = dict(self.ended_durations)
+        for kind, histogram in self.beat.durations if self.beat else ():
+            total[kind] = _sum(total.get(kind, Histogram()), histogram)
+        return total
+
+    def lag(self) -> Histogram:
+        return _sum(self.ended_lag, self.beat.schedule_lag) if self.beat else self.ended_lag
+
+
+class CheckerWorker:
+    """One worker: its conversation and what is known of it."""
+
+    def __init__(
+        self,
+        index: int,
+        start: StartChecker,
+        jobs: Callable[[int], Sequence[wire.Job]],
+        inbox: trio.MemorySendChannel[Event],
+        log: Log,
+    ) -> None:
+        """`jobs` returns what worker INDEX shall check now, with the health that the director believes."""
+        self.index = index
+        self.totals = _Totals()
+        self.caged = ""
+        self._heard_at: float | None = None
+        self._jobs = jobs
+        self._owned: frozenset[int] = frozenset()
+        self._generation = 0
+        self._assign = trio.Event()
+        self._inbox = inbox
+        self._log = log
+        self.keeper: Keeper[Link] = Keeper(
+            f"checker-{index}", lambda epoch: start(index, epoch), self._converse, log, self._ended
+        )
+
+    def reassign(self) -> None:
+        """The jobs changed: tell the worker as soon as it listens. Returns at once."""
+        self._assign.set()
+
+    def view(self, now: float) -> WorkerView:
+        """Return what observers may know of this worker."""
+        beat = self.totals.beat
+        return WorkerView(
+            name=self.keeper.name,
+            pid=self.keeper.pid,
+            restarts=self.keeper.restarts,
+            age_s=None if self._heard_at is None else now - self._heard_at,
+            loop_lag_s=beat.loop_lag_s if beat else 0.0,
+            in_flight=beat.in_flight if beat else 0,
+            overdue=beat.overdue if beat else 0,
+            caged=self.caged,
+        )
+
+    async def _converse(self, link: Link, epoch: int) -> None:
+        """Speak with one incarnation until it is gone. Raises ProtocolBroken."""
+        await self._greet(link)
+        broken: ProtocolBroken | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_jobs, link, epoch)
+            try:
+                await self._listen(link, epoch)
+            except ProtocolBroken as error:  # carried out of the nursery as itself, not in a group
+                broken = error
+            nursery.cancel_scope.cancel()
+        if broken is not None:
+            raise broken
+
+    async def _ended(self) -> None:
+        """The incarnation is over: keep its counts, freeze its verdicts."""
+        self.totals.close()
+        await self._inbox.send(WorkerSilent(tuple(self._owned)))
+
+    async def _greet(self, link: Link) -> None:
+        hello = await self._receive(link, HELLO_MAX_S)
+        if not isinstance(hello, wire.Hello):
+            raise ProtocolBroken(f"expected a hello, got {type(hello).__name__ if hello else 'the end'}")
+        self.caged = hello.caged
+        self._log.emit(
+            "worker.started",
+            f"{self.keeper.name} runs with {hello.caged}",
+            worker=self.keeper.name,
+            worker_pid=self.keeper.pid,
+            caged=hello.caged,
+        )
+
+    async def _send_jobs(self, link: Link, epoch: int) -> None:
+        """Send the jobs now and whenever they change."""
+        while True:
+            self._assign = trio.Event()
+            jobs = self._jobs(self.index)
+            self._generation += 1
+            self._owned = frozenset(job.id for job in jobs)
+            try:
+                for frame in wire.assign_frames(epoch, self._generation, jobs):
+                    await link.send(frame)
+            except LinkError:
+                return  # it is gone; `_listen` sees that too
+            await self._assign.wait()
+
+    async def _listen(self, link: Link, epoch: int) -> None:
+        seq = 0
+        while True:
+            frame = await self._receive(link, SILENCE_MAX_S)
+            if frame is None:
+                return
+            if isinstance(frame, wire.Hello):
+                raise ProtocolBroken("a second hello")
+            seq += 1
+            if frame.epoch != epoch or frame.seq != seq:
+                raise ProtocolBroken(f"expected epoch {epoch} and seq {seq}, got {frame.epoch} and {frame.seq}")
+            if frame.generation > self._generation:
+                raise ProtocolBroken(f"generation {frame.generation} was never assigned")
+            await self._take(frame)
+
+    async def _receive(self, link: Link, patience_s: float) -> wire.FromWorker | None:
+        """Return the next frame, None at the end. Raises ProtocolBroken for garbage and for silence."""
+        try:
+            with trio.fail_after(patience_s):
+                data = await link.receive()
+        except trio.TooSlowError:
+            raise ProtocolBroken(f"silent for {patience_s:g} s") from None
+        except LinkError as error:
+            raise ProtocolBroken(str(error)) from error
+        if not data:
+            return None
+        self._heard_at = trio.current_time()
+        try:
+            return wire.decode_from_worker(data)
+        except wire.WireError as error:
+            raise ProtocolBroken(f"malformed frame: {error}") from error
+
+    async def _take(self, frame: wire.Report | wire.State | wire.Beat) -> None:
+        """Turn one valid frame into events."""
+        match frame:
+            case wire.Beat():
+                self.totals.beat = frame
+            case wire.Report() if frame.generation == self._generation:
+                self._require_owned((frame.job,))
+                await self._inbox.send(_event(frame, frame.result))
+            case wire.State() if frame.generation == self._generation:
+                self._require_owned(entry.job for entry in frame.entries)
+                for entry in frame.entries:
+                    await self._inbox.send(_event(entry, None))
+                if frame.last:
+                    await self._inbox.send(WorkerSpeaking(tuple(self._owned)))
+            case wire.Report() | wire.State():
+                pass  # of an older configuration: the state that follows the assignment says it again
+            case _:
+                assert_never(frame)
+
+    def _require_owned(self, jobs: Iterable[int]) -> None:
+        foreign = [job for job in jobs if job not in self._owned]
+        if foreign:
+            raise ProtocolBroken(f"spoke of job {foreign[0]}, which it does not have")
+
+
+class CheckerPool:
+    """All workers together."""
+
+    def __init__(self, workers: Sequence[CheckerWorker]) -> None:
+        self.workers = tuple(workers)
+
+    async def run(self) -> None:
+        """Keep all workers alive until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for worker in self.workers:
+                nursery.start_soon(worker.keeper.run)
+
+    def reassign(self) -> None:
+        """The configuration changed: each worker gets its jobs anew."""
+        for worker in self.workers:
+            worker.reassign()
+
+    def counts(self) -> tuple[CheckCount, ...]:
+        """Return how often each checker type gave each reason."""
+        total: dict[tuple[str, Reason], int] = {}
+        for worker in self.workers:
+            for key, count in worker.totals.counts().items():
+                total[key] = total.get(key, 0) + count
+        return tuple(CheckCount(kind, reason.name, count) for (kind, reason), count in sorted(total.items()))
+
+    def durations(self) -> tuple[CheckTiming, ...]:
+        """Return how long the probes of each checker type took."""
+        total: dict[str, Histogram] = {}
+        for worker in self.workers:
+            for kind, histogram in worker.totals.durations().items():
+                total[kind] = _sum(total.get(kind, Histogram()), histogram)
+        return tuple(CheckTiming(kind, total[kind]) for kind in sorted(total))
+
+    def schedule_lag(self) -> Histogram:
+        """Return how late probes started."""
+        total = Histogram()
+        for worker in self.workers:
+            total = _sum(total, worker.totals.lag())
+        return total
+
+
+def _event(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
+    told = None
+    if result is not None:
+        told = Result(result.probe, result.reason.name, result.detail, result.sent, result.received, result.duration_s)
+    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told)
+
+
+HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHealth.DOWN: Health.DOWN}
+"""The wire's numbers of health and the core's own values."""
+
+
+def _sum(one: Histogram, other: Histogram | wire.Histogram) -> Histogram:
+    counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))
+    return Histogram(counts, one.sum_s + other.sum_s)

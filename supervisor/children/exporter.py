@@ -1,0 +1,110 @@
+"""The conversation with the exporter: it asks for a snapshot, it gets one line.
+
+The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, all that it can
+say is a greeting and "snapshot". Anything else ends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from supervisor.children.keeper import Keeper, ProtocolBroken
+from supervisor.children.spawn import Child
+from supervisor.core.snapshot import WorkerView
+from supervisor.log import Log
+
+LINE_MAX_BYTES = 4096
+"""Longest line that an exporter may send."""
+
+HELLO_MAX_S = 30.0
+"""A starting exporter may take this long until its first line."""
+
+
+class StreamLink:
+    """Our end of an exporter's socket pair."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+
+    def close(self) -> None:
+        """Close at once."""
+        if isinstance(self.stream, trio.SocketStream):
+            self.stream.socket.close()
+
+
+StartExporter = Callable[[int], Awaitable[tuple[Child, StreamLink]]]
+
+
+class ExporterChild:
+    """The exporter: its conversation and what is known of it."""
+
+    def __init__(self, start: StartExporter, snapshot: Callable[[], bytes], log: Log) -> None:
+        """`snapshot` returns the encoded snapshot of this moment, without a newline in it."""
+        self.caged = ""
+        self.listening = ""
+        self._snapshot = snapshot
+        self._log = log
+        self._heard_at: float | None = None
+        self.keeper: Keeper[StreamLink] = Keeper("exporter", start, self._converse, log)
+
+    def view(self, now: float) -> WorkerView:
+        """Return what observers may know of the exporter."""
+        return WorkerView(
+            name="exporter",
+            pid=self.keeper.pid,
+            restarts=self.keeper.restarts,
+            age_s=None if self._heard_at is None else now - self._heard_at,
+            loop_lag_s=0.0,
+            in_flight=0,
+            overdue=0,
+            caged=self.caged,
+        )
+
+    async def _converse(self, link: StreamLink, _epoch: int) -> None:
+        """Speak with one incarnation until it is gone. Raises ProtocolBroken."""
+        try:
+            await self._answer(link.stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    async def _answer(self, stream: trio.abc.Stream) -> None:
+        greeted = False
+        rest = b""
+        with trio.CancelScope() as scope:
+            scope.deadline = trio.current_time() + HELLO_MAX_S
+            async for data in stream:
+                self._heard_at = trio.current_time()
+                *lines, rest = (rest + data).split(b"\n")
+                if len(rest) > LINE_MAX_BYTES:
+                    raise ProtocolBroken("a line without an end")
+                for line in lines:
+                    if not greeted:
+                        self._greet(line)
+                        greeted = True
+                        scope.deadline = float("inf")
+                    elif line == b"snapshot":
+                        await stream.send_all(self._snapshot() + b"\n")
+                    else:
+                        raise ProtocolBroken(f"expected snapshot, got {line[:40]!r}")
+        if scope.cancelled_caught:
+            raise ProtocolBroken(f"no greeting within {HELLO_MAX_S:g} s")
+
+    def _greet(self, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+            if "error" in said:
+                raise ProtocolBroken(str(said["error"])[:200])
+            self.caged, self.listening = str(said["hello"]["caged"])[:200], str(said["hello"]["listening"])[:100]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProtocolBroken(f"malformed greeting: {error!r}") from error
+        self._log.emit(
+            "worker.started",
+            f"exporter listens on {self.listening} with {self.caged}",
+            worker="exporter",
+            worker_pid=self.keeper.pid,
+            caged=self.caged,
+            listening=self.listening,
+        )

@@ -1,0 +1,120 @@
+"""Starts a child process: one socket pair, nothing else inherited, no way back to our privileges.
+
+A child runs as our own user only until it has imported its code; then, before its first byte from anywhere, it locks itself up
+(`checkers.kit.cage`). That order lets a virtual environment stand in a folder that the unprivileged user cannot read.
+Its messages go to our standard error, never into the log's stream.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds both packages; a child finds its code there, wherever it was started."""
+
+
+class UnknownUser(Exception):
+    """The user that children shall run as does not exist; the text names the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who a child becomes. None: it stays who we are (we are not root and could not change it)."""
+
+    uid: int | None
+    gid: int | None
+
+    def arguments(self) -> list[str]:
+        """Return the command-line arguments that tell a child."""
+        return [] if self.uid is None or self.gid is None else ["--uid", str(self.uid), "--gid", str(self.gid)]
+
+
+def account(name: str) -> Account:
+    """Return the account of an unprivileged user. Raises UnknownUser for a name that does not exist, and for root itself."""
+    if os.geteuid() != 0:
+        return Account(None, None)
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise UnknownUser(f"--user {name}: no such user; create it or name another unprivileged one") from None
+    if entry.pw_uid == 0:
+        raise UnknownUser(f"--user {name}: children must not run as root; name an unprivileged user such as nobody")
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+class Child(Protocol):
+    """A running child, whether a process or (in a story) a task."""
+
+    pid: int
+
+    async def wait(self) -> str:
+        """Wait for its end and return how it ended: "exit 0", "signal SIGKILL"."""
+
+    def kill(self) -> None:
+        """End it at once; never raises."""
+
+
+class ProcessChild:
+    """A child that is a process."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    async def wait(self) -> str:
+        """See `Child.wait`."""
+        status = await self._process.wait()
+        if status >= 0:
+            return f"exit {status}"
+        try:
+            return f"signal {signal.Signals(-status).name}"
+        except ValueError:
+            return f"signal {-status}"
+
+    def kill(self) -> None:
+        """See `Child.kill`."""
+        try:
+            self._process.kill()
+        except OSError:  # it is gone already, or (a stopped one of another user) not ours to kill any more
+            return
+
+
+async def start(module: str, arguments: Sequence[str], kind: socket.SocketKind) -> tuple[ProcessChild, socket.socket]:
+    """Start `python -m MODULE --link-fd N ARGUMENTS` and return it with our end of its Unix socket pair.
+
+    Raises OSError when no process can be had.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    try:
+        environment = {name: value for name, value in os.environ.items() if name in KEPT_VARIABLES}
+        environment["PYTHONPATH"] = str(PACKAGE_ROOT)
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-P", "-m", module, "--link-fd", str(theirs.fileno()), *arguments],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            env=environment,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return ProcessChild(process), ours
+
+
+KEPT_VARIABLES = frozenset(
+    {"PATH", "LANG", "LC_ALL", "TZ", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONHASHSEED", "VIRTUAL_ENV"}
+)
+"""Environment that a child keeps; anything else (preloads, proxies, secrets) stays with us."""

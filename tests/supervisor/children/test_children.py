@@ -1,0 +1,277 @@
+"""The conversations with children, over memory links and on a virtual clock: what a worker may say, and what ends it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from checkers.kit import wire
+from checkers.kit.api import Health as WireHealth
+from checkers.kit.api import Reason
+from checkers.kit.link import Link, MemoryLink, memory_link_pair
+from supervisor.children import spawn
+from supervisor.children.checkers import SILENCE_MAX_S, CheckerWorker
+from supervisor.children.exporter import ExporterChild, StreamLink
+from supervisor.children.spawn import Child
+from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
+from supervisor.log import Log
+
+JOB = wire.Job(1, "TCP_CHECK", "192.0.2.1", 80, 5.0, 1, 1.0, 5.0, 5.0)
+
+
+class Scripted:
+    """A child that a test plays by hand."""
+
+    def __init__(self) -> None:
+        self.pid = 4711
+        self.killed = trio.Event()
+
+    async def wait(self) -> str:
+        await self.killed.wait()
+        return "signal SIGKILL"
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+class Stage:
+    """One supervised worker whose part a test plays: `theirs` is its end of the link."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.send, self.inbox = trio.open_memory_channel[Event](math.inf)
+        self.log = Log(lambda line, _level: self.lines.append(line.decode()), strict=True)
+        self.theirs: list[MemoryLink] = []
+        self.children: list[Scripted] = []
+        self.worker = CheckerWorker(0, self.start, lambda _index: [JOB], self.send, self.log)
+
+    async def start(self, _index: int, _epoch: int) -> tuple[Child, Link]:
+        ours, theirs = memory_link_pair()
+        child = Scripted()
+        self.theirs.append(theirs)
+        self.children.append(child)
+        return child, ours
+
+    async def say(self, frame: wire.Frame) -> None:
+        await self.theirs[-1].send(wire.encode(frame))
+        await trio.sleep(0.01)
+
+    async def hello(self) -> None:
+        await trio.sleep(0.01)
+        await self.say(wire.Hello(4711, "uid=65534 caps=0 nnp=1"))
+
+    def events(self) -> list[Event]:
+        found = []
+        while True:
+            try:
+                found.append(self.inbox.receive_nowait())
+            except trio.WouldBlock:
+                return found
+
+
+def report(seq: int, *, epoch: int = 1, generation: int = 1, job: int = 1) -> wire.Report:
+    result = wire.ReportResult(3, Reason.L4CON, 0.01, "connection refused")
+    return wire.Report(epoch, generation, seq, job, WireHealth.DOWN, 1, 2, result)
+
+
+def on_stage(part: Callable[[Stage], Awaitable[None]]) -> Stage:
+    async def main() -> Stage:
+        stage = Stage()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.worker.keeper.run)
+            await part(stage)
+            nursery.cancel_scope.cancel()
+        return stage
+
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_worker_gets_its_jobs_after_its_greeting_and_its_reports_become_events() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        assign = wire.decode_from_supervisor(await stage.theirs[0].receive())
+        assert isinstance(assign, wire.Assign)
+        assert assign.jobs == (JOB,)
+        await stage.say(report(1))
+        (event,) = stage.events()
+        assert isinstance(event, CheckReported)
+        assert (event.job, event.health, event.failures) == (1, Health.DOWN, 2)
+        assert event.result is not None
+        assert event.result.reason == "L4CON"
+
+    on_stage(part)
+
+
+def test_a_full_state_repeats_levels_and_ends_the_freeze() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        entry = wire.StateEntry(1, WireHealth.UP, 0, 0)
+        await stage.say(wire.State(1, 1, 1, (entry,), last=True))
+        assert stage.events() == [CheckReported(1, Health.UP, 0, 0, None), WorkerSpeaking((1,))]
+
+    on_stage(part)
+
+
+@pytest.mark.parametrize(
+    ("frames", "complaint"),
+    [
+        ([report(2)], "expected epoch 1 and seq 1, got 1 and 2"),
+        ([report(1), report(1)], "expected epoch 1 and seq 2, got 1 and 1"),
+        ([report(1, epoch=2)], "expected epoch 1 and seq 1, got 2 and 1"),
+        ([report(1, generation=9)], "generation 9 was never assigned"),
+        ([report(1, job=99)], "spoke of job 99, which it does not have"),
+        ([wire.State(1, 1, 1, (wire.StateEntry(99, WireHealth.UP, 0, 0),), last=True)], "spoke of job 99"),
+        ([wire.Hello(1, "again")], "a second hello"),
+    ],
+)
+def test_a_worker_that_says_what_it_must_not_is_killed_and_replaced(frames: list[wire.Frame], complaint: str) -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        for frame in frames:
+            await stage.say(frame)
+        await trio.sleep(1)
+        assert stage.children[0].killed.is_set()
+        assert len(stage.children) == 2
+        assert WorkerSilent((1,)) in stage.events()
+
+    assert any(complaint in line for line in on_stage(part).lines)
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"\x01\x02", b"\x01\x09garbage", b"\xff" * 300])
+def test_garbage_ends_a_worker(data: bytes) -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.theirs[0].send(data)
+        await trio.sleep(1)
+        assert stage.children[0].killed.is_set()
+
+    assert any("malformed frame" in line for line in on_stage(part).lines)
+
+
+def test_a_verdict_of_an_older_configuration_is_passed_over() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        stage.worker.reassign()
+        await trio.sleep(0.01)
+        await stage.say(report(1, generation=1))
+        assert stage.events() == []
+        await stage.say(report(2, generation=2))
+        assert len(stage.events()) == 1
+
+    on_stage(part)
+
+
+def test_a_silent_worker_is_killed_in_time_and_a_beating_one_is_not() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        for seq in range(1, 11):
+            await trio.sleep(1)
+            await stage.say(wire.Beat(1, 1, seq, 0.0, 0, 0, (), (), wire.Histogram()))
+        assert not stage.children[0].killed.is_set()
+        await trio.sleep(SILENCE_MAX_S + 0.1)
+        assert stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+def test_counts_go_on_over_a_restart() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.say(wire.Beat(1, 1, 1, 0.0, 0, 0, (("TCP_CHECK", Reason.L4OK, 5),), (), wire.Histogram()))
+        stage.theirs[0].close()
+        await trio.sleep(1)
+        await stage.hello()
+        await stage.say(wire.Beat(2, 2, 1, 0.0, 0, 0, (("TCP_CHECK", Reason.L4OK, 2),), (), wire.Histogram()))
+        assert stage.worker.totals.counts() == {("TCP_CHECK", Reason.L4OK): 7}
+
+    on_stage(part)
+
+
+def test_a_child_that_cannot_be_started_is_tried_again_with_longer_pauses() -> None:
+    async def part(stage: Stage) -> None:
+        starts: list[float] = []
+
+        async def fail(_index: int, _epoch: int) -> tuple[Child, Link]:
+            starts.append(trio.current_time())
+            raise OSError("no more processes")
+
+        worker = CheckerWorker(1, fail, lambda _index: [], stage.send, stage.log)
+        with trio.move_on_after(10):
+            await worker.keeper.run()
+        gaps = [round(b - a, 3) for a, b in itertools.pairwise(starts)]
+        assert gaps == sorted(gaps)
+        assert len(starts) < 12
+
+    assert any("no more processes" in line for line in on_stage(part).lines)
+
+
+def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
+    """Let an exporter say these bytes; return log lines, answers and what it is said to listen on."""
+    lines: list[str] = []
+    answers: list[bytes] = []
+
+    async def main() -> str:
+        here, there = trio.testing.memory_stream_pair()
+        child = Scripted()
+        starts: list[int] = []
+
+        async def start(epoch: int) -> tuple[Child, StreamLink]:
+            starts.append(epoch)
+            if epoch > 1:
+                await trio.sleep_forever()
+            return child, StreamLink(here)
+
+        log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
+        exporter = ExporterChild(start, lambda: b'{"schema":1}', log)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(exporter.keeper.run)
+            for data in said:
+                await there.send_all(data)
+                await trio.sleep(0.1)
+            with trio.move_on_after(1):
+                answers.append(bytes(await there.receive_some()))
+            nursery.cancel_scope.cancel()
+        return exporter.listening
+
+    return lines, answers, trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+HELLO = b'{"hello":{"pid":1,"caged":"caps=0","listening":"127.0.0.1:9720"}}\n'
+
+
+def test_the_exporter_greets_and_gets_a_snapshot_a_line_for_each_question() -> None:
+    _, answers, listening = play_exporter(HELLO[:10], HELLO[10:], b"snapshot\nsnap", b"shot\n")
+    assert listening == "127.0.0.1:9720"
+    assert answers == [b'{"schema":1}\n{"schema":1}\n']
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ((b'{"error":"cannot listen on 127.0.0.1:1"}\n',), "cannot listen"),
+        ((b"nonsense\n",), "malformed greeting"),
+        ((b"[]\n",), "malformed greeting"),
+        ((HELLO, b"delete everything\n"), "expected snapshot, got"),
+        ((HELLO, b"x" * 5000), "a line without an end"),
+    ],
+)
+def test_an_exporter_that_says_anything_else_is_ended(said: tuple[bytes, ...], complaint: str) -> None:
+    lines, _, _ = play_exporter(*said)
+    assert any(complaint in line and "worker.protocol_error" in line for line in lines)
+
+
+def test_children_never_run_as_root_or_as_a_user_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(spawn.UnknownUser, match="no such user"):
+        spawn.account("nobody-of-that-name")
+    with pytest.raises(spawn.UnknownUser, match="must not run as root"):
+        spawn.account("root")
+    assert spawn.account("nobody").arguments()[0] == "--uid"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert spawn.account("nobody").arguments() == []
