@@ -1,0 +1,291 @@
+"""The operator's command line: `vipervisor VERB`.
+
+Parses arguments, prints, and returns an exit status; the work is elsewhere. A verb imports only what it needs, so that a question
+to the daemon is answered in a moment. Exit statuses are `admin.protocol.Status` (observability.md, section 4.2).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from supervisor import __version__
+from supervisor.admin.protocol import Request, RequestError, Status
+
+EPILOG = """exit status:
+  0 fine   1 error   2 wrong usage   3 invalid configuration   4 only warnings (check --strict)
+  5 no daemon answers   6 no such real server   75 time-out while waiting"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command line and return the exit status."""
+    options = _parser().parse_args(arguments)
+    carry_out: Callable[[argparse.Namespace], int] = options.carry_out
+    try:
+        return carry_out(options)
+    except RequestError as error:
+        print(f"vipervisor: {error}", file=sys.stderr)
+        return int(error.status)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Status.FINE
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vipervisor",
+        description="Health checking and failover for Linux Virtual Server (IPVS) directors; reads keepalived.conf.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vipervisor {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add_run(verbs)
+    _add_check(verbs)
+    _add_table(verbs)
+    _add_status(verbs)
+    _add_why(verbs)
+    return parser
+
+
+def _verb(
+    verbs: Any, name: str, help_text: str, description: str, carry_out: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(carry_out=carry_out)
+    return parser
+
+
+def _add_run(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "run",
+        "run the daemon in the foreground",
+        "Run the daemon in the foreground: check the real servers and keep the kernel's IPVS table as it should be.\n"
+        "SIGTERM and SIGINT stop it and remove what it owns; SIGHUP loads the file again.",
+        _run,
+    )
+    parser.add_argument(
+        "-f", "--file", type=Path, required=True, metavar="FILE", help="the configuration (keepalived.conf)"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=["auto", "kernel", "memory"],
+        default="auto",
+        help="which table to keep: the kernel's IPVS (auto, kernel), or one in memory that touches nothing (default: auto)",
+    )
+    parser.add_argument(
+        "--exporter",
+        type=_listen_address,
+        default="127.0.0.1:9720",
+        metavar="ADDRESS:PORT",
+        help="where /metrics is served; IPv6 in brackets; 'off' for nowhere (default: 127.0.0.1:9720)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=["auto", "json", "text"],
+        default="auto",
+        help="of the log on standard output; auto: text on a terminal, JSON lines on anything else (default: auto)",
+    )
+    _add_socket(parser)
+    parser.add_argument(
+        "--user",
+        default="nobody",
+        metavar="NAME",
+        help="the unprivileged user that checkers and exporter run as when started by root (default: nobody)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_worker_count,
+        default=0,
+        metavar="N",
+        help="checker processes, 1 to 64 (default: by processors and number of checks)",
+    )
+
+
+def _add_check(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "check",
+        "check a configuration file",
+        "Check a configuration file: every problem at once, each with its place and a suggestion.\n"
+        "Needs no privileges and touches nothing.",
+        _check,
+    )
+    _add_file(parser)
+    parser.add_argument("--strict", action="store_true", help="exit 4 when there are only warnings")
+
+
+def _add_table(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "table",
+        "show the kernel table that a file leads to",
+        "Show what the kernel's table will be at start, before any check, as `ipvsadm -Sn` prints it\n"
+        "(so that it can be piped into `ipvsadm -R`).",
+        _table,
+    )
+    _add_file(parser)
+
+
+def _add_status(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "status",
+        "show what runs now",
+        "Show what runs now: virtual servers, real servers, health, weights.",
+        _status,
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    _add_socket(parser)
+
+
+def _add_why(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "why",
+        "explain the present weight of a real server",
+        "Explain the present weight of a real server: probe, check, real server, quorum, kernel write and read-back.",
+        _why,
+    )
+    parser.add_argument("real_server", metavar="RS", help="address or address:port of the real server ([v6]:port)")
+    parser.add_argument(
+        "--in", dest="virtual_server", metavar="VS", help="only in this virtual server, as status names it"
+    )
+    parser.add_argument("--json", action="store_true", help="print the chain as JSON")
+    _add_socket(parser)
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("positional", nargs="?", type=Path, metavar="FILE", help="the configuration file")
+    parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="the same")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def _add_socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--admin-socket",
+        type=Path,
+        metavar="PATH",
+        help="the daemon's Unix socket (default: vipervisor/admin.sock in the run-time directory)",
+    )
+
+
+def _file(options: argparse.Namespace) -> Path:
+    if (options.file is None) == (options.positional is None):
+        options.usage_error("name one configuration FILE")
+    found: Path = options.file or options.positional
+    return found
+
+
+def _socket(options: argparse.Namespace) -> Path:
+    from supervisor.admin.client import default_socket  # noqa: PLC0415  (each verb imports what it needs)
+
+    found: Path = options.admin_socket or default_socket()
+    return found
+
+
+def _run(options: argparse.Namespace) -> int:
+    from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
+
+    return launch.run(
+        launch.Options(
+            file=options.file,
+            backend=options.backend,
+            exporter=options.exporter,
+            log_format=options.log_format,
+            admin_socket=_socket(options),
+            user=options.user,
+            workers=options.workers,
+        )
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from supervisor import config  # noqa: PLC0415  (each verb imports what it needs)
+
+    outcome = config.load(_file(options))
+    print(config.render(outcome, color=_color()), end="")
+    if outcome.config is None:
+        return Status.CONFIG_INVALID
+    return Status.CONFIG_WARNINGS if options.strict and outcome.config.warnings else Status.FINE
+
+
+def _table(options: argparse.Namespace) -> int:
+    from supervisor import config  # noqa: PLC0415  (each verb imports what it needs)
+    from supervisor.core.director import Director  # noqa: PLC0415
+    from supervisor.core.rules import rules  # noqa: PLC0415
+
+    outcome = config.load(_file(options))
+    if outcome.config is None:
+        print(config.render(outcome, color=_color()), end="", file=sys.stderr)
+        return Status.CONFIG_INVALID
+    director = Director(outcome.config, now=0.0)
+    director.start(now=0.0)
+    print(rules(director.desired()), end="")
+    return Status.FINE
+
+
+def _status(options: argparse.Namespace) -> int:
+    from supervisor.admin import client, words  # noqa: PLC0415  (each verb imports what it needs)
+
+    answer = client.ask(_socket(options), Request("status"))
+    print(json.dumps(answer, indent=2) + "\n" if options.json else words.status(answer), end="")
+    return Status.FINE
+
+
+def _why(options: argparse.Namespace) -> int:
+    from supervisor.admin import client, words  # noqa: PLC0415  (each verb imports what it needs)
+
+    args = {"real_server": options.real_server}
+    if options.virtual_server:
+        args["virtual_server"] = options.virtual_server
+    answer = client.ask(_socket(options), Request("why", args))
+    print(json.dumps(answer, indent=2) + "\n" if options.json else words.why(answer), end="")
+    return Status.FINE
+
+
+def _color() -> bool:
+    """Colours only on a terminal that wants them (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _listen_address(text: str) -> str:
+    """Check an ADDRESS:PORT of --exporter; argparse makes the error."""
+    import ipaddress  # noqa: PLC0415  (each verb imports what it needs)
+
+    if text == "off":
+        return text
+    address, _, port = text.rpartition(":")
+    bracketed = address.startswith("[") and address.endswith("]")
+    try:
+        found = ipaddress.ip_address(address[1:-1] if bracketed else address)
+    except ValueError:
+        found = None
+    fits = port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535
+    if found is None or (found.version == 6) is not bracketed or not fits:
+        raise argparse.ArgumentTypeError(
+            f"expected ADDRESS:PORT such as 127.0.0.1:9720 or [::1]:9720, or 'off'; got {text!r}"
+        )
+    return text
+
+
+def _worker_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"expected 1 to 64, got {text!r}")
+    return int(text)

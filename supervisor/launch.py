@@ -1,0 +1,179 @@
+"""Starts the daemon: opens what needs privileges, gives the privileges up, and hands the real world to `wiring`.
+
+Everything that can be refused (file, user, socket, table) is tried before anything is changed, so that a start that fails has
+changed nothing. Afterwards this process holds the capabilities of `KEPT` and no others, even when root started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import trio
+
+from checkers.kit import cage
+from checkers.kit.link import Link, SeqpacketLink
+from supervisor import __version__, config, wiring
+from supervisor.admin import server as admin
+from supervisor.admin.protocol import Status
+from supervisor.children import spawn
+from supervisor.children.checkers import StartChecker
+from supervisor.children.exporter import StartExporter, StreamLink
+from supervisor.children.spawn import Account, Child
+from supervisor.config import Outcome
+from supervisor.core.jobs import specs
+from supervisor.ipvs.backend import Backend, BackendUnavailable
+from supervisor.ipvs.kernel import KernelBackend, preload
+from supervisor.ipvs.memory import MemoryAddresses, MemoryBackend
+from supervisor.ipvs.vip import VirtualAddresses
+from supervisor.log import Log, LogWriter, open_log
+from supervisor.model import Config
+from supervisor.systemd import Notifier
+from supervisor.wiring import Order, Outside, Supervisor
+
+KEPT = frozenset({cage.CAP_NET_ADMIN, cage.CAP_NET_RAW, cage.CAP_SETUID, cage.CAP_SETGID, cage.CAP_KILL})
+"""The table, links and addresses; ARP and neighbour frames; and starting and ending children as another user."""
+
+CHECKS_PER_WORKER = 2000
+"""One more worker for this many checks, up to the number of processors."""
+
+LOG_FLUSH_MAX_S = 2.0
+"""At the end, the longest wait for the reader of the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    file: Path
+    backend: str
+    exporter: str
+    log_format: str
+    admin_socket: Path
+    user: str
+    workers: int
+
+
+class Refusal(Exception):
+    """The daemon cannot start; the text names the place and the remedy."""
+
+
+def run(options: Options) -> int:
+    """Run the daemon until it is told to stop; return the exit status."""
+    outcome = config.load(options.file)
+    log, writer = open_log(options.log_format)
+    log.bridge_standard_library()
+    try:
+        if outcome.config is None:
+            sys.stderr.write(config.render(outcome))
+            wiring.log_rejected(outcome, log)
+            return Status.CONFIG_INVALID
+        _start(options, outcome, outcome.config, log, writer)
+    except Refusal as refusal:
+        sys.stderr.write(f"vipervisor: {refusal}\n")
+        return Status.FAILED
+    finally:
+        writer.close(LOG_FLUSH_MAX_S)
+    return Status.FINE
+
+
+def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer: LogWriter) -> None:
+    try:
+        account = spawn.account(options.user)
+        control = admin.listen(options.admin_socket)
+    except (spawn.UnknownUser, admin.SocketTaken) as error:
+        raise Refusal(str(error)) from error
+    try:
+        backend = _backend(options.backend, loaded)
+        log.emit(
+            "daemon.starting",
+            f"vipervisor {__version__} starts with {options.file}.",
+            version=__version__,
+            config_path=options.file,
+            backend=backend.name,
+        )
+        wiring.log_loaded(outcome, log)
+        cage.keep_only(KEPT)
+        outside = Outside(
+            backend=backend,
+            start_checker=_checker_starter(account, len(set(specs(loaded)))),
+            start_exporter=_exporter_starter(account, options.exporter),
+            addresses=VirtualAddresses if backend.name == "kernel" else MemoryAddresses,
+            deliver=None,
+            load=lambda: config.load(options.file),
+            log=log,
+            notifier=Notifier(),
+            wall_clock=lambda: datetime.now(UTC),
+            workers=options.workers or _worker_count(loaded),
+            admin=control,
+            log_dropped=lambda: writer.dropped,
+        )
+        trio.run(_main, Supervisor(loaded, outside))
+        backend.close()
+    finally:
+        options.admin_socket.unlink(missing_ok=True)
+
+
+async def _main(supervisor: Supervisor) -> None:
+    """Run the program beside the signals that steer it."""
+    send, orders = trio.open_memory_channel[Order](4)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_listen_for_signals, send)
+        await supervisor.run(orders)
+        nursery.cancel_scope.cancel()
+
+
+async def _listen_for_signals(send: trio.MemorySendChannel[Order]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            reload = number == signal.SIGHUP
+            if reload and send.statistics().current_buffer_used:
+                continue  # an order waits already; a reload that waits will read the newest file anyway
+            with contextlib.suppress(trio.WouldBlock):  # full of orders to stop: one is enough
+                send.send_nowait(Order.RELOAD if reload else Order.STOP)
+
+
+def _backend(wanted: str, loaded: Config) -> Backend:
+    """Open the table. Raises Refusal."""
+    if wanted == "memory":
+        return MemoryBackend()
+    try:
+        trio.run(preload, {server.scheduler for server in loaded.virtual_servers})
+        return KernelBackend()
+    except BackendUnavailable as error:
+        raise Refusal(f"--backend {wanted}: {error}; or try --backend memory, which touches no kernel") from error
+
+
+def _worker_count(loaded: Config) -> int:
+    return max(1, min(len(os.sched_getaffinity(0)), -(-len(set(specs(loaded))) // CHECKS_PER_WORKER)))
+
+
+def _checker_starter(account: Account, checks: int) -> StartChecker:
+    files = str(max(1024, 2 * checks + 256))
+
+    async def start(index: int, epoch: int) -> tuple[Child, Link]:
+        del index, epoch
+        child, ours = await spawn.start("checkers", [*account.arguments(), "--max-files", files], socket.SOCK_SEQPACKET)
+        return child, SeqpacketLink(trio.socket.from_stdlib_socket(ours))
+
+    return start
+
+
+def _exporter_starter(account: Account, listen: str) -> StartExporter | None:
+    if listen == "off":
+        return None
+
+    async def start(epoch: int) -> tuple[Child, StreamLink]:
+        del epoch
+        child, ours = await spawn.start(
+            "supervisor.exporter", ["--listen", listen, *account.arguments()], socket.SOCK_STREAM
+        )
+        return child, StreamLink(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+
+    return start

@@ -1,0 +1,130 @@
+"""Puts together what observers may know: the director's views and the facts about the program itself make one `Snapshot`.
+
+Reads only. The kernel's and Python's versions are asked once.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from supervisor import __version__
+from supervisor.children.checkers import CheckerPool
+from supervisor.children.exporter import ExporterChild
+from supervisor.core import views
+from supervisor.core.director import Director
+from supervisor.core.events import Health
+from supervisor.core.snapshot import ProcessView, Snapshot, WorkerView, WriterView
+from supervisor.log import Log
+
+
+class HasWriterView(Protocol):
+    """The writer, as far as observers go."""
+
+    def view(self) -> WriterView:
+        """Return what it did."""
+
+
+class CountsMail(Protocol):
+    """The mailer, as far as observers go."""
+
+    sent: int
+    failed: int
+    dropped: int
+
+
+@dataclass
+class Facts:
+    """What the decision loop notes about itself. Times are trio's seconds."""
+
+    started_at: float
+    config_at: float
+    reload_ok: bool = True
+    reloads_ok: int = 0
+    reloads_rejected: int = 0
+    loop_lag_s: float = 0.0
+    addresses: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Who knows what."""
+
+    director: Director
+    writer: HasWriterView
+    pool: CheckerPool
+    exporter: ExporterChild | None
+    mailer: CountsMail
+    log: Log
+    log_dropped: Callable[[], int]
+    backend: str
+    facts: Facts
+
+
+PYTHON = platform.python_version()
+KERNEL = platform.release()
+
+
+def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
+    """Return everything as it is at `now`."""
+    director, facts, pool = sources.director, sources.facts, sources.pool
+    writer = sources.writer.view()
+    return Snapshot(
+        ProcessView(
+            version=__version__,
+            python=PYTHON,
+            kernel=KERNEL,
+            backend=sources.backend,
+            pid=os.getpid(),
+            uptime_s=now - facts.started_at,
+            ready=ready(director, writer),
+            config_source=director.config.source,
+            config_digest=director.config.digest,
+            config_warnings=director.config.warnings,
+            config_age_s=now - facts.config_at,
+            reload_ok=facts.reload_ok,
+            reloads_ok=facts.reloads_ok,
+            reloads_rejected=facts.reloads_rejected,
+            schedule_lag=pool.schedule_lag(),
+            checks=pool.counts(),
+            check_durations=pool.durations(),
+            writer=writer,
+            workers=_workers(sources, now),
+            log_events=sources.log.counts,
+            log_dropped=sources.log_dropped(),
+            mail_sent=sources.mailer.sent,
+            mail_failed=sources.mailer.failed,
+            mail_dropped=sources.mailer.dropped,
+            inbox_length=inbox_length,
+            addresses=dict(facts.addresses),
+        ),
+        views.virtual_servers(director, now),
+    )
+
+
+def ready(director: Director, writer: WriterView) -> bool:
+    """Tell whether every check has given a first verdict and the kernel was once seen to be as wanted."""
+    return writer.sync_age_s is not None and all(
+        check.health is not Health.UNKNOWN
+        for virtual_server in director.virtual_servers.values()
+        for server in virtual_server.real_servers.values()
+        for check in server.checks
+    )
+
+
+def summary(director: Director) -> str:
+    """Return one line about everything, for `systemctl status`."""
+    servers = [rs for vs in director.virtual_servers.values() for rs in vs.real_servers.values()]
+    lost = sum(not vs.quorate for vs in director.virtual_servers.values())
+    quorum = f", {lost} without quorum" if lost else ""
+    live = sum(server.live for server in servers)
+    return f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live"
+
+
+def _workers(sources: Sources, now: float) -> tuple[WorkerView, ...]:
+    ourselves = WorkerView("supervisor", os.getpid(), 0, 0.0, sources.facts.loop_lag_s, 0, 0, "")
+    exporter = (sources.exporter.view(now),) if sources.exporter else ()
+    return (ourselves, *(worker.view(now) for worker in sources.pool.workers), *exporter)

@@ -1,0 +1,467 @@
+"""The data flow as code: every task, every channel, and the decision loop. The only importer of more than one room.
+
+To follow one verdict from socket to kernel: a worker's frame becomes an event in `children.checkers`, waits in `self._inbox`, is taken
+by `_decide` into the director, whose table goes to the writer (`want`) and whose transitions go to people (`_tell`). The writer's
+answer comes back the same way, as an event.
+
+    orders (stop, reload) ─→ _obey        workers ─event→ inbox ─→ _decide ─→ director
+                                                                     ├─ table ──→ writer (mailbox of one) ─→ backend
+                                                                     └─ edges ──→ log, mail
+
+Nothing here knows a policy, a protocol or a syntax. What lies outside (kernel, processes, network, clock) is given in `Outside`, so a
+story on a virtual clock runs this very file. On a bug the program dies with its traceback and cleans nothing up: the kernel goes on
+forwarding, and the next start adopts its table.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import trio
+
+from checkers.kit.api import Health as WireHealth
+from checkers.kit.wire import Job
+from supervisor import __version__, overview
+from supervisor.admin import server as admin
+from supervisor.admin.protocol import RequestError, Status
+from supervisor.announce import announce
+from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker
+from supervisor.children.exporter import ExporterChild, StartExporter
+from supervisor.config import Outcome, Severity
+from supervisor.core import snapshot as wire_form
+from supervisor.core import views
+from supervisor.core.causes import Cause
+from supervisor.core.director import Director
+from supervisor.core.events import Event, Tick
+from supervisor.core.jobs import definition, worker_of
+from supervisor.core.table import Reading, Table
+from supervisor.core.transitions import Transition
+from supervisor.ipvs.backend import Backend
+from supervisor.ipvs.writer import Drift, Notice, Recovered, Refused, Trouble, Writer
+from supervisor.log import Log
+from supervisor.model import AddressKey, CheckSpec, Config, IPAddress
+from supervisor.notify.smtp import Deliver, Mailer
+from supervisor.systemd import Notifier
+
+INBOX_MAX = 4096
+"""Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""
+
+TURN_MAX = 256
+"""Events taken in one turn of the decision loop before the table is computed: a rack that fails is one table, not five hundred."""
+
+TICK_S = 0.5
+"""How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
+
+START_MAX_S = 10.0
+"""At start, addresses and "ready" wait this long for the kernel to be as wanted; a service that it refuses must not stop the rest."""
+
+STOP_MAX_S = 60.0
+"""At a clean stop, the longest wait until the kernel has given up everything that is ours."""
+
+MAIL_MAX_S = 5.0
+"""At a clean stop, the longest wait for mail that is under way."""
+
+
+class Order(enum.Enum):
+    """What an operator (or a signal) wants of the running program."""
+
+    STOP = "stop"
+    RELOAD = "reload"
+
+
+class Addresses(Protocol):
+    """Who puts virtual IP addresses on interfaces."""
+
+    async def assign(self, addresses: Collection[IPAddress], default_interface: str) -> None:
+        """Make these the assigned ones; never raises."""
+
+    async def release(self) -> None:
+        """Take back what we assigned; never raises."""
+
+
+AddressReport = Callable[[IPAddress, str, str], None]
+"""Told what became of an address: (address, state, detail)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything around the decisions: the real thing in production, a fake in a story."""
+
+    backend: Backend
+    start_checker: StartChecker
+    start_exporter: StartExporter | None
+    addresses: Callable[[AddressReport], Addresses]
+    deliver: Deliver | None  # None: over SMTP
+    load: Callable[[], Outcome]
+    log: Log
+    notifier: Notifier
+    wall_clock: Callable[[], datetime]
+    workers: int = 1
+    admin: socket.socket | None = None
+    in_thread: bool = True  # whether `load` may run in a thread (a virtual clock takes a thread for idleness)
+    log_dropped: Callable[[], int] = lambda: 0
+
+
+class Supervisor:
+    """The program. Make one and `run` it."""
+
+    def __init__(self, config: Config, outside: Outside) -> None:
+        self._outside = outside
+        self._config = config
+        self._log = outside.log
+        self._log.config_digest = config.digest
+        self._send, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
+        self._stopping = False
+        self._writer = Writer(
+            outside.backend, self._send.send, [vs.key for vs in config.virtual_servers], notice=self._notice
+        )
+        workers = [
+            CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log)
+            for index in range(outside.workers)
+        ]
+        self._pool = CheckerPool(workers)
+        start = outside.start_exporter
+        self._exporter = ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log) if start else None
+        self._mailer = Mailer(
+            config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
+        )
+        self._addresses = outside.addresses(self._address_reported)
+        self._address_news = trio.Event()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
+        """Run until a STOP order, then undo what we did and return. When cancelled, undo nothing."""
+        now = trio.current_time()
+        self._facts = overview.Facts(started_at=now, config_at=now)
+        async with trio.open_nursery() as nursery:
+            found: Reading = await nursery.start(self._writer.run)
+            self._director = Director(self._config, trio.current_time(), found.table)
+            self._tell(self._director.start(trio.current_time()))
+            self._writer.want(self._director.desired())
+            nursery.start_soon(self._decide)
+            nursery.start_soon(self._tick)
+            nursery.start_soon(self._mailer.run)
+            async with trio.open_nursery() as watchers:
+                watchers.start_soon(self._pool.run)
+                watchers.start_soon(self._assign_addresses)
+                if self._exporter:
+                    watchers.start_soon(self._exporter.keeper.run)
+                if self._outside.admin:
+                    verbs = {"status": self._verb_status, "why": self._verb_why}
+                    watchers.start_soon(admin.serve, self._outside.admin, verbs, __version__)
+                watchers.start_soon(self._announce_ready)
+                await self._obey(orders)
+                watchers.cancel_scope.cancel()
+            await self._undo()
+            nursery.cancel_scope.cancel()
+
+    async def _announce_ready(self) -> None:
+        await self._writer.settle(START_MAX_S)
+        config = self._config
+        servers = sum(len(vs.real_servers) for vs in config.virtual_servers)
+        self._log.emit(
+            "daemon.ready",
+            f"Ready: {len(config.virtual_servers)} virtual servers with {servers} real servers of {config.source}.",
+            version=__version__,
+            config_path=config.source,
+            backend=self._outside.backend.name,
+            virtual_servers=len(config.virtual_servers),
+            real_servers=servers,
+            startup_s=trio.current_time() - self._facts.started_at,
+        )
+        self._outside.notifier.ready()
+
+    async def _undo(self) -> None:
+        """A clean stop: the kernel gives up what is ours, then the addresses go, then the last mail."""
+        self._stopping = True
+        self._tell(self._director.stop())
+        self._writer.want(Table())
+        empty = await self._writer.settle(STOP_MAX_S)
+        await self._addresses.release()
+        await self._mailer.drain(MAIL_MAX_S)
+        left = "removed" if empty else "left, at least in part: the kernel did not take every change"
+        self._log.emit(
+            "daemon.stopped",
+            f"Stopped. Our part of the kernel's table was {left}.",
+            kernel_table=left,
+            reason="order",
+            uptime_s=trio.current_time() - self._facts.started_at,
+        )
+
+    async def _obey(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
+        """Carry out orders until one is to stop."""
+        async for order in orders:
+            if order is Order.STOP:
+                self._outside.notifier.stopping()
+                self._log.emit("daemon.stopping", "Stopping: removing our services, addresses and children.")
+                return
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """Replace the configuration by the file as it is now, or keep the old one whole when the file is not valid."""
+        self._outside.notifier.reloading()
+        load = self._outside.load
+        outcome = await trio.to_thread.run_sync(load) if self._outside.in_thread else load()
+        if outcome.config is None:
+            self._facts.reload_ok = False
+            self._facts.reloads_rejected += 1
+            log_rejected(outcome, self._log, running=self._config.digest)
+        else:
+            self._replace(outcome.config, outcome)
+        self._outside.notifier.ready()
+
+    def _replace(self, config: Config, outcome: Outcome) -> None:
+        now = trio.current_time()
+        old, self._config = self._config, config
+        self._log.config_digest = config.digest
+        self._facts.reload_ok = True
+        self._facts.reloads_ok += 1
+        self._facts.config_at = now
+        log_loaded(outcome, self._log, old)
+        self._mailer.reconfigure(config.mail, config.router_id)
+        self._tell(self._director.reconfigure(config, now))
+        self._writer.want(self._director.desired())
+        self._pool.reassign()
+        self._address_news.set()
+
+    # -- deciding --------------------------------------------------------------------------------------------------
+
+    async def _decide(self) -> None:
+        """The decision loop, with the only wait near the director."""
+        while True:
+            event: Event = Tick()
+            with trio.move_on_at(self._director.next_deadline()):
+                event = await self._inbox.receive()
+            since = self._take(event)
+            for _ in range(TURN_MAX):
+                try:
+                    event = self._inbox.receive_nowait()
+                except trio.WouldBlock:
+                    break
+                since = min(since, self._take(event))
+            if not self._stopping:
+                self._writer.want(self._director.desired(), since)
+
+    def _take(self, event: Event) -> float:
+        """Give one event to the director and tell what it led to; return the time of the verdict."""
+        now = trio.current_time()
+        self._tell(self._director.handle(event, now))
+        return now
+
+    def _tell(self, transitions: Collection[Transition]) -> None:
+        for transition in transitions:
+            announce(transition, self._log)
+            self._mailer.tell(transition)
+
+    async def _tick(self) -> None:
+        """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
+        due = trio.current_time()
+        while True:
+            due += TICK_S
+            await trio.sleep_until(due)
+            lag = trio.current_time() - due
+            self._facts.loop_lag_s = lag
+            if lag > 1.0:
+                due = trio.current_time()
+                self._log.emit("loop.lagging", f"The decision loop was late by {lag:.1f} s.", lag_s=lag)
+            await self._send.send(Tick())
+            self._outside.notifier.watchdog()
+            self._outside.notifier.status(overview.summary(self._director))
+
+    def _jobs(self, index: int) -> list[Job]:
+        """Return what worker `index` shall check now."""
+        return [
+            _job(spec, number, self._director)
+            for spec, number in self._director.jobs.jobs.items()
+            if self._outside.workers == 1 or worker_of(spec, self._outside.workers) == index
+        ]
+
+    # -- addresses -------------------------------------------------------------------------------------------------
+
+    async def _assign_addresses(self) -> None:
+        """Assign the virtual addresses once the kernel can serve them, and again whenever the configuration changes."""
+        while True:
+            self._address_news = trio.Event()
+            await self._writer.settle(START_MAX_S)
+            config = self._config
+            wanted = {vs.key.endpoint.address for vs in config.virtual_servers if isinstance(vs.key, AddressKey)}
+            await self._addresses.assign(wanted if config.assign_addresses else set(), config.default_interface)
+            await self._address_news.wait()
+
+    def _address_reported(self, address: IPAddress, state: str, detail: str) -> None:
+        event = f"address.{state}"
+        self._facts.addresses[str(address)] = f"{state} {detail}".strip()
+        words = {
+            "assigned": f"Virtual address {address} was assigned on {detail}.",
+            "present": f"Virtual address {address} is present on {detail} already and was left alone.",
+            "conflict": f"Virtual address {address} was NOT assigned: the machine {detail} answers for it.",
+            "failed": f"Virtual address {address} was NOT assigned: {detail}.",
+            "released": f"Virtual address {address} was removed from {detail}.",
+        }
+        if state == "conflict":
+            self._log.emit(event, words[state], address=address, mac=detail)
+        elif state == "failed":
+            self._log.emit(event, words[state], address=address, reason=detail)
+        else:
+            self._log.emit(event, words[state], address=address, interface=detail)
+
+    # -- observing -------------------------------------------------------------------------------------------------
+
+    def _notice(self, notice: Notice) -> None:
+        """Log what the writer noticed."""
+        match notice:
+            case Refused(op, word):
+                self._log.emit(
+                    "kernel.write_failed",
+                    f"The kernel refused {type(op).__name__} for {op.key}: {word}.",
+                    operation=type(op).__name__,
+                    errno=word,
+                    virtual_server=op.key,
+                    reason=str(op),
+                )
+            case Drift():
+                self._log.emit(
+                    "kernel.drift_found",
+                    f"The kernel's table was changed by somebody else; putting {len(notice.ops)} entries right.",
+                    action="repaired",
+                    entries=len(notice.ops),
+                    missing=notice.missing,
+                    extra=notice.extra,
+                    weight=notice.weight,
+                    settings=notice.settings,
+                )
+            case Trouble(text):
+                self._log.emit("kernel.write_failed", f"The kernel's table is out of reach: {text}", reason=text)
+            case Recovered():
+                self._log.emit("kernel.recovered", "The kernel's table can be reached again.")
+
+    def snapshot(self) -> wire_form.Snapshot:
+        """Return everything that observers may know now."""
+        sources = overview.Sources(
+            self._director,
+            self._writer,
+            self._pool,
+            self._exporter,
+            self._mailer,
+            self._log,
+            self._outside.log_dropped,
+            self._outside.backend.name,
+            self._facts,
+        )
+        return overview.snapshot(sources, self._inbox.statistics().current_buffer_used, trio.current_time())
+
+    def _verb_status(self, _args: dict[str, Any]) -> Any:
+        return wire_form.as_json(self.snapshot())
+
+    def _verb_why(self, args: dict[str, Any]) -> Any:
+        name, inside = str(args.get("real_server", "")), args.get("virtual_server")
+        now = trio.current_time()
+        found = [
+            {
+                "virtual_server": str(virtual_server.spec.key),
+                "quorate": virtual_server.quorate,
+                "real_server": wire_form.as_json(views.real_server_view(self._director, virtual_server, server, now)),
+                "chain": [_link(cause, now) for cause in server.why],
+            }
+            for virtual_server, server in views.matching(self._director, name)
+            if inside in {None, str(virtual_server.spec.key)}
+        ]
+        if not found:
+            raise RequestError(
+                f"no real server {name!r} in the configuration; `vipervisor status` lists them all", Status.NOT_FOUND
+            )
+        return found
+
+
+def _job(spec: CheckSpec, number: int, director: Director) -> Job:
+    schedule = spec.schedule
+    return Job(
+        id=number,
+        type=spec.type,
+        address=str(spec.target.address),
+        port=spec.target.port,
+        bind_address=str(spec.bind_address) if spec.bind_address else "",
+        bind_port=spec.bind_port,
+        bind_interface=spec.bind_interface,
+        options=json.loads(spec.options_json),
+        delay_loop=schedule.delay_loop,
+        retry=schedule.retry,
+        delay_before_retry=schedule.delay_before_retry,
+        connect_timeout=schedule.connect_timeout,
+        warmup=schedule.warmup,
+        alpha=spec.alpha,
+        log_all_failures=spec.log_all_failures,
+        health=WireHealth[director.job_health(number).name],
+        definition=definition(spec),
+    )
+
+
+def _link(cause: Cause, now: float) -> dict[str, Any]:
+    return {
+        "id": cause.id,
+        "parent": cause.parent,
+        "age_s": round(now - cause.at, 6),
+        "kind": cause.kind.value,
+        "text": cause.text,
+        "facts": dict(cause.facts),
+    }
+
+
+def log_rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:
+    """Say in the log that a configuration was refused, with its first problem; each other one is a line of its own."""
+    errors = [problem for problem in outcome.problems if problem.severity is Severity.ERROR]
+    first = errors[0]
+    kept = " The configuration before it goes on running." if running else ""
+    log.emit(
+        "config.rejected",
+        f"The configuration was refused: {len(errors)} errors, the first at {first.file}:{first.line}: {first.message}.{kept}",
+        path=first.file,
+        line=first.line,
+        column=first.column,
+        text=first.source_line,
+        reason=first.message,
+        suggestion=first.suggestion,
+        errors=len(errors),
+        running_hash=running,
+    )
+
+
+def log_loaded(outcome: Outcome, log: Log, old: Config | None = None) -> None:
+    """Say in the log that a configuration was loaded, and what it changes; each warning is a line of its own."""
+    config = outcome.config
+    assert config is not None
+    before = {vs.key: vs for vs in old.virtual_servers} if old else {}
+    after = {vs.key: vs for vs in config.virtual_servers}
+    changed = sum(key in before and before[key] != vs for key, vs in after.items())
+    for problem in outcome.problems:
+        if problem.severity is Severity.WARNING:
+            log.emit(
+                "config.warning",
+                f"{problem.file}:{problem.line}: {problem.message}",
+                path=problem.file,
+                line=problem.line,
+                column=problem.column,
+                text=problem.source_line,
+                reason=problem.message,
+                suggestion=problem.suggestion,
+            )
+    log.emit(
+        "config.loaded",
+        f"Configuration {config.source} loaded: {len(after)} virtual servers.",
+        path=config.source,
+        hash=config.digest,
+        files=len(outcome.files),
+        added=len(after.keys() - before.keys()),
+        changed=changed,
+        removed=len(before.keys() - after.keys()),
+        warnings=config.warnings,
+        virtual_servers=len(after),
+        real_servers=sum(len(vs.real_servers) for vs in after.values()),
+    )

@@ -1,0 +1,226 @@
+"""The whole program on a virtual clock: real wiring, core, writer, workers and frames; fake kernel, network, processes and mail.
+
+    async def story(world: World) -> None:
+        world.network.server("192.168.100.22", 80).behaviour = refuse()
+        await world.later(20)
+        assert world.weights() == {21: 1, 22: 0}
+
+    play(story, CONFIGURATION, seed=1)
+
+A worker is a task that runs the same `kit.worker.main` as the process; to kill it is to cancel it. Time passes only while everybody sleeps.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from checkers.kit import worker as checker_worker
+from checkers.kit.link import Link, memory_link_pair
+from supervisor import config, wiring
+from supervisor.children.spawn import Child
+from supervisor.config import Outcome
+from supervisor.core.snapshot import Snapshot
+from supervisor.log import Log
+from supervisor.model import Config, MailSettings, ServiceKey
+from supervisor.systemd import Notifier
+from supervisor.wiring import Order, Outside, Supervisor
+from tests.fakes.addresses import FakeAddresses
+from tests.fakes.backend import FaultyBackend
+from tests.fakes.network import FakeNetwork
+
+
+class TaskChild:
+    """A worker that is a task of the story."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.scope = trio.CancelScope()
+        self.frozen = False
+        self._over = trio.Event()
+        self._how = "exit 0"
+
+    async def run(self, link: Link, network: FakeNetwork, rng: random.Random) -> None:
+        try:
+            with self.scope:
+                await checker_worker.main(link, network.dialer, rng)
+        finally:
+            link.close()
+            self._over.set()
+
+    async def wait(self) -> str:
+        await self._over.wait()
+        return self._how
+
+    def kill(self) -> None:
+        if not self._over.is_set():
+            self._how = "signal SIGKILL"
+            self.scope.cancel()
+
+
+class FrozenLink:
+    """The supervisor's end of a link whose worker can be stopped (as by SIGSTOP): then nothing comes any more."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.frozen = False
+
+    async def send(self, data: bytes) -> None:
+        await self._link.send(data)
+
+    async def receive(self) -> bytes:
+        data = await self._link.receive()
+        if self.frozen:
+            await trio.sleep_forever()
+        return data
+
+    def close(self) -> None:
+        self._link.close()
+
+
+@dataclass
+class World:
+    """What a story can touch and see."""
+
+    path: Path
+    rng: random.Random
+    network: FakeNetwork = field(default_factory=FakeNetwork)
+    backend: FaultyBackend = field(default_factory=FaultyBackend)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    mails: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    children: dict[int, TaskChild] = field(default_factory=dict)
+    links: dict[int, FrozenLink] = field(default_factory=dict)
+    workers: int = 1
+    _pids: int = 1000
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass."""
+        await trio.sleep(seconds)
+
+    def service(self, index: int = 0) -> ServiceKey:
+        return self.config().virtual_servers[index].key
+
+    def config(self) -> Config:
+        found = config.load(self.path).config
+        assert found is not None
+        return found
+
+    def weights(self, index: int = 0) -> dict[int, int]:
+        """The weights in the kernel's table, by the last byte of the address."""
+        service = self.backend.table.services.get(self.service(index))
+        return {int(e.address) & 255: d.weight for e, d in service.destinations.items()} if service else {}
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == name]
+
+    def subjects(self) -> list[str]:
+        """Subjects of the mails, in order."""
+        return [text.split("Subject: ")[1].split("\r\n")[0] for text, _ in self.mails]
+
+    def snapshot(self) -> Snapshot:
+        return self.supervisor.snapshot()
+
+    def reload(self, text: str | None = None) -> None:
+        if text is not None:
+            self.path.write_text(text)
+        self.orders.send_nowait(Order.RELOAD)
+
+    def stop(self) -> None:
+        self.orders.send_nowait(Order.STOP)
+
+    # -- how it is made --------------------------------------------------------------------------------------------
+
+    async def run(self, story: Callable[[World], Awaitable[None]]) -> None:
+        """Play the story beside the program, then end the program as a crash would: nothing is cleaned up."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self.start()
+            await story(self)
+            nursery.cancel_scope.cancel()
+
+    async def start(self) -> None:
+        """Start the supervisor, as at boot or after a crash."""
+        self.orders, orders = trio.open_memory_channel[Order](4)
+        self.supervisor = Supervisor(self.config(), self._outside())
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+        self._nursery.start_soon(self._run_supervisor, orders)
+        await trio.sleep(0.1)
+
+    def crash(self) -> None:
+        """The supervisor dies as by SIGKILL; its children see the end of their links."""
+        self.scope.cancel()
+
+    async def _run_supervisor(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
+        with self.scope:
+            await self.supervisor.run(orders)
+        self.ended.set()
+
+    def _outside(self) -> Outside:
+        return Outside(
+            backend=self.backend,
+            start_checker=self._start_checker,
+            start_exporter=None,
+            addresses=self._make_addresses,
+            deliver=self._deliver,
+            load=self._load,
+            log=Log(self._line, "json", strict=True, host="story", pid=1, wall_clock=_wall_clock, lowest="debug"),
+            notifier=Notifier({}),
+            wall_clock=_wall_clock,
+            workers=self.workers,
+            in_thread=False,
+        )
+
+    def _load(self) -> Outcome:
+        return config.load(self.path)
+
+    def _make_addresses(self, report: wiring.AddressReport) -> FakeAddresses:
+        self.addresses = FakeAddresses(report)
+        return self.addresses
+
+    async def _deliver(self, settings: MailSettings, text: bytes, recipients: Sequence[str]) -> None:
+        del settings
+        await trio.sleep(0.05)
+        self.mails.append((text.decode(), tuple(recipients)))
+
+    def _line(self, line: bytes, level: str) -> None:
+        del level
+        self.lines.append(json.loads(line))
+
+    async def _start_checker(self, index: int, epoch: int) -> tuple[Child, Link]:
+        del epoch
+        await trio.sleep(0.3)  # Python starts
+        self._pids += 1
+        child = TaskChild(self._pids)
+        ours, theirs = memory_link_pair()
+        self.children[index] = child
+        self.links[index] = FrozenLink(ours)
+        self._nursery.start_soon(partial(child.run, theirs, self.network, random.Random(self.rng.random())))
+        return child, self.links[index]
+
+
+def _wall_clock() -> datetime:
+    return datetime.fromtimestamp(1_800_000_000 + trio.current_time() % 1_000_000, UTC)
+
+
+def play(
+    story: Callable[[World], Awaitable[None]], text: str, folder: Path, *, seed: int = 1, workers: int = 1
+) -> World:
+    """Play one story with a configuration and return the world as it was at the end. The same seed plays the same story."""
+    path = folder / "keepalived.conf"
+    path.write_text(text)
+    world = World(path, random.Random(seed), workers=workers)
+    # Trio shuffles what is runnable, in an order that hangs on memory addresses unless it is asked to sort first.
+    vars(trio._core._run)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True
+    trio._core._run._r.seed(seed)
+    trio.run(world.run, story, clock=MockClock(autojump_threshold=0))
+    return world

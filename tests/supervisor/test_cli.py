@@ -1,0 +1,146 @@
+"""The command line as an operator sees it: what it prints, and the exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from supervisor import __version__
+from supervisor.cli import main
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+ARTICLE = EXAMPLES / "article.conf"
+TABLE = """\
+-A -t 203.0.113.100:80 -s rr
+-a -t 203.0.113.100:80 -r 192.168.100.21:80 -m -w 1
+-a -t 203.0.113.100:80 -r 192.168.100.22:80 -m -w 1
+"""
+EIGHT_MISTAKES = """\
+virtual_server 203.0.113.100 80 {
+  delay_lop 5
+  lb_algo wllc
+  lb_kind NATT
+  protocol TCP
+  quorum none
+  real_server 192.168.100.21 80800 {
+  }
+  real_server 192.168.100.22 80 {
+    weight 12x
+    TCP_CHECK {
+      connect_timeout
+      retry 1 delay_before_retry 2
+    }
+  }
+}
+"""
+
+
+def test_check_of_the_articles_file_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(ARTICLE)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "fine: 1 virtual server, 2 real servers"
+
+
+def test_check_names_eight_mistakes_with_their_places_and_exits_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.conf"
+    path.write_text(EIGHT_MISTAKES)
+    assert main(["check", "-f", str(path)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    for place in ("2:3", "3:11", "4:11", "6:10", "7:30", "10:12", "12:7", "13:15"):
+        assert any(line.startswith(f"{path}:{place}: error: ") for line in lines), place
+    assert lines[-1] == "8 errors"
+    assert any("^^^^" in line for line in lines)
+    assert any('did you mean "delay_loop"?' in line for line in lines)
+
+
+def test_check_of_a_file_with_warnings_exits_4_only_when_strict(tmp_path: Path) -> None:
+    path = tmp_path / "warned.conf"
+    path.write_text(ARTICLE.read_text() + "vrrp_instance V {\n  priority 100\n}\n")
+    assert main(["check", str(path)]) == 0
+    assert main(["check", "--strict", str(path)]) == 4
+
+
+def test_check_of_a_missing_file_exits_3_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "/nonexistent/keepalived.conf"]) == 3
+    assert "/nonexistent/keepalived.conf" in capsys.readouterr().out
+
+
+def test_table_prints_what_ipvsadm_would_save(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "-f", str(ARTICLE)]) == 0
+    assert capsys.readouterr().out == TABLE
+
+
+def test_table_of_an_invalid_file_prints_no_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "wrong.conf"
+    path.write_text(EIGHT_MISTAKES)
+    assert main(["table", str(path)]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "8 errors" in shown.err
+
+
+@pytest.mark.parametrize("verb", [["status"], ["why", "192.0.2.1"]])
+def test_a_question_without_a_daemon_exits_5(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb, "--admin-socket", str(tmp_path / "admin.sock")]) == 5
+    assert "is vipervisor running?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["check"],
+        ["check", "a", "-f", "b"],
+        ["run", "-f", "x", "--backend", "nftables"],
+        ["run", "-f", "x", "--exporter", "localhost:9720"],
+        ["run", "-f", "x", "--exporter", "127.0.0.1"],
+        ["run", "-f", "x", "--exporter", "::1:9720"],
+        ["run", "-f", "x", "--exporter", "127.0.0.1:70000"],
+        ["run", "-f", "x", "--workers", "0"],
+        ["status", "--jso"],
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["check"], ["table"], ["status"], ["why"]])
+def test_help_is_everywhere(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*verb, "--help"])
+    assert caught.value.code == 0
+    assert "exit status:" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"vipervisor {__version__}\n"
+    assert f'version = "{__version__}"' in (Path(__file__).parents[2] / "pyproject.toml").read_text()
+
+
+def test_questions_to_the_daemon_import_neither_trio_nor_the_rooms() -> None:
+    """They must answer in a moment: trio alone takes longer to import than the rest of the command."""
+    code = (
+        "import sys; from supervisor.cli import main\n"
+        "main(['status', '--admin-socket', '/nonexistent'])\n"
+        "print(sorted(set(sys.modules) & {'trio', 'structlog', 'pyroute2', 'h11', 'prometheus_client', 'supervisor.config'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m supervisor table {ARTICLE} | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
