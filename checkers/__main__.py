@@ -1,0 +1,96 @@
+"""PROCESS checker worker: `python -m checkers --link-fd N [--uid U --gid G] [--max-files N]`.
+
+Started by the supervisor with one end of a SOCK_SEQPACKET pair; everything else it learns over that link. In this order: import
+everything, start trio (which makes sockets of its own), give up privileges, say Hello. SIGTERM and SIGINT end it quietly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import encodings.idna  # noqa: F401  the socket module wants it late, when files may be out of reach
+import functools
+import os
+import random
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import trio
+
+from checkers.kit import worker
+from checkers.kit.cage import CageError, confine
+from checkers.kit.dial import Network
+from checkers.kit.link import SeqpacketLink
+from checkers.kit.timer import Timer
+from checkers.kit.wire import WireError
+
+
+def main() -> int:
+    """Run the worker. Returns the exit status: 0 end of the link, 2 wrong usage, 70 the supervisor spoke nonsense, 77 no cage."""
+    arguments = _arguments()
+    link_socket = _inherited(arguments.link_fd)
+    if link_socket is None:
+        place = f"--link-fd {arguments.link_fd}: not an inherited SOCK_SEQPACKET socket"
+        return _fail(2, f"{place}; this program is started by the supervisor: use `vipervisor run`")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    cage = functools.partial(confine, arguments.uid, arguments.gid, arguments.max_files)
+    try:
+        trio.run(_serve, link_socket, cage)
+    except CageError as error:
+        return _fail(77, str(error))
+    except WireError as error:
+        return _fail(70, str(error))
+    return 0
+
+
+async def _serve(link_socket: socket.socket, cage: functools.partial[str]) -> None:
+    link = SeqpacketLink(trio.socket.from_stdlib_socket(link_socket))
+    timer = Timer()
+    network = Network(timer)
+    failure: WireError | CageError | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timer.run)
+        nursery.start_soon(network.run)
+        try:
+            await worker.main(link, network.dialer, random.Random(), timer=timer, confine=cage, freeze=True)  # noqa: S311  jitter, no secret
+        except (WireError, CageError) as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _inherited(descriptor: int) -> socket.socket | None:
+    try:
+        inherited = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    return inherited if inherited.type == socket.SOCK_SEQPACKET else None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m checkers",
+        description="A checker worker of Vipervisor. The supervisor starts it; by hand use `vipervisor run`.",
+    )
+    parser.add_argument("--link-fd", type=int, required=True, metavar="N", help="inherited SOCK_SEQPACKET socket")
+    parser.add_argument("--uid", type=int, help="become this user when started as root")
+    parser.add_argument("--gid", type=int, help="become this group when started as root")
+    parser.add_argument("--max-files", type=int, default=0, metavar="N", help="descriptors that must be possible")
+    return parser.parse_args()
+
+
+def _leave(number: int, frame: object) -> NoReturn:  # noqa: ARG001  the shape of a signal handler
+    """End at once. There is nothing to save: the supervisor decides what a missing worker means."""
+    os._exit(0)
+
+
+def _fail(status: int, text: str) -> int:
+    print(f"checkers: {text}", file=sys.stderr)  # noqa: T201  the supervisor reads our standard error
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

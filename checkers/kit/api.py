@@ -1,0 +1,218 @@
+"""What a checker type is, and all it may know: a target, a verdict, a dialer.
+
+A checker type is a public module of `checkers` with three things:
+
+* `KEYWORD` and `OPTIONS`: the name of its block in keepalived.conf and the table of its own keywords
+  (`checkers.kit.options`), beside the ones that every checker shares (`COMMON_OPTIONS` here);
+* `prepare(options)`: turns the block's values into whatever `check` needs, once, at configuration time
+  (a request serialised, a pattern compiled); raises `ValueError` with a sentence for the operator;
+* `async check(target, prepared, dial)`: one probe, one `Verdict`. It opens connections only through `dial`,
+  never sleeps, never retries, never logs and keeps no state: the kit does timing, deadlines, isolation and counting
+  once, around every check. Failure of the server is a value; an exception that is not `ProbeError` is a bug.
+
+Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from checkers.kit.options import Json, Keyword, Kind
+
+DETAIL_MAX_BYTES = 200
+"""Longest human detail, sent or received excerpt of a verdict, in UTF-8 bytes; longer text is cut (observability.md)."""
+
+
+class Health(enum.IntEnum):
+    """What one check says about its real server. The number is the wire form. UNKNOWN: no verdict yet."""
+
+    UNKNOWN = 0
+    UP = 1
+    DOWN = 2
+
+
+class Reason(enum.IntEnum):
+    """Why a verdict is what it is: a closed set, after HAProxy's check codes. The number is the wire form."""
+
+    NONE = 0  # not checked yet
+    L4OK = 1  # connected
+    L4CON = 2  # refused, unreachable, reset while connecting
+    L4TOUT = 3  # no connection within the deadline
+    L6RSP = 4  # TLS handshake failed
+    L6TOUT = 5  # TLS handshake not done within the deadline
+    L7OK = 6  # the expected answer
+    L7STS = 7  # an answer with a status that was not expected
+    L7RSP = 8  # not a valid answer of the protocol, or too long, or cut off
+    L7BODY = 9  # digest, length or pattern of the body did not fit
+    L7TOUT = 10  # no complete answer within the deadline
+    LOCAL = 11  # we could not even try (no descriptor, bind failed): says nothing about the server
+    LATE = 12  # the deadline passed while our own loop was not punctual: says nothing about the server
+    CRASHED = 13  # a bug in the checker
+    PROCERR = 14  # script: failed
+    PROCTOUT = 15  # script: not done within its limit
+
+
+INCONCLUSIVE = frozenset({Reason.NONE, Reason.LOCAL, Reason.LATE})
+"""Reasons that are no evidence about the real server: neither success nor failure is counted."""
+
+PASSED = frozenset({Reason.L4OK, Reason.L7OK})
+"""Reasons of success; every other one that is not inconclusive is a failure."""
+
+
+_PASSED = tuple(reason in PASSED for reason in Reason)
+_CONCLUSIVE = tuple(reason not in INCONCLUSIVE for reason in Reason)
+# The same by number: an enum's hash is a Python function, and these are asked several times for each probe.
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of one probe. `sent` and `received` are short printable excerpts for the causal chain."""
+
+    reason: Reason
+    detail: str = ""
+    sent: str = ""
+    received: str = ""
+    duration_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the real server passed."""
+        return _PASSED[self.reason]
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether this says anything about the real server at all."""
+        return _CONCLUSIVE[self.reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a probe goes. Addresses are numeric text, ready for the socket call."""
+
+    address: str
+    port: int
+    bind_address: str = ""
+    bind_port: int = 0  # 0: any
+    bind_interface: str = ""
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether the address is an IPv6 one."""
+        return ":" in self.address
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.is_ipv6 else f"{self.address}:{self.port}"
+
+
+class ProbeError(Exception):
+    """Base of what a dialer raises: an expected failure that the kit turns into a verdict."""
+
+    reason = Reason.L4CON
+
+
+class ConnectFailed(ProbeError):
+    """The connection was refused, reset or unreachable; the text names the errno."""
+
+    reason = Reason.L4CON
+
+
+class ConnectionLost(ProbeError):
+    """An established connection was reset by the peer."""
+
+    reason = Reason.L7RSP
+
+
+class DeadlinePassed(ProbeError):
+    """The probe's absolute deadline passed. `connected` tells which layer was waited for."""
+
+    def __init__(self, detail: str, *, connected: bool, late: bool = False) -> None:
+        super().__init__(detail)
+        self.reason = Reason.LATE if late else (Reason.L7TOUT if connected else Reason.L4TOUT)
+
+
+class LocalTrouble(ProbeError):
+    """We could not try: no descriptor, no such source address, no permission."""
+
+    reason = Reason.LOCAL
+
+
+class Stream(Protocol):
+    """One open connection of a probe, bounded by the deadline that its dialer was given."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of `data`. Raises ConnectionLost, DeadlinePassed."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return the next bytes, b"" at the peer's orderly end. Raises ConnectionLost, DeadlinePassed."""
+
+    def close(self) -> None:
+        """Close at once, without waiting; never raises; may be called twice."""
+
+
+class Dialer(Protocol):
+    """The only way to the network. One value serves one probe and carries its time limit.
+
+    The limit is absolute for each connection: it starts with `connect` and everything on that stream must be over before it
+    ends. A probe that makes several requests (HTTP_GET with several urls) opens one connection for each.
+    """
+
+    async def connect(self, target: Target) -> Stream:
+        """Open a TCP connection. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+
+    def close(self) -> None:
+        """Close whatever the probe left open. The kit calls it after every probe; never raises."""
+
+
+MakeDialer: TypeAlias = Callable[[float], Dialer]
+"""Makes the dialer of one probe from its time limit in seconds (connect_timeout)."""
+
+
+class CheckerType(Protocol):
+    """The shape of a public module of `checkers`."""
+
+    KEYWORD: str
+    OPTIONS: tuple[Keyword, ...]
+
+    def prepare(self, options: Mapping[str, Json]) -> Any:
+        """Turn the values of a block into what `check` needs. Raises ValueError with a sentence."""
+
+    async def check(self, target: Target, prepared: Any, dial: Dialer) -> Verdict:
+        """Probe once."""
+
+
+COMMON_OPTIONS: tuple[Keyword, ...] = (
+    Keyword("connect_ip", Kind.ADDRESS, "address to probe instead of the real server's"),
+    Keyword("connect_port", Kind.PORT, "port to probe instead of the real server's"),
+    Keyword("bindto", Kind.ADDRESS, "source address of the probe"),
+    Keyword("bind_port", Kind.PORT, "source port of the probe"),
+    Keyword("bind_if", Kind.TEXT, "interface the probe leaves by; needed for link-local targets"),
+    Keyword("fwmark", Kind.INTEGER, "firewall mark on the probe's packets", low=0, high=4294967295, handled=False),
+    Keyword(
+        "connect_timeout", Kind.TIMER, "absolute time limit of one probe", unit="s", low=0.000001, high=4294.967295
+    ),
+    Keyword("retry", Kind.INTEGER, "failed probes to repeat before the server is down", low=0, high=4294967295),
+    Keyword("delay_before_retry", Kind.TIMER, "pause before such a repetition", unit="s", low=0, high=4294.967295),
+    Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=4294.967295),
+    Keyword(
+        "warmup", Kind.TIMER, "the first probe comes at a random time within this", unit="s", low=0, high=4294.967295
+    ),
+    Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
+    Keyword("log_all_failures", Kind.FLAG, "also log failures that only consume a retry"),
+)
+
+TYPES: Mapping[str, str] = {"HTTP_GET": "http", "TCP_CHECK": "tcp"}
+"""Block name in keepalived.conf → module of `checkers`."""
+
+
+def load(keyword: str) -> CheckerType:
+    """Import the checker type of a block name such as "HTTP_GET".
+
+    Raises KeyError for a name that is not in `TYPES`.
+    """
+    module: Any = importlib.import_module(f"checkers.{TYPES[keyword]}")
+    checker: CheckerType = module
+    return checker

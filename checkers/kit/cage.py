@@ -1,0 +1,176 @@
+"""Giving up privileges: what a child of the supervisor does before the first byte from the network.
+
+    confine(uid, gid, max_files) -> str         a worker or the exporter: own user, no capability, no way back
+    keep_only(capabilities) -> str              the supervisor: nothing but these
+
+Children of a root supervisor start as root (so that a virtual environment below /root can be imported) and call `confine` after
+their last import. What was reached is read back from /proc, not assumed. Everything goes through the C library by ctypes: no
+dependency, one file to audit. Sources: reliability.md, section 5; capabilities(7), prctl(2), linux/capability.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+from collections.abc import Iterable
+from pathlib import Path
+from types import MappingProxyType
+
+CAP_KILL = 5
+CAP_SETGID = 6
+CAP_SETUID = 7
+CAP_SETPCAP = 8
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+
+capability_numbers = MappingProxyType(
+    {
+        "CAP_KILL": CAP_KILL,
+        "CAP_SETGID": CAP_SETGID,
+        "CAP_SETUID": CAP_SETUID,
+        "CAP_SETPCAP": CAP_SETPCAP,
+        "CAP_NET_ADMIN": CAP_NET_ADMIN,
+        "CAP_NET_RAW": CAP_NET_RAW,
+    }
+)
+"""The capabilities that Vipervisor knows by name (linux/capability.h)."""
+
+_PR_SET_DUMPABLE = 4
+_PR_CAPBSET_READ = 23
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITIES_MAX = 64
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class CageError(Exception):
+    """A privilege that had to go is still there. The text says which."""
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def confine(uid: int | None, gid: int | None, max_files: int = 0) -> str:
+    """Become `uid` and `gid` without any capability, for good.
+
+    `uid` and `gid` matter only when we are root; None keeps them. `max_files` is how many descriptors must be possible (0: as
+    they are); the soft limit is raised to it, the hard one too where that is allowed. No PR_SET_PDEATHSIG: it fires when
+    the parent's *thread* ends, and trio starts processes from short-lived threads; a child notices the end of its link instead.
+    Returns what was reached, as "uid=65534 gid=65534 caps=0 nnp=1". Raises CageError when root could not get everything down.
+    """
+    raise_file_limit(max_files)
+    _drop_bounding(keep=())
+    _clear_ambient()
+    if os.geteuid() == 0 and uid is not None and gid is not None:
+        try:
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        except OSError as error:
+            raise CageError(f"cannot become uid {uid} gid {gid}: {error}") from error
+    _set_capabilities(())
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    return _require_reached(uid, gid)
+
+
+def keep_only(capabilities: Iterable[int]) -> str:
+    """Give up every capability but `capabilities` (numbers); user and group stay as they are.
+
+    Permitted and effective become what we had of them, inheritable and ambient become empty, so a child that runs another
+    program has none unless it is root. Safe for an ordinary user, who has none to lose. Returns what is left, as "caps=1000" (the
+    effective set in hexadecimal). Raises CageError when one is left that should not be.
+    """
+    wanted = frozenset(capabilities)
+    _clear_ambient()
+    _drop_bounding(keep=wanted)
+    _set_capabilities(number for number in wanted if _have(number))
+    left = _status()["CapEff"] | _status()["CapPrm"]
+    if left & ~sum(1 << number for number in wanted):
+        raise CageError(f"capabilities {left:x} are left, wanted none but {sorted(wanted)}")
+    return f"caps={left:x}"
+
+
+def raise_file_limit(max_files: int) -> None:
+    """Raise the limit of open descriptors to `max_files`, as far as we may; never lower it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if max_files <= soft or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and max_files > hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
+        except (OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, hard))
+
+
+def _prctl(option: int, *arguments: int) -> int:
+    """Call prctl; returns its result, or minus the errno."""
+    padded = [ctypes.c_ulong(argument) for argument in (*arguments, 0, 0, 0, 0)[:4]]
+    result: int = _libc.prctl(option, *padded)
+    return -ctypes.get_errno() if result < 0 else result
+
+
+def _drop_bounding(keep: Iterable[int]) -> None:
+    """Empty the bounding set but for `keep`, where we may (it takes CAP_SETPCAP; without it nothing there can be had anyway)."""
+    for number in range(_CAPABILITIES_MAX):
+        if number not in keep and _prctl(_PR_CAPBSET_READ, number) == 1:
+            _prctl(_PR_CAPBSET_DROP, number)
+
+
+def _clear_ambient() -> None:
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def _set_capabilities(capabilities: Iterable[int]) -> None:
+    """Make these numbers the permitted and effective set, and nothing inheritable."""
+    header = _Header(_CAPABILITY_VERSION_3, 0)
+    data = (_Data * 2)()
+    for number in capabilities:
+        word, bit = divmod(number, 32)
+        data[word].effective |= 1 << bit
+        data[word].permitted |= 1 << bit
+    if _libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
+        raise CageError(f"capset: {os.strerror(ctypes.get_errno())}")
+
+
+def _have(number: int) -> bool:
+    return bool(_status()["CapPrm"] >> number & 1)
+
+
+def _status() -> dict[str, int]:
+    """Return what the kernel says of us: capability sets, NoNewPrivs, and effective user and group."""
+    found = {}
+    for line in (
+        Path("/proc/self/status").read_bytes().decode().splitlines()
+    ):  # as text it would import a codec, too late
+        name, _, rest = line.partition(":")
+        if name in {"CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb"}:
+            found[name] = int(rest, 16)
+        elif name == "NoNewPrivs":
+            found[name] = int(rest)
+        elif name in {"Uid", "Gid"}:
+            found[name] = int(rest.split()[1])
+    return found
+
+
+def _require_reached(uid: int | None, gid: int | None) -> str:
+    status = _status()
+    left = status["CapPrm"] | status["CapEff"] | status["CapInh"] | status.get("CapAmb", 0)
+    text = f"uid={status['Uid']} gid={status['Gid']} caps={left:x} nnp={status.get('NoNewPrivs', 0)}"
+    if left:
+        raise CageError(f"capabilities are left: {text}")
+    if status["Uid"] == 0 and uid not in {None, 0}:
+        raise CageError(f"still root, wanted uid {uid} gid {gid}: {text}")
+    return text

@@ -1,0 +1,399 @@
+"""The only sockets of a worker: TCP connections with an absolute deadline, cheap enough for thousands of probes a second.
+
+Each trick is measured in performance.md: one nested epoll that trio watches as a single descriptor, edge-triggered, one registration
+for each socket; one sweep of a shared timer for time-outs instead of a cancel scope for each probe; a reset instead of a farewell when
+the verdict is known, so that no TIME_WAIT is left (a server that counts resets as errors will see them).
+
+**Am I slow, or is the server?** A time-out is evidence only when this process was there to hear the answer. When a
+deadline passes, the dialer first takes a second look at the socket, because CPython's epoll may return nothing though data
+is ready when the process was stopped meanwhile; what is there then still counts. Then it adds up how long the process did not
+run during the probe (`Punctuality`); more than a tenth of the limit, and the time-out is *late*: inconclusive, to be repeated
+(reliability.md, section 7). Must never decide about a server otherwise, and must never resolve a name.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import select
+import socket
+import struct
+from collections import deque
+from typing import NoReturn
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_task_rescheduled
+
+from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Target
+from checkers.kit.gate import Gate
+from checkers.kit.timer import TICK_S, Timer
+
+PULSE_S = 0.1
+"""How often punctuality is measured."""
+
+LOST_SHARE_MAX = 0.1
+"""Greatest part of a time limit that we may have been away for a time-out to count (reliability.md, section 7, point 3)."""
+
+TIDY_LENGTH = 4096
+"""So many connections may wait for their deadline before the closed ones are thrown out. Ours: a megabyte."""
+
+SLACK_S = 2 * TICK_S
+"""Lateness that ticks explain."""
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close sends a reset
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_BROKEN = select.EPOLLERR | select.EPOLLHUP
+_END = _BROKEN | select.EPOLLRDHUP
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not named by Python 3.11
+_TYPE = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+
+_LOCAL_ERRNOS = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EADDRNOTAVAIL,  # no such source address, or no source port left
+        errno.EADDRINUSE,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EAGAIN,
+        errno.EINVAL,
+        errno.EAFNOSUPPORT,  # no IPv6 in this kernel
+        errno.ENODEV,
+    }
+)
+"""Errors of our own machine when opening, binding or connecting; every other one is the network's or the server's."""
+
+_TEXTS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "timed out in the kernel",
+    errno.EPIPE: "connection closed by the server",
+}
+
+
+class Punctuality:
+    """Adds up how long this process did not run though it should have.
+
+    A pulse every PULSE_S; whatever it comes later than a tick explains was lost.
+    """
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self.lost_s = 0.0
+
+    def start(self) -> None:
+        """Begin to measure; needs a running timer."""
+        due = trio.current_time() + PULSE_S
+        self._timer.call_at(due, functools.partial(self._pulse, due))
+
+    def _pulse(self, due: float) -> None:
+        self.lost_s += max(0.0, trio.current_time() - due - SLACK_S)
+        self.start()
+
+
+class Network:
+    """The nested epoll, its task, and the gate. `dialer` is what `kit.worker.main` wants as `make_dialer`."""
+
+    def __init__(self, timer: Timer) -> None:
+        self.timer = timer
+        self.punctuality = Punctuality(timer)
+        self.epoll = select.epoll()
+        self.connections: dict[int, Connection] = {}
+        self.gate = Gate(timer)
+        self._deadlines: dict[float, Deadlines] = {}
+
+    def dialer(self, limit_s: float) -> SocketDialer:
+        """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
+        return SocketDialer(self, limit_s)
+
+    def deadlines(self, limit_s: float) -> Deadlines:
+        """Return the queue of connections that may last `limit_s` seconds."""
+        deadlines = self._deadlines.get(limit_s)
+        if deadlines is None:
+            deadlines = self._deadlines[limit_s] = Deadlines(self.timer)
+        return deadlines
+
+    async def run(self) -> NoReturn:
+        """Watch the sockets until cancelled. The timer must run too."""
+        self.punctuality.start()
+        fd = self.epoll.fileno()
+        try:
+            while True:
+                await wait_readable(fd)
+                self.look()
+        finally:
+            self.epoll.close()
+
+    def look(self) -> None:
+        """Hand out what the kernel has to tell now."""
+        connections = self.connections
+        for fd, events in self.epoll.poll(0, len(connections) + 1):
+            connection = connections.get(fd)
+            if connection is not None:
+                connection.wake(events)
+
+
+class Deadlines:
+    """Connections with the same time limit, so in the order of their deadlines: one alarm for all of them."""
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._queue: deque[Connection] = deque()
+        self._tidy_at = TIDY_LENGTH
+        self._alarm_set = False
+
+    def add(self, connection: Connection) -> None:
+        """Have `connection` expire at its deadline, unless it is closed by then."""
+        self._queue.append(connection)
+        if len(self._queue) > self._tidy_at:  # most are closed long before a long limit is over
+            self._queue = deque(other for other in self._queue if not other.closed)
+            self._tidy_at = 2 * len(self._queue) + TIDY_LENGTH
+        if not self._alarm_set:
+            self._alarm_set = True
+            self._timer.call_at(connection.deadline, self._sweep)
+
+    def _sweep(self) -> None:
+        queue, now = self._queue, trio.current_time()
+        while queue and (queue[0].closed or queue[0].deadline <= now):
+            connection = queue.popleft()
+            if not connection.closed:
+                connection.expire()
+        self._alarm_set = bool(queue)
+        if queue:
+            self._timer.call_at(queue[0].deadline, self._sweep)
+
+
+class SocketDialer:
+    """The dialer of one probe (kit.api.Dialer)."""
+
+    __slots__ = ("_connections", "_limit_s", "_network")
+
+    def __init__(self, network: Network, limit_s: float) -> None:
+        self._network = network
+        self._limit_s = limit_s
+        self._connections: list[Connection] = []
+
+    async def connect(self, target: Target) -> Connection:
+        """See `kit.api.Dialer.connect`."""
+        gate = self._network.gate
+        if gate.full:
+            await gate.wait()
+        connection = Connection(self._network, self._limit_s)
+        self._connections.append(connection)
+        await connection.open(target)
+        return connection
+
+    def close(self) -> None:
+        """See `kit.api.Dialer.close`."""
+        for connection in self._connections:
+            connection.close()
+
+
+class Connection:
+    """One TCP connection of a probe (kit.api.Stream). One task uses it.
+
+    The epoll tells an edge once, so what it told is kept until the task has acted on it, and the end of the stream for ever.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_events",
+        "_expired",
+        "_fd",
+        "_limit_s",
+        "_lost_s",
+        "_network",
+        "_sock",
+        "_task",
+        "closed",
+        "connected",
+        "deadline",
+    )
+
+    def __init__(self, network: Network, limit_s: float) -> None:
+        self._network = network
+        self._limit_s = limit_s
+        self.deadline = 0.0
+        self._lost_s = 0.0
+        self._sock: socket.SocketType | None = None
+        self._fd = -1
+        self._task: Task | None = None
+        self._events = 0
+        self._ended = False
+        self._expired = False
+        self.connected = False
+        self.closed = False
+
+    async def open(self, target: Target) -> None:
+        """Connect; the time limit starts now. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+        network = self._network
+        now = trio.current_time()
+        network.gate.enter(self, now)
+        self._lost_s = network.punctuality.lost_s
+        self.deadline = now + self._limit_s
+        self._sock = sock = _open(target)
+        self._fd = fd = sock.fileno()
+        error = sock.connect_ex(_address(target))
+        if error and error != errno.EINPROGRESS:
+            _raise_connect(error)
+        network.connections[fd] = self
+        network.epoll.register(fd, _EVENTS)
+        network.deadlines(self._limit_s).add(self)
+        if await self._wait() & _BROKEN:
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                _raise_connect(error)
+        self.connected = True
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Stream.send`."""
+        sent = 0
+        while True:
+            try:
+                sent += self._socket().send(data[sent:] if sent else data)
+            except BlockingIOError:
+                await self._wait()
+            except OSError as error:
+                raise ConnectionLost(_text(error.errno)) from error
+            if sent == len(data):
+                return
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See `kit.api.Stream.receive`."""
+        while True:
+            if not self._ended:
+                await self._wait()
+            try:
+                data = self._socket().recv(max_bytes)
+            except BlockingIOError:
+                self._ended = False
+                continue
+            except OSError as error:
+                raise ConnectionLost(_text(error.errno)) from error
+            if len(data) == max_bytes:  # there may be more, and the edge will not be told again
+                self._events |= select.EPOLLIN
+                await trio.lowlevel.checkpoint()
+            return data
+
+    def close(self) -> None:
+        """See `kit.api.Stream.close`: with a reset."""
+        sock, self._sock = self._sock, None
+        self.closed = True
+        self._network.gate.leave(self)
+        if sock is None:
+            return
+        self._network.connections.pop(self._fd, None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.close()
+
+    def wake(self, events: int) -> None:
+        """Take note of what the kernel told, and wake the task that waits for it."""
+        self._events |= events
+        if events & _END:
+            self._ended = True
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    async def _wait(self) -> int:
+        """Return what the kernel told since the last call, waiting for it if need be. Raises DeadlinePassed."""
+        if not self._events:
+            if self._expired:
+                self._raise_expired()
+            self._task = current_task()
+            await wait_task_rescheduled(self._abort)
+            if not self._events:
+                self._raise_expired()
+        events, self._events = self._events, 0
+        return events
+
+    def _abort(self, _: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
+    def expire(self) -> None:
+        """The deadline passed: take a second look, then wake the task to find it."""
+        self._expired = True
+        if self._task is not None:
+            self._network.look()
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    def _raise_expired(self) -> NoReturn:
+        lost_s = self._network.punctuality.lost_s - self._lost_s
+        lost_s += max(0.0, trio.current_time() - self.deadline - SLACK_S)
+        late = lost_s > LOST_SHARE_MAX * self._limit_s
+        what = "complete answer" if self.connected else "connection"
+        detail = f"no {what} within {self._limit_s:g} s"
+        if late:
+            detail += f", of which this checker missed {lost_s:.3g} s itself"
+        raise DeadlinePassed(detail, connected=self.connected, late=late)
+
+    def _socket(self) -> socket.SocketType:
+        if self._sock is None:
+            raise ConnectionLost("used after close")
+        return self._sock
+
+
+def _open(target: Target) -> socket.SocketType:
+    """Return a socket bound as the target wants. Raises LocalTrouble."""
+    family = socket.AF_INET6 if target.is_ipv6 else socket.AF_INET
+    try:
+        sock = socket.SocketType(family, _TYPE)
+    except OSError as error:
+        raise LocalTrouble(f"cannot open a socket: {_text(error.errno)}") from error
+    if target.bind_interface or target.bind_address or target.bind_port:
+        try:
+            _bind(sock, target)
+        except OSError as error:
+            sock.close()
+            place = f"{target.bind_address or '*'}:{target.bind_port}"
+            if target.bind_interface:
+                place += f" on {target.bind_interface}"
+            raise LocalTrouble(f"cannot bind to {place}: {_text(error.errno)}") from error
+    return sock
+
+
+def _bind(sock: socket.SocketType, target: Target) -> None:
+    if target.bind_interface:  # the first bind to a device needs no privilege since Linux 5.7
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.bind_interface.encode())
+    if not target.bind_address and not target.bind_port:
+        return
+    if target.bind_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    else:  # choose the source port at connect: else each address has only one range for all its targets
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    anywhere = "::" if target.is_ipv6 else "0.0.0.0"
+    sock.bind(_sockaddr(target.bind_address or anywhere, target.bind_port, target.bind_interface))
+
+
+def _address(target: Target) -> tuple[str, int] | tuple[str, int, int, int]:
+    try:
+        return _sockaddr(target.address, target.port, target.bind_interface)
+    except OSError as error:
+        raise LocalTrouble(f"no interface {target.bind_interface}: {_text(error.errno)}") from error
+
+
+def _sockaddr(address: str, port: int, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    if interface and address.lower().startswith("fe80:"):
+        return address, port, 0, socket.if_nametoindex(interface)
+    return address, port
+
+
+def _raise_connect(number: int) -> NoReturn:
+    if number in _LOCAL_ERRNOS:
+        raise LocalTrouble(f"cannot connect: {_text(number)}")
+    raise ConnectFailed(_text(number))
+
+
+def _text(number: int | None) -> str:
+    """Return an errno in words."""
+    if number is None:
+        return "unknown error"
+    return _TEXTS.get(number) or os.strerror(number).lower()

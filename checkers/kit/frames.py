@@ -1,0 +1,139 @@
+"""What a worker and its supervisor say to each other, as values. `kit.wire` turns them into bytes and back.
+
+`epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
+supervisor. `seq` counts the Report, State and Beat frames of one incarnation: 1, 2, 3 …, never a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from checkers.kit.api import Health, Reason
+from checkers.kit.job import Job
+
+VERSION = 1
+"""Version of all frames: the first byte of each."""
+
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of every histogram in seconds: the same as supervisor.core.snapshot.DURATION_BUCKETS_S (a test compares them)."""
+
+
+# Worker → supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first frame of a worker. `caged` is what `kit.cage.confine` reached: "uid=65534 gid=65534 caps=0 nnp=1"."""
+
+    pid: int
+    caged: str
+    version: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """The probe behind a report. `probe` is the worker's own number of it; texts are at most DETAIL_MAX_BYTES of UTF-8."""
+
+    probe: int
+    reason: Reason
+    duration_s: float
+    detail: str = ""
+    sent: str = ""
+    received: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The present level of one job, sent when there is something to tell.
+
+    `edges` counts the changes between UP and DOWN since the job was assigned, `failures` the failed probes in a row.
+    """
+
+    epoch: int
+    generation: int
+    seq: int
+    job: int
+    health: Health
+    edges: int
+    failures: int
+    result: ReportResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """The present level of one job in a full state."""
+
+    job: int
+    health: Health
+    edges: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A part of the full state; with `last` it is complete."""
+
+    epoch: int
+    generation: int
+    seq: int
+    entries: tuple[StateEntry, ...]
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts per bucket of DURATION_BUCKETS_S and one for +Inf (each value in one bucket only), and the sum in seconds."""
+
+    counts: tuple[int, ...] = (0,) * (len(DURATION_BUCKETS_S) + 1)
+    sum_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life, once a second. All counts grow from the start of the process.
+
+    `loop_lag_s` is the greatest lateness of the timer since the last beat, `in_flight` the probes that run now, `overdue` the
+    jobs that should have started or ended their probe a second ago. `counts` holds (checker type, reason, how often).
+    """
+
+    epoch: int
+    generation: int
+    seq: int
+    loop_lag_s: float
+    in_flight: int
+    overdue: int
+    counts: tuple[tuple[str, Reason, int], ...]
+    durations: tuple[tuple[str, Histogram], ...]
+    schedule_lag: Histogram
+
+
+FromWorker: TypeAlias = Hello | Report | State | Beat
+
+
+# Supervisor → worker
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """A part of what a worker shall check from now on; the whole replaces what it had."""
+
+    epoch: int
+    generation: int
+    part: int
+    parts: int
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskState:
+    """Send the full state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End in an orderly way."""
+
+
+FromSupervisor: TypeAlias = Assign | AskState | Stop
+Frame: TypeAlias = FromWorker | FromSupervisor

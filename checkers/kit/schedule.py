@@ -1,0 +1,137 @@
+"""When one check runs next, and what its verdicts make of its health. Pure: no clock, no I/O; `now` is an argument.
+
+The rules are keepalived's (keepalived.md, sections 3.1 and 3.2), so that an operator's timings mean what they meant:
+
+* The first probe comes 1 s plus a uniform random part of `warmup` after the assignment.
+* The retry counter starts exhausted: the very first failure of a fresh check is decisive, and one success brings it up.
+* A failure while UP uses a retry, after `delay_before_retry`, until they are used up; then the check is DOWN.
+* While DOWN, the next probe comes after `delay_loop` (HTTP_GET: the longer of `delay_loop` and `delay_before_retry`).
+* All pauses are measured from the end of the probe.
+
+Ours: a check that the supervisor already believes UP (carried over a reload, or adopted after a restart) starts with all its
+retries, so that a restart of ours never makes a healthy server more fragile than it was; one believed DOWN needs one success.
+An `alpha` check and an ordinary one obey the same rules: they differ in what the supervisor makes of UNKNOWN.
+
+Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in
+keepalived. LATE (our own loop was not punctual) is tried again at once, but the fourth in a row is taken for the time-out that it
+looks like: a machine that is always late must still notice a dead server (reliability.md, section 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from checkers.kit.api import Health, Reason, Verdict
+
+FIRST_PROBE_S = 1.0
+"""Least wait before the first probe of a check (keepalived.md, section 3.1)."""
+
+LATE_MAX = 3
+"""Most LATE verdicts in a row that are repeated at once (reliability.md, section 7, point 3)."""
+
+_LONGER_PAUSE_WHILE_DOWN = frozenset({"HTTP_GET", "SSL_GET"})
+
+
+class Random(Protocol):
+    """The part of random.Random that is needed here."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return a number between a and b."""
+
+
+class Settings(Protocol):
+    """The part of a job that the rules need; seconds, and `retry` a count."""
+
+    @property
+    def type(self) -> str:
+        """Checker type."""
+
+    @property
+    def delay_loop(self) -> float:
+        """Pause between two probes."""
+
+    @property
+    def retry(self) -> int:
+        """Failures to repeat before the check is DOWN."""
+
+    @property
+    def delay_before_retry(self) -> float:
+        """Pause before such a repetition."""
+
+    @property
+    def warmup(self) -> float:
+        """The first probe comes at a random time within this."""
+
+
+class Step(NamedTuple):
+    """What one verdict led to. `verdict` is the one that counted (the fourth LATE became a time-out)."""
+
+    changed: bool
+    due: float
+    verdict: Verdict
+
+
+class CheckState:
+    """Health and schedule of one check.
+
+    `failures` counts failed probes in a row, `retry_it` retries used, `edges` changes between UP and DOWN; `has_run` tells whether
+    there was a conclusive verdict, here or before the job came to this worker.
+    """
+
+    __slots__ = ("_late", "_settings", "edges", "failures", "has_run", "health", "retry_it")
+
+    def __init__(self, settings: Settings, health: Health = Health.UNKNOWN) -> None:
+        self._settings = settings
+        self._late = 0
+        self.health = health
+        self.has_run = health is not Health.UNKNOWN
+        self.retry_it = 0 if self.has_run else settings.retry
+        self.failures = 0
+        self.edges = 0
+
+    def start(self, now: float, rng: Random) -> float:
+        """Return when the first probe is due, on the clock of `now` (seconds)."""
+        return now + FIRST_PROBE_S + rng.uniform(0.0, self._settings.warmup)
+
+    def record(self, verdict: Verdict, now: float) -> Step:
+        """Take in the verdict of a probe that ended at `now` (seconds). Returns what changed and when the next is due."""
+        if verdict.reason is Reason.LATE:
+            self._late += 1
+            if self._late <= LATE_MAX:
+                return Step(changed=False, due=now, verdict=verdict)
+            verdict = replace(verdict, reason=Reason.L7TOUT if verdict.sent else Reason.L4TOUT)
+        self._late = 0
+        if not verdict.conclusive:
+            return Step(changed=False, due=now + self._settings.delay_loop, verdict=verdict)
+        self.has_run = True
+        return self._succeeded(verdict, now) if verdict.ok else self._failed(verdict, now)
+
+    def _succeeded(self, verdict: Verdict, now: float) -> Step:
+        self.retry_it = 0
+        self.failures = 0
+        changed = self._turn(Health.UP)
+        return Step(changed, now + self._settings.delay_loop, verdict)
+
+    def _failed(self, verdict: Verdict, now: float) -> Step:
+        settings = self._settings
+        self.failures += 1
+        if self.health is Health.DOWN:
+            pause = settings.delay_loop
+            if settings.type in _LONGER_PAUSE_WHILE_DOWN:
+                pause = max(pause, settings.delay_before_retry)
+            return Step(changed=False, due=now + pause, verdict=verdict)
+        if self.retry_it < settings.retry:
+            self.retry_it += 1
+            return Step(changed=False, due=now + settings.delay_before_retry, verdict=verdict)
+        self.retry_it = 0
+        changed = self._turn(Health.DOWN)
+        return Step(changed, now + settings.delay_loop, verdict)
+
+    def _turn(self, health: Health) -> bool:
+        """Set the health; returns whether it changed. Only UP ↔ DOWN is an edge: the first verdict of a fresh check is not."""
+        if self.health is health:
+            return False
+        self.edges += self.health is not Health.UNKNOWN
+        self.health = health
+        return True

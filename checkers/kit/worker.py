@@ -1,0 +1,332 @@
+"""The checker worker: one nursery, one isolated task for each job, and what it tells the supervisor.
+
+    async def main(link: Link, make_dialer: MakeDialer, rng: Random, *, timer: Timer | None = None,
+                   confine: Callable[[], str] | None = None, freeze: bool = False) -> None
+
+runs until the link ends, the supervisor says Stop, or it is cancelled. It is the same code under `python -m checkers` and as a
+task of a story: everything real (sockets, privileges) comes in as an argument. The protocol, in order: preload the checker
+types, `confine()`, say Hello, then obey Assign, AskState and Stop.
+
+What is told is a level, not an edge: for each job the newest report is kept until the link takes it, so a slow supervisor costs
+memory for one report a job and no more. A report goes out when there is something to tell: a change, the first result, a
+failure that uses a retry, another reason than last time. A quiet success costs no frame. The full state goes out after each
+assignment, on request and every STATE_EVERY_S; a beat every BEAT_EVERY_S.
+
+A new assignment replaces the old one, but a job that is still in it goes on undisturbed: same task, same timers, same state.
+A bug in a checker costs its own job one verdict CRASHED (the one broad `except` of the project) and nobody else anything.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+
+import trio
+
+from checkers.kit import wire
+from checkers.kit.api import TYPES, CheckerType, Health, MakeDialer, ProbeError, Reason, Verdict, load
+from checkers.kit.excerpt import clip
+from checkers.kit.job import Job
+from checkers.kit.link import Link, LinkError
+from checkers.kit.schedule import CheckState, Random
+from checkers.kit.tally import Tally
+from checkers.kit.timer import Timer
+
+STATE_EVERY_S = 30.0
+"""How often the full state is said (reliability.md, section 6)."""
+
+BEAT_EVERY_S = 1.0
+"""How often a sign of life is given (reliability.md, section 6)."""
+
+OVERDUE_S = 1.0
+"""So late a job counts as overdue."""
+
+
+async def main(
+    link: Link,
+    make_dialer: MakeDialer,
+    rng: Random,
+    *,
+    timer: Timer | None = None,
+    confine: Callable[[], str] | None = None,
+    freeze: bool = False,
+) -> None:
+    """Be a worker until the link ends; see the module's docstring. Closes the link.
+
+    `timer` is one that somebody runs already (the dialer's); without it the worker runs its own. `confine` gives up
+    privileges and returns what was reached, for Hello. `freeze` hides everything that an assignment made from the garbage
+    collector (performance.md, point 7). Raises WireError when the supervisor says nonsense, LinkError never.
+    """
+    checkers = {keyword: load(keyword) for keyword in TYPES}  # before the walls go up: nothing is imported afterwards
+    caged = confine() if confine is not None else "caged=no"
+    nonsense: wire.WireError | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            if timer is None:
+                timer = Timer()
+                nursery.start_soon(timer.run)
+            worker = Worker(link, make_dialer, rng, timer, checkers, nursery, freeze=freeze)
+            await link.send(wire.encode(wire.Hello(os.getpid(), caged)))
+            try:
+                await worker.obey()
+            except wire.WireError as error:
+                nonsense = error
+            nursery.cancel_scope.cancel()
+    except* LinkError:
+        pass  # the supervisor is gone, and so are we
+    finally:
+        link.close()
+    if nonsense is not None:
+        raise nonsense
+
+
+class Runner:
+    """One job with its task and its state."""
+
+    __slots__ = ("due", "due_by", "job", "last_reason", "longest_s", "prepared", "probes", "scope", "state", "target")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.target = job.target
+        self.state = CheckState(job, job.health)
+        self.scope = trio.CancelScope()
+        self.longest_s = _longest(job)
+        self.probes = 0
+        self.due = 0.0  # of the next probe
+        self.due_by = 0.0  # after this its next start or end is overdue
+        self.last_reason = Reason.NONE  # of the last report
+        self.prepared: object = _NOT_PREPARED
+
+    def entry(self) -> wire.StateEntry:
+        """Return the present level."""
+        return wire.StateEntry(self.job.id, self.state.health, self.state.edges, self.state.failures)
+
+
+_NOT_PREPARED = object()
+
+
+class Worker:
+    """The jobs and their tasks, and what waits to be told."""
+
+    def __init__(
+        self,
+        link: Link,
+        make_dialer: MakeDialer,
+        rng: Random,
+        timer: Timer,
+        checkers: dict[str, CheckerType],
+        nursery: trio.Nursery,
+        *,
+        freeze: bool,
+    ) -> None:
+        self._link = link
+        self._make_dialer = make_dialer
+        self._rng = rng
+        self._timer = timer
+        self._checkers = checkers
+        self._nursery = nursery
+        self._freeze = freeze
+        self._epoch = 0
+        self._generation = 0
+        self._seq = 0
+        self._parts: list[wire.Assign] = []
+        self._runners: dict[
+            str, list[Runner]
+        ] = {}  # by what the job is; more than one only if the supervisor repeats itself
+        self._waiting: dict[Runner, wire.ReportResult] = {}  # not sent yet, in the order of need
+        self._state_wanted = False
+        self._beat_wanted = False
+        self._something = trio.Event()
+        self._tally = Tally()
+        self._in_flight = 0
+        self._assigned = False
+
+    async def obey(self) -> None:
+        """Do what the supervisor says until it says Stop or is gone."""
+        while data := await self._link.receive():
+            match wire.decode_from_supervisor(data):
+                case wire.Assign() as part:
+                    self._take(part)
+                case wire.AskState():
+                    self._state_wanted = True
+                    self._something.set()
+                case wire.Stop():
+                    return
+
+    # Assignments
+
+    def _take(self, part: wire.Assign) -> None:
+        """Collect the parts of an assignment; apply it with the last. Raises WireError when one is missing."""
+        if part.part == 0:
+            self._parts = []
+        before = self._parts
+        if part.part != len(before) or (
+            before and (before[0].generation, before[0].parts) != (part.generation, part.parts)
+        ):
+            raise wire.WireError(f"assign: part {part.part} of generation {part.generation} came out of turn")
+        before.append(part)
+        if len(before) == part.parts:
+            self._parts = []
+            self._apply(part.epoch, part.generation, [job for some in before for job in some.jobs])
+
+    def _apply(self, epoch: int, generation: int, jobs: list[Job]) -> None:
+        self._epoch, self._generation = epoch, generation
+        old, self._runners = self._runners, {}
+        fresh: list[Runner] = []
+        for job in jobs:
+            identity = job.identity()
+            same = old.get(identity)
+            if same:
+                runner = same.pop()
+                runner.job = job
+            else:
+                runner = Runner(job)
+                runner.due = runner.state.start(trio.current_time(), self._rng)
+                fresh.append(runner)
+            self._runners.setdefault(identity, []).append(runner)
+        for gone in (runner for left in old.values() for runner in left):
+            gone.scope.cancel()
+            self._waiting.pop(gone, None)
+        for runner in fresh:
+            self._nursery.start_soon(self._run, runner)
+        if not self._assigned:
+            self._assigned = True
+            self._nursery.start_soon(self._tell)
+            self._nursery.start_soon(self._beat)
+        self._state_wanted = True
+        self._something.set()
+        if self._freeze:
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+
+    # Probes
+
+    async def _run(self, runner: Runner) -> None:
+        """Probe one job for ever, by its schedule."""
+        state, timer, tally = runner.state, self._timer, self._tally
+        with runner.scope:
+            while True:
+                due = runner.due
+                runner.due_by = due + OVERDUE_S
+                await timer.sleep_until(due)
+                began = trio.current_time()
+                tally.schedule_lag.add(began - due)
+                runner.probes += 1
+                runner.due_by = began + runner.longest_s + OVERDUE_S
+                self._in_flight += 1
+                try:
+                    verdict = await self._probe(runner)
+                finally:
+                    self._in_flight -= 1
+                now = trio.current_time()
+                changed, runner.due, verdict = state.record(verdict, now)
+                tally.add(runner.job.type, verdict, now - began)
+                used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
+                if changed or used_retry or verdict.reason is not runner.last_reason:
+                    self._report(runner, verdict, now - began)
+
+    async def _probe(self, runner: Runner) -> Verdict:
+        """Probe once. Whatever happens in the checker becomes a verdict."""
+        job = runner.job
+        dial = self._make_dialer(job.connect_timeout)
+        try:
+            checker = self._checkers[job.type]
+            if runner.prepared is _NOT_PREPARED:
+                runner.prepared = checker.prepare(job.options)
+            return await checker.check(runner.target, runner.prepared, dial)
+        except ProbeError as error:
+            return Verdict(error.reason, str(error))
+        except Exception as error:  # noqa: BLE001  the one broad except: a bug in a checker is this job's trouble alone
+            return Verdict(Reason.CRASHED, f"bug in {job.type}: {type(error).__name__}: {error} ({_place(error)})")
+        finally:
+            dial.close()
+
+    def _report(self, runner: Runner, verdict: Verdict, duration_s: float) -> None:
+        """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
+        if runner.scope.cancel_called:
+            return
+        runner.last_reason = verdict.reason
+        texts = clip(verdict.detail), clip(verdict.sent), clip(verdict.received)
+        self._waiting[runner] = wire.ReportResult(runner.probes, verdict.reason, max(duration_s, 0.0), *texts)
+        self._something.set()
+
+    # Telling
+
+    async def _beat(self) -> None:
+        """Want a beat every second, and the full state every 30."""
+        now = trio.current_time()
+        beat_due, state_due = now + BEAT_EVERY_S, now + STATE_EVERY_S
+        while True:
+            await self._timer.sleep_until(beat_due)
+            now = trio.current_time()
+            beat_due = now + BEAT_EVERY_S
+            self._beat_wanted = True
+            if now >= state_due:
+                state_due = now + STATE_EVERY_S
+                self._state_wanted = True
+            self._something.set()
+
+    async def _tell(self) -> None:
+        """Send what is wanted, as fast as the link takes it. The only sender after Hello, so it numbers the frames."""
+        while True:
+            await self._something.wait()
+            self._something = trio.Event()
+            while self._beat_wanted or self._state_wanted or self._waiting:
+                if self._beat_wanted:
+                    self._beat_wanted = False
+                    await self._send_beat()
+                if self._waiting:  # before a state, which says the same levels without their reasons
+                    runner = next(iter(self._waiting))
+                    await self._send_report(runner, self._waiting.pop(runner))
+                elif self._state_wanted:
+                    self._state_wanted = False
+                    await self._send_state()
+
+    async def _send_report(self, runner: Runner, result: wire.ReportResult) -> None:
+        self._seq += 1
+        now = runner.entry()
+        level = now.job, now.health, now.edges, now.failures
+        await self._link.send(wire.encode(wire.Report(self._epoch, self._generation, self._seq, *level, result)))
+
+    async def _send_state(self) -> None:
+        entries = [runner.entry() for same in self._runners.values() for runner in same]
+        for frame in wire.state_frames(self._epoch, self._generation, self._seq + 1, entries):
+            if frame.generation != self._generation:
+                return  # a new assignment came meanwhile, and wants its own full state
+            self._seq = frame.seq
+            await self._link.send(wire.encode(frame))
+
+    async def _send_beat(self) -> None:
+        self._seq += 1
+        now = trio.current_time()
+        overdue = sum(runner.due_by < now for same in self._runners.values() for runner in same)
+        beat = wire.Beat(
+            self._epoch,
+            self._generation,
+            self._seq,
+            max(self._timer.take_lag(), 0.0),
+            self._in_flight,
+            overdue,
+            self._tally.counts(),
+            self._tally.durations(),
+            self._tally.schedule_lag.histogram(),
+        )
+        await self._link.send(wire.encode(beat))
+
+
+def _longest(job: Job) -> float:
+    """Return how long a probe of `job` may take, in seconds: each of its requests has its own limit."""
+    urls = job.options.get("url")
+    return job.connect_timeout * (len(urls) if isinstance(urls, list) else 1)
+
+
+def _place(error: BaseException) -> str:
+    """Return "file.py:12", where an exception was raised. (The traceback module would read source files.)"""
+    trace = error.__traceback__
+    if trace is None:
+        return "nowhere"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119  no pathlib for a name

@@ -1,0 +1,30 @@
+"""TCP_CHECK: the real server is up when it accepts a connection (keepalived.md, section 3.4).
+
+Sends nothing and reads nothing; must never wait for a banner. The connection is closed as soon as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from checkers.kit.api import Dialer, Reason, Target, Verdict
+from checkers.kit.options import Json, Keyword
+
+KEYWORD = "TCP_CHECK"
+
+OPTIONS: tuple[Keyword, ...] = ()
+
+_CONNECTED = Verdict(Reason.L4OK, "connected")
+
+
+def prepare(options: Mapping[str, Json]) -> None:
+    """Accept the block's values. There are none; raises ValueError when there are."""
+    for name in options:
+        raise ValueError(f"TCP_CHECK has no keyword {name!r} of its own")
+
+
+async def check(target: Target, prepared: None, dial: Dialer) -> Verdict:  # noqa: ARG001  the same shape for every type
+    """Connect once. Returns L4OK; a failure leaves as the dialer's ProbeError."""
+    stream = await dial.connect(target)
+    stream.close()
+    return _CONNECTED

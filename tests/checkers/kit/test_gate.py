@@ -1,0 +1,56 @@
+"""The gate, on virtual time."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from checkers.kit.gate import BURST_MAX, BUSY_S, Gate
+from checkers.kit.timer import Timer
+
+
+def test_the_gate_lets_only_so_many_in_and_those_who_leave_make_room() -> None:
+    async def main() -> None:
+        timer = Timer()
+        gate = Gate(timer)
+        inside: list[int] = []
+
+        async def visit(number: int) -> None:
+            await gate.wait()
+            gate.enter(number, trio.current_time())
+            inside.append(number)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timer.run)
+            for number in range(BURST_MAX + 10):
+                nursery.start_soon(visit, number)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(inside) == BURST_MAX
+            for number in inside[:3]:
+                gate.leave(number)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(inside) == BURST_MAX + 3
+            await trio.sleep(BUSY_S * 2)
+            assert len(inside) == BURST_MAX + 10
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_one_who_gives_up_waiting_at_the_gate_takes_no_place() -> None:
+    async def main() -> None:
+        timer = Timer()
+        gate = Gate(timer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timer.run)
+            for number in range(BURST_MAX):
+                gate.enter(number, trio.current_time())
+            with trio.move_on_after(0.01) as scope:
+                await gate.wait()
+            assert scope.cancelled_caught
+            gate.leave(0)
+            with trio.fail_after(0.01):
+                await gate.wait()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

@@ -1,0 +1,142 @@
+"""Schedule and state rules of one check, as keepalived has them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkers.kit.api import Health, Reason, Verdict
+from checkers.kit.schedule import LATE_MAX, CheckState
+
+GOOD = Verdict(Reason.L7OK)
+BAD = Verdict(Reason.L4CON)
+LATE = Verdict(Reason.LATE)
+LOCAL = Verdict(Reason.LOCAL)
+
+
+@dataclass(frozen=True)
+class Settings:
+    type: str = "TCP_CHECK"
+    delay_loop: float = 6.0
+    retry: int = 3
+    delay_before_retry: float = 2.0
+    warmup: float = 6.0
+
+
+def history(state: CheckState, verdicts: list[Verdict]) -> list[tuple[str, float]]:
+    """Feed verdicts; return health and pause after each."""
+    told = []
+    for number, verdict in enumerate(verdicts):
+        now = 100.0 * number
+        step = state.record(verdict, now)
+        told.append((state.health.name, step.due - now))
+    return told
+
+
+@given(st.floats(0, 1e6), st.integers())
+def test_the_first_probe_comes_one_second_and_a_part_of_the_warm_up_after_the_start(warmup: float, seed: int) -> None:
+    due = CheckState(Settings(warmup=warmup)).start(50.0, random.Random(seed))
+    assert 51.0 <= due <= 51.0 + warmup + 1e-6
+
+
+def test_without_warm_up_the_first_probe_comes_after_exactly_one_second() -> None:
+    assert CheckState(Settings(warmup=0.0)).start(50.0, random.Random(1)) == 51.0
+
+
+def test_the_very_first_failure_of_a_fresh_check_is_decisive() -> None:
+    assert history(CheckState(Settings()), [BAD]) == [("DOWN", 6.0)]
+
+
+def test_a_check_that_was_up_uses_its_retries_before_it_goes_down() -> None:
+    assert history(CheckState(Settings()), [GOOD, BAD, BAD, BAD, BAD, BAD]) == [
+        ("UP", 6.0),
+        ("UP", 2.0),
+        ("UP", 2.0),
+        ("UP", 2.0),
+        ("DOWN", 6.0),
+        ("DOWN", 6.0),
+    ]
+
+
+def test_one_success_brings_a_check_up_and_gives_back_its_retries() -> None:
+    state = CheckState(Settings(retry=1))
+    assert history(state, [BAD, GOOD, BAD, GOOD, BAD, BAD]) == [
+        ("DOWN", 6.0),
+        ("UP", 6.0),
+        ("UP", 2.0),
+        ("UP", 6.0),
+        ("UP", 2.0),
+        ("DOWN", 6.0),
+    ]
+    assert (state.edges, state.failures) == (2, 2)
+
+
+def test_without_retries_the_first_failure_while_up_is_decisive() -> None:
+    assert history(CheckState(Settings(retry=0)), [GOOD, BAD]) == [("UP", 6.0), ("DOWN", 6.0)]
+
+
+@pytest.mark.parametrize(("checker", "pause"), [("HTTP_GET", 9.0), ("TCP_CHECK", 6.0)])
+def test_while_down_http_waits_for_the_longer_of_its_two_pauses(checker: str, pause: float) -> None:
+    state = CheckState(Settings(type=checker, delay_before_retry=9.0))
+    assert history(state, [BAD, BAD]) == [("DOWN", 6.0), ("DOWN", pause)]
+
+
+def test_a_check_believed_up_starts_with_all_its_retries() -> None:
+    state = CheckState(Settings(retry=1), Health.UP)
+    assert history(state, [BAD, BAD]) == [("UP", 2.0), ("DOWN", 6.0)]
+    assert state.edges == 1
+
+
+def test_a_check_believed_down_needs_one_success() -> None:
+    state = CheckState(Settings(), Health.DOWN)
+    assert history(state, [BAD, GOOD]) == [("DOWN", 6.0), ("UP", 6.0)]
+
+
+def test_local_trouble_changes_nothing_and_is_tried_again_after_the_loop_delay() -> None:
+    state = CheckState(Settings())
+    assert history(state, [LOCAL, LOCAL, BAD]) == [("UNKNOWN", 6.0), ("UNKNOWN", 6.0), ("DOWN", 6.0)]
+    assert state.failures == 1
+
+
+def test_a_late_time_out_is_repeated_at_once_and_the_fourth_in_a_row_counts() -> None:
+    state = CheckState(Settings(retry=0), Health.UP)
+    assert history(state, [LATE] * LATE_MAX + [LATE]) == [("UP", 0.0)] * LATE_MAX + [("DOWN", 6.0)]
+
+
+@pytest.mark.parametrize(("sent", "reason"), [("", Reason.L4TOUT), ("GET / HTTP/1.0", Reason.L7TOUT)])
+def test_a_late_time_out_that_counts_is_told_as_the_time_out_it_looks_like(sent: str, reason: Reason) -> None:
+    state = CheckState(Settings())
+    late = Verdict(Reason.LATE, sent=sent)
+    steps = [state.record(late, 0.0) for _ in range(LATE_MAX + 1)]
+    assert [step.verdict.reason for step in steps] == [Reason.LATE] * LATE_MAX + [reason]
+
+
+def test_a_success_between_late_time_outs_starts_their_count_again() -> None:
+    state = CheckState(Settings(retry=0), Health.UP)
+    history(state, [LATE] * LATE_MAX + [GOOD] + [LATE] * LATE_MAX)
+    assert state.health is Health.UP
+
+
+@given(st.lists(st.sampled_from([GOOD, BAD, LOCAL]), max_size=60), st.integers(0, 4), st.sampled_from(Health))
+def test_health_is_what_the_last_conclusive_verdicts_make_it(
+    verdicts: list[Verdict], retry: int, believed: Health
+) -> None:
+    state = CheckState(Settings(retry=retry), believed)
+    edges = 0
+    for verdict in verdicts:
+        before = state.health
+        step = state.record(verdict, 0.0)
+        assert step.changed is (state.health is not before)
+        edges += step.changed and before is not Health.UNKNOWN
+        if not verdict.conclusive:
+            assert state.health is before
+        elif verdict.ok:
+            assert (state.health, state.failures) == (Health.UP, 0)
+        else:
+            decisive = before is not Health.UP or state.failures > retry
+            assert state.health is (Health.DOWN if decisive else Health.UP)
+    assert state.edges == edges

@@ -1,0 +1,68 @@
+"""Every checker type and every way a server misbehaves: a verdict of the closed set, in time, and nothing left open."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from checkers.kit.api import TYPES, CheckerType, Dialer, ProbeError, Reason, Target, Verdict, load
+from checkers.kit.options import Json
+from tests.checkers.behaviours import CASES, HEAD_ONLY, LIMIT_S, WHOLE_BODY, Case
+from tests.fakes.network import FakeNetwork, no_descriptor, unreachable
+
+
+async def verdict_of(checker: CheckerType, options: dict[str, Json], target: Target, dial: Dialer) -> Verdict:
+    """Probe once, as the kit does."""
+    try:
+        return await checker.check(target, checker.prepare(options), dial)
+    except ProbeError as error:
+        return Verdict(error.reason, str(error))
+    finally:
+        dial.close()
+
+
+def flavours(case: Case) -> list[tuple[str, dict[str, Json], Reason]]:
+    """Return checker type, options and wanted reason of every flavour of the suite."""
+    return [
+        ("TCP_CHECK", {}, case.tcp),
+        ("HTTP_GET", {"url": [HEAD_ONLY]}, case.head),
+        ("HTTP_GET", {"url": [WHOLE_BODY]}, case.body),
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_checker_type_gives_the_wanted_verdict_within_its_deadline(case: Case) -> None:
+    async def main() -> None:
+        network = FakeNetwork()
+        target = Target("192.168.100.20", 80)
+        server = network.server(target.address, target.port)
+        server.behaviour = case.behaviour
+        for keyword, options, wanted in flavours(case):
+            start = trio.current_time()
+            verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
+            assert verdict.reason is wanted, (keyword, verdict)
+            assert verdict.detail
+            assert trio.current_time() - start <= LIMIT_S + 1e-6
+            assert server.open == 0
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_the_suite_knows_every_checker_type() -> None:
+    assert {keyword for keyword, _, _ in flavours(CASES[0])} == set(TYPES)
+
+
+def test_trouble_of_our_own_and_of_the_network_is_told_apart() -> None:
+    async def main() -> None:
+        network = FakeNetwork()
+        target = Target("192.168.100.20", 80)
+        server = network.server(target.address, target.port)
+        for behaviour, wanted in ((no_descriptor(), Reason.LOCAL), (unreachable(), Reason.L4CON)):
+            server.behaviour = behaviour
+            verdict = await verdict_of(load("TCP_CHECK"), {}, target, network.dialer(LIMIT_S))
+            assert verdict.reason is wanted
+        nobody = Target("192.168.100.99", 80)
+        assert (await verdict_of(load("TCP_CHECK"), {}, nobody, network.dialer(LIMIT_S))).reason is Reason.L4CON
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

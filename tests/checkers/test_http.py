@@ -1,0 +1,335 @@
+"""HTTP_GET against scripted servers on virtual time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from checkers import http
+from checkers.kit.api import DETAIL_MAX_BYTES, ConnectFailed, Reason, Target, Verdict
+from checkers.kit.options import Json
+from tests.fakes.network import (
+    Behaviour,
+    End,
+    FakeNetwork,
+    FakeServer,
+    Pause,
+    Send,
+    Step,
+    answer_of,
+    chunked,
+    cut_body,
+    drip,
+    endless_body,
+    endless_interim,
+    head_of,
+    healthy,
+    interim,
+    keep_alive,
+    refuse,
+    status,
+)
+
+TARGET = Target("192.168.100.20", 80)
+BODY = b"hello\n"
+DIGEST = hashlib.md5(BODY).hexdigest()
+
+
+def probe(
+    behaviour: Behaviour, *urls: Mapping[str, Json], target: Target = TARGET, limit_s: float = 3.0, **options: Json
+) -> tuple[Verdict, FakeServer, float]:
+    """Probe once; return the verdict, the server and how long it took."""
+
+    async def main() -> tuple[Verdict, FakeServer, float]:
+        network = FakeNetwork()
+        server = network.server(target.address, target.port)
+        server.behaviour = behaviour
+        prepared = http.prepare({"url": [dict(url) for url in urls] or [{"path": "/"}], **options})
+        start = trio.current_time()
+        verdict = await http.check(target, prepared, network.dialer(limit_s))
+        assert server.open == 0
+        return verdict, server, trio.current_time() - start
+
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def reason(behaviour: Behaviour, **url: Json) -> str:
+    return probe(behaviour, {"path": "/", **url})[0].reason.name
+
+
+def scripted(*steps: Step) -> Behaviour:
+    return Behaviour("scripted", answer=steps)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "line", "close"),
+    [
+        ("1.0", "HTTP/1.0", ""),
+        ("1.0C", "HTTP/1.0", "Connection: close\r\n"),
+        ("1.0c", "HTTP/1.0", "Connection: close\r\n"),
+        ("1.1", "HTTP/1.1", "Connection: close\r\n"),
+    ],
+)
+def test_the_request_is_what_keepalived_sends_byte_for_byte(protocol: str, line: str, close: str) -> None:
+    _, server, _ = probe(healthy(), {"path": "/health?a=b", "virtualhost": "www.example.org"}, http_protocol=protocol)
+    wanted = f"GET /health?a=b {line}\r\nUser-Agent: KeepAliveClient\r\n{close}Host: www.example.org\r\n\r\n"
+    assert [asked.data.decode() for asked in server.requests] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [(TARGET, "192.168.100.20:80"), (Target("2001:db8::1", 8080), "[2001:db8::1]:8080")],
+)
+def test_without_a_virtual_host_the_host_is_the_target_itself(target: Target, host: str) -> None:
+    _, server, _ = probe(healthy(), target=target)
+    assert f"Host: {host}\r\n".encode() in server.requests[0].data
+
+
+def test_the_virtual_host_of_the_url_wins_over_that_of_the_block() -> None:
+    _, server, _ = probe(healthy(), {"path": "/a", "virtualhost": "one"}, {"path": "/b"}, virtualhost="other")
+    assert [asked.data.split(b"Host: ")[1].split()[0] for asked in server.requests] == [b"one", b"other"]
+
+
+@pytest.mark.parametrize(
+    ("code", "ranges", "expected"),
+    [
+        (200, None, "L7OK"),
+        (204, None, "L7OK"),
+        (299, None, "L7OK"),
+        (300, None, "L7STS"),
+        (503, None, "L7STS"),
+        (503, [[500, 504]], "L7OK"),
+        (200, [[301, 301], [404, 404]], "L7STS"),
+        (404, [[301, 301], [404, 404]], "L7OK"),
+    ],
+)
+def test_the_status_must_be_in_one_of_the_ranges(code: int, ranges: Json, expected: str) -> None:
+    url: dict[str, Json] = {} if ranges is None else {"status_code": ranges}
+    assert reason(status(code, b""), **url) == expected
+
+
+def test_a_wrong_status_is_explained() -> None:
+    verdict, _, _ = probe(status(503), {"path": "/", "status_code": [[200, 200], [301, 302]]})
+    assert verdict.detail == "HTTP 503, wanted 200 301-302"
+    assert verdict.received == "HTTP/1.1 503 Because"
+    assert verdict.sent.startswith("GET / HTTP/1.0\\r\\n")
+
+
+def test_an_answer_on_a_connection_that_stays_open_counts_as_soon_as_it_is_complete() -> None:
+    for url in ({"path": "/"}, {"path": "/", "digest": DIGEST}):
+        verdict, _, took_s = probe(keep_alive(BODY), url)
+        assert verdict.reason is Reason.L7OK
+        assert took_s < 0.1
+
+
+def test_without_digest_and_regex_the_body_is_not_waited_for() -> None:
+    slow_body = scripted(Send(answer_of(200, b"x" * 10)[:-10]), Pause(60.0))
+    verdict, _, took_s = probe(slow_body)
+    assert verdict.reason is Reason.L7OK
+    assert took_s < 0.1
+
+
+@pytest.mark.parametrize("digest", [DIGEST, DIGEST.upper()])
+def test_a_digest_that_fits_the_body_passes(digest: str) -> None:
+    assert reason(healthy(BODY), digest=digest) == "L7OK"
+
+
+def test_a_digest_that_does_not_fit_is_explained() -> None:
+    verdict, _, _ = probe(healthy(b"other"), {"path": "/", "digest": DIGEST})
+    assert verdict.reason is Reason.L7BODY
+    assert verdict.detail == f"digest {hashlib.md5(b'other').hexdigest()} of 5 bytes, wanted {DIGEST}"
+
+
+def test_the_digest_is_of_the_decoded_body_also_of_chunks() -> None:
+    assert reason(chunked(), digest=DIGEST) == "L7OK"
+
+
+def test_the_digest_looks_only_at_as_many_bytes_as_announced() -> None:
+    assert reason(scripted(Send(answer_of(200, BODY) + b"more"), End()), digest=DIGEST) == "L7OK"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ({"regex": "^hel+o"}, "L7OK"),
+        ({"regex": "HELLO"}, "L7BODY"),
+        ({"regex": "HELLO", "regex_options": ["caseless"]}, "L7OK"),
+        ({"regex": "HELLO", "regex_no_match": True}, "L7OK"),
+        ({"regex": "hello", "regex_no_match": True}, "L7BODY"),
+        ({"regex": "^world$"}, "L7BODY"),
+        ({"regex": "^world$", "regex_options": ["multiline"]}, "L7OK"),
+        ({"regex": "hello.world"}, "L7BODY"),
+        ({"regex": "hello.world", "regex_options": ["dotall"]}, "L7OK"),
+        ({"regex": " h e l l o # greet", "regex_options": ["extended", "caseless"]}, "L7OK"),
+        ({"regex": "o", "regex_min_offset": 5}, "L7OK"),
+        ({"regex": "h", "regex_min_offset": 1}, "L7BODY"),
+        ({"regex": "w", "regex_max_offset": 5}, "L7BODY"),
+        ({"regex": "w", "regex_max_offset": 6}, "L7OK"),
+        ({"regex": "count=[0-9]+"}, "L7BODY"),
+    ],
+    ids=str,
+)
+def test_the_regex_is_matched_against_the_body(url: dict[str, Json], expected: str) -> None:
+    assert reason(healthy(b"hello\nworld"), **url) == expected
+
+
+def test_a_pattern_may_match_up_to_the_last_byte() -> None:
+    assert reason(healthy(b"count=123"), regex="count=[0-9]+$") == "L7OK"
+
+
+def test_a_body_that_is_cut_off_is_judged_by_what_came() -> None:
+    assert reason(cut_body()) == "L7OK"
+    assert reason(cut_body(), regex="^hell") == "L7OK"
+    assert reason(cut_body(), digest=DIGEST) == "L7BODY"
+
+
+def test_interim_answers_are_skipped() -> None:
+    verdict, _, _ = probe(interim())
+    assert (verdict.reason, verdict.received) == (Reason.L7OK, "HTTP/1.1 200 Because")
+    assert reason(interim(), digest=DIGEST) == "L7OK"
+
+
+def test_a_server_that_sends_interim_answers_for_ever_fails() -> None:
+    verdict, _, took_s = probe(endless_interim())
+    assert verdict.reason is Reason.L7RSP
+    assert took_s < 0.1
+
+
+def test_a_body_that_never_ends_is_read_to_the_limit_only_and_only_when_it_matters() -> None:
+    assert reason(endless_body()) == "L7OK"
+    verdict, _, took_s = probe(endless_body(), {"path": "/", "regex": "x"})
+    assert (verdict.reason, verdict.detail) == (Reason.L7RSP, "body longer than 1048576 bytes")
+    assert took_s < 0.1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [(head_of(http.HEAD_MAX_BYTES), "L7OK"), (head_of(http.HEAD_MAX_BYTES + 1), "L7RSP")],
+    ids=str,
+)
+def test_a_head_may_have_64_kib_and_not_one_byte_more(behaviour: Behaviour, expected: str) -> None:
+    assert reason(behaviour) == expected
+
+
+def test_dripping_bytes_do_not_extend_the_deadline() -> None:
+    verdict, _, took_s = probe(drip(0.5), limit_s=3.0)
+    assert verdict.reason is Reason.L7TOUT
+    assert took_s == pytest.approx(3.0)
+    assert verdict.received.startswith("HTTP/1")
+
+
+def test_a_drip_that_ends_in_time_is_read_whole() -> None:
+    assert probe(drip(0.001), {"path": "/", "digest": DIGEST})[0].reason is Reason.L7OK
+
+
+def test_all_urls_are_asked_in_turn_each_on_its_own_connection_with_its_own_limit() -> None:
+    late = scripted(Pause(2.0), Send(answer_of(200, BODY)), End())
+    verdict, server, took_s = probe(late, {"path": "/a"}, {"path": "/b"}, {"path": "/c"}, limit_s=3.0)
+    assert verdict.reason is Reason.L7OK
+    assert [asked.data.split()[1] for asked in server.requests] == [b"/a", b"/b", b"/c"]
+    assert took_s == pytest.approx(6.0, abs=0.1)
+    assert server.connections == 3
+
+
+def test_the_first_url_that_fails_ends_the_round_and_is_named() -> None:
+    verdict, server, _ = probe(healthy(), {"path": "/a"}, {"path": "/b", "status_code": [[301, 301]]}, {"path": "/c"})
+    assert verdict.detail == "/b: HTTP 200, wanted 301"
+    assert len(server.requests) == 2
+
+
+def test_a_connection_that_cannot_be_had_leaves_as_the_dialers_error() -> None:
+    async def main() -> None:
+        network = FakeNetwork()
+        network.server(TARGET.address, TARGET.port).behaviour = refuse()
+        with pytest.raises(ConnectFailed, match="connection refused"):
+            await http.check(TARGET, http.prepare({"url": [{"path": "/"}]}), network.dialer(3.0))
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: x\r\ndate: Mon, 07 Nov 1994 08:49:38 GMT\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n",
+        b"HTTP/1.1 200\r\n\r\n",
+        b"HTTP/1.0 200 Fine\r\nContent-Length: 3\r\n\r\n",
+    ],
+)
+def test_heads_are_understood_whatever_their_date_the_first_time_and_the_second(head: bytes) -> None:
+    for _ in range(2):
+        assert reason(scripted(Send(head), End())) == "L7OK"
+
+
+def test_a_changing_date_does_not_make_another_remembered_head() -> None:
+    http._HEADS.clear()
+    for second in range(10, 60):
+        date = f"Date: Sun, 06 Nov 1994 08:49:{second} GMT"
+        assert reason(scripted(Send(answer_of(200, BODY, date)), End())) == "L7OK"
+    assert len(http._HEADS) == 1
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    http._HEADS.clear()
+    for number in range(http.REMEMBERED_MAX + 50):
+        assert http._parse(f"HTTP/1.1 200 OK\r\nX: {number}\r\n\r\n".encode()).status == 200
+    http._parse(b"HTTP/1.1 200 OK\r\nX: " + b"y" * http.REMEMBERED_MAX_BYTES + b"\r\n\r\n")
+    assert len(http._HEADS) == http.REMEMBERED_MAX
+
+
+def test_what_is_remembered_of_one_status_is_not_told_of_another() -> None:
+    assert [reason(status(code, b"")) for code in (200, 503, 200, 404, 503)] == [
+        "L7OK",
+        "L7STS",
+        "L7OK",
+        "L7STS",
+        "L7STS",
+    ]
+
+
+@given(st.binary(max_size=300), st.integers(1, 50), st.booleans())
+def test_any_bytes_give_a_verdict_of_the_closed_set(data: bytes, size: int, valid_start: bool) -> None:
+    data = b"HTTP/1.1 200 OK\r\n" * valid_start + data
+    steps = [Send(data[at : at + size]) for at in range(0, len(data), size)]
+    verdict, _, _ = probe(scripted(*steps, End()), {"path": "/", "regex": "never"})
+    assert verdict.reason in {Reason.L7RSP, Reason.L7BODY, Reason.L7STS}
+    assert len(verdict.received.encode()) <= DETAIL_MAX_BYTES
+    assert verdict.received.isprintable()
+
+
+@given(st.integers(1, 80))
+def test_it_does_not_matter_how_an_answer_is_cut_into_pieces(size: int) -> None:
+    data = b"HTTP/1.1 100 Continue\r\n\r\n" + answer_of(200, BODY)
+    steps = [Send(data[at : at + size]) for at in range(0, len(data), size)]
+    assert reason(scripted(*steps, End()), digest=DIGEST) == "L7OK"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "at least one url"),
+        ({"url": []}, "at least one url"),
+        ({"url": [{}]}, "path"),
+        ({"url": [{"path": "/a b"}]}, "path must not contain blanks"),
+        ({"url": [{"path": "/\r\nX: y"}]}, "path must not contain blanks"),
+        ({"url": [{"path": "/", "virtualhost": "a\nb"}]}, "virtualhost must not contain blanks"),
+        ({"url": [{"path": "/", "regex": "("}]}, "regex does not compile: missing"),
+        ({"url": [{"path": "/", "regex": "a", "regex_options": ["ungreedy"]}]}, "'ungreedy' is not supported"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_work_are_refused_with_the_reason(options: dict[str, Json], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        http.prepare(options)
+
+
+def test_a_path_in_another_alphabet_is_sent_as_utf_8() -> None:
+    _, server, _ = probe(healthy(), {"path": "/größe"})
+    assert server.requests[0].data.startswith("GET /größe HTTP/1.0\r\n".encode())

@@ -1,0 +1,347 @@
+"""A network in memory, for stories on a virtual clock: scripted servers, and the dialer that reaches them.
+
+    network = FakeNetwork()
+    server = network.server("192.168.100.22", 80)      # healthy until told otherwise
+    server.behaviour = refuse()                        # or status(503), hang(), drip(), …
+    server.requests                                    # what it was asked, with the time: [Asked(at, data)]
+    nursery.start_soon(functools.partial(worker.main, link, network.dialer, rng))
+
+A behaviour is data (what happens at connect, then steps: send, pause, end, reset), so the contract suite plays the same
+behaviours on real sockets. It needs trio's clock and nothing else: no task, no socket, no thread. An address where nobody is
+refuses connections. What is not modelled: a change of behaviour reaches only connections that are made afterwards.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import trio
+
+from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Stream, Target
+
+LATENCY_S = 0.001
+"""One round trip, when a server has no other."""
+
+
+class Connect(enum.Enum):
+    """What happens to a connection attempt."""
+
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    UNREACHABLE = "unreachable"
+    BLACKHOLE = "blackhole"
+    NO_DESCRIPTOR = "no descriptor"  # our own trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The server sends these bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The server does nothing for so many seconds (math.inf: for ever)."""
+
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The server ends its side in an orderly way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The server resets the connection."""
+
+
+Step: TypeAlias = Send | Pause | End | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a server does: at connect, then `greeting` at once, then `answer` when a request head came."""
+
+    name: str
+    connect: Connect = Connect.ACCEPT
+    greeting: tuple[Step, ...] = ()
+    answer: tuple[Step, ...] = (Pause(math.inf),)
+
+
+def answer_of(code: int, body: bytes, *headers: str) -> bytes:
+    """Return an HTTP/1.1 answer with a Content-Length."""
+    lines = [f"HTTP/1.1 {code} Because", "Server: fake", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def status(code: int, body: bytes = b"hello\n") -> Behaviour:
+    """Answer every request with `code` and end."""
+    return Behaviour(f"status {code}", answer=(Send(answer_of(code, body)), End()))
+
+
+def healthy(body: bytes = b"hello\n") -> Behaviour:
+    """Answer every request with 200 and end."""
+    return status(200, body)
+
+
+def keep_alive(body: bytes = b"hello\n") -> Behaviour:
+    """Answer with 200 and leave the connection open."""
+    return Behaviour("keep alive", answer=(Send(answer_of(200, body)), Pause(math.inf)))
+
+
+def refuse() -> Behaviour:
+    """Refuse connections: the process died, its host lives."""
+    return Behaviour("refuse", Connect.REFUSE)
+
+
+def unreachable() -> Behaviour:
+    """No route to the host."""
+    return Behaviour("unreachable", Connect.UNREACHABLE)
+
+
+def blackhole() -> Behaviour:
+    """Never answer to a connection attempt: the host is gone."""
+    return Behaviour("blackhole", Connect.BLACKHOLE)
+
+
+def no_descriptor() -> Behaviour:
+    """Fail on our own side before anything is sent."""
+    return Behaviour("no descriptor", Connect.NO_DESCRIPTOR)
+
+
+def hang() -> Behaviour:
+    """Accept and never say a word."""
+    return Behaviour("hang")
+
+
+def slow(delay_s: float) -> Behaviour:
+    """Answer with 200 after `delay_s` seconds."""
+    return Behaviour(f"slow {delay_s:g} s", answer=(Pause(delay_s), Send(answer_of(200, b"hello\n")), End()))
+
+
+def drip(gap_s: float = 0.05) -> Behaviour:
+    """Send a good answer one byte at a time."""
+    steps: list[Step] = []
+    for octet in answer_of(200, b"hello\n"):
+        steps += [Send(bytes([octet])), Pause(gap_s)]
+    return Behaviour("drip", answer=(*steps, End()))
+
+
+def garbage() -> Behaviour:
+    """Answer with bytes that are no HTTP."""
+    return Behaviour("garbage", answer=(Send(b"\x00\xff\x1b[31m" * 40), End()))
+
+
+def banner() -> Behaviour:
+    """Speak first, another protocol."""
+    return Behaviour("banner", greeting=(Send(b"SSH-2.0-OpenSSH_9.2\r\n"),))
+
+
+def close_early() -> Behaviour:
+    """End the connection without an answer."""
+    return Behaviour("close early", answer=(End(),))
+
+
+def cut_head() -> Behaviour:
+    """End the connection in the middle of the head."""
+    return Behaviour("cut head", answer=(Send(answer_of(200, b"hello\n")[:25]), End()))
+
+
+def cut_body() -> Behaviour:
+    """End the connection in the middle of the body."""
+    return Behaviour("cut body", answer=(Send(answer_of(200, b"hello\n")[:-2]), End()))
+
+
+def reset() -> Behaviour:
+    """Reset the connection when the request came."""
+    return Behaviour("reset", answer=(Reset(),))
+
+
+def interim() -> Behaviour:
+    """Say 100 Continue first, then 200."""
+    data = b"HTTP/1.1 100 Continue\r\n\r\n" + answer_of(200, b"hello\n")
+    return Behaviour("interim", answer=(Send(data), End()))
+
+
+def chunked() -> Behaviour:
+    """Answer in chunks and leave the connection open."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    steps = (
+        Send(head),
+        Pause(0.01),
+        Send(b"3\r\nhel\r\n"),
+        Pause(0.01),
+        Send(b"3\r\nlo\n\r\n0\r\n\r\n"),
+        Pause(math.inf),
+    )
+    return Behaviour("chunked", answer=steps)
+
+
+def bare_line_feeds() -> Behaviour:
+    """Answer with lines that end in LF alone."""
+    return Behaviour("bare line feeds", answer=(Send(b"HTTP/1.1 200 OK\nServer: fake\n\nhello\n"), End()))
+
+
+def head_of(size_bytes: int) -> Behaviour:
+    """Answer with a head of so many bytes."""
+    start, end = b"HTTP/1.1 200 OK\r\nX-Long: ", b"\r\n\r\n"
+    head = start + b"x" * (size_bytes - len(start) - len(end)) + end
+    return Behaviour(f"head of {size_bytes} bytes", answer=(Send(head), End()))
+
+
+def endless_body() -> Behaviour:
+    """Answer with 200 and a body that never ends."""
+    block = Send(b"x" * 65_536)
+    return Behaviour("endless body", answer=(Send(b"HTTP/1.0 200 OK\r\n\r\n"), *[block] * 64, Pause(math.inf)))
+
+
+def endless_interim() -> Behaviour:
+    """Answer with 100 Continue again and again."""
+    return Behaviour("endless interim", answer=(Send(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), Pause(math.inf)))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request that a server was sent. `at` is trio's clock."""
+
+    at: float
+    data: bytes
+
+
+@dataclass(slots=True)
+class FakeServer:
+    """One address and port. `connections` counts attempts, `open` what stands now; both and `requests` may be read at any time."""
+
+    address: str
+    port: int
+    behaviour: Behaviour = field(default_factory=healthy)
+    latency_s: float = LATENCY_S
+    connections: int = 0
+    open: int = 0
+    requests: list[Asked] = field(default_factory=list)
+
+
+class FakeNetwork:
+    """All servers. `dialer` is what `kit.worker.main` wants as `make_dialer`."""
+
+    def __init__(self) -> None:
+        self.servers: dict[tuple[str, int], FakeServer] = {}
+
+    def server(self, address: str, port: int) -> FakeServer:
+        """Return the server at `address` and `port`, a healthy new one if nobody is there yet."""
+        return self.servers.setdefault((address, port), FakeServer(address, port))
+
+    def dialer(self, limit_s: float) -> FakeDialer:
+        """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
+        return FakeDialer(self, limit_s)
+
+
+class FakeDialer:
+    """The dialer of one probe (kit.api.Dialer)."""
+
+    def __init__(self, network: FakeNetwork, limit_s: float) -> None:
+        self._network = network
+        self._limit_s = limit_s
+        self._streams: list[FakeStream] = []
+
+    async def connect(self, target: Target) -> Stream:
+        """See `kit.api.Dialer.connect`."""
+        deadline = trio.current_time() + self._limit_s
+        server = self._network.servers.get((target.address, target.port))
+        if server is None:
+            await trio.lowlevel.checkpoint()
+            raise ConnectFailed("connection refused")
+        server.connections += 1
+        how = server.behaviour.connect
+        if how is Connect.NO_DESCRIPTOR:
+            await trio.lowlevel.checkpoint()
+            raise LocalTrouble("cannot open a socket: too many open files")
+        pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s
+        if not await _sleep_within(pause_s, deadline):
+            raise DeadlinePassed(f"no connection within {self._limit_s:g} s", connected=False)
+        if how is Connect.REFUSE:
+            raise ConnectFailed("connection refused")
+        if how is Connect.UNREACHABLE:
+            raise ConnectFailed("no route to host")
+        stream = FakeStream(server, deadline, self._limit_s)
+        self._streams.append(stream)
+        return stream
+
+    def close(self) -> None:
+        """See `kit.api.Dialer.close`."""
+        for stream in self._streams:
+            stream.close()
+
+
+class FakeStream:
+    """One connection to a scripted server (kit.api.Stream)."""
+
+    def __init__(self, server: FakeServer, deadline: float, limit_s: float) -> None:
+        self._server = server
+        self._deadline = deadline
+        self._limit_s = limit_s
+        self._steps = list(server.behaviour.greeting)
+        self._answer = server.behaviour.answer
+        self._asked = b""
+        self._closed = False
+        server.open += 1
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Stream.send`."""
+        self._require_open()
+        await trio.lowlevel.checkpoint()
+        before = b"\r\n\r\n" in self._asked
+        self._asked += data
+        if not before and b"\r\n\r\n" in self._asked:
+            self._server.requests.append(Asked(trio.current_time(), self._asked))
+            self._steps += [Pause(self._server.latency_s), *self._answer]
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See `kit.api.Stream.receive`."""
+        self._require_open()
+        await trio.lowlevel.checkpoint()
+        while self._steps:
+            match step := self._steps.pop(0):
+                case Pause():
+                    await self._pause(step.duration_s)
+                case Send():
+                    if len(step.data) > max_bytes:
+                        self._steps.insert(0, Send(step.data[max_bytes:]))
+                    return step.data[:max_bytes]
+                case End():
+                    self._steps.insert(0, step)
+                    return b""
+                case Reset():
+                    self._steps.insert(0, step)
+                    raise ConnectionLost("connection reset")
+        await self._pause(math.inf)
+        raise AssertionError("nothing lasts longer than for ever")
+
+    def close(self) -> None:
+        """See `kit.api.Stream.close`."""
+        if not self._closed:
+            self._closed = True
+            self._server.open -= 1
+
+    async def _pause(self, duration_s: float) -> None:
+        if not await _sleep_within(duration_s, self._deadline):
+            raise DeadlinePassed(f"no complete answer within {self._limit_s:g} s", connected=True)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ConnectionLost("used after close")
+
+
+async def _sleep_within(duration_s: float, deadline: float) -> bool:
+    """Sleep, but not past the deadline; tell whether the whole sleep fitted."""
+    if duration_s <= 0:
+        await trio.lowlevel.checkpoint()
+        return True
+    until = trio.current_time() + duration_s
+    await trio.sleep_until(min(until, deadline))
+    return until <= deadline
