@@ -147,7 +147,7 @@ def _backend(wanted: str, loaded: Config) -> Backend:
         trio.run(preload, {server.scheduler for server in loaded.virtual_servers})
         return KernelBackend()
     except BackendUnavailable as error:
-        raise Refusal(f"--backend {wanted}: {error}; or try --backend memory, which touches no kernel") from error
+        raise Refusal(f"--backend {wanted}: {error}") from error
 
 
 def _worker_count(loaded: Config) -> int:

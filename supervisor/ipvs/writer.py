@@ -1,0 +1,439 @@
+"""THE single writer: makes the kernel's table equal to the newest desired one, and keeps it equal.
+
+Whoever wants a change says `want(table)`; that is a mailbox of one, the newest wins and nobody waits. One task, `run`, owns the
+backend. It compares what is wanted with what it believes the kernel has, sends the difference in batches, reads back what it touched,
+and audits the whole table every two seconds, which also brings the connection counters.
+
+Every trouble has one answer: read, compare, send again, with a growing pause. The errno of a refusal is news about the kernel, never
+a reason to stop or to guess: EEXIST becomes a change and ENOENT an addition all by themselves once the table was read again. A
+difference that nobody here wrote acts only when two audits agree on it, service by service, because a dump is not atomic and
+never says so (reliability.md, section 0, fact 3).
+
+It must never clean up: a cancelled run leaves the table as it is. It never logs; it reports events to the director and notices to
+whoever writes the log, and a refusal is told once, not once a second. A clean stop is `want(Table())`, then `settle`.
+
+Sources: ipvs.md, sections 0 and 7; reliability.md, section 2 (faults 37 to 47) and section 6 (writer).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+import trio
+
+from supervisor.core.diff import Plan, cautious, diff, plan
+from supervisor.core.events import Event, KernelRead, KernelWritten
+from supervisor.core.snapshot import WriterView
+from supervisor.core.table import (
+    AddDestination,
+    AddService,
+    ChangeDestination,
+    ChangeService,
+    DeleteDestination,
+    DeleteService,
+    Op,
+    Reading,
+    Table,
+)
+from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
+from supervisor.ipvs.tally import Tally
+from supervisor.model import ServiceKey
+
+LOST = "LOST"
+"""Stands in the place of an errno when the kernel's answer was lost: the outcome is unknown until the next reading."""
+UNAVAILABLE = "UNAVAILABLE"
+"""Stands in the place of an errno when the table itself is gone (module unloaded, capability lost)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The writer's numbers. Times are seconds."""
+
+    audit_interval_s: float = 2.0  # the kernel renews its own counters every 2 s (ipvs.md, section 4)
+    confirm_delay_s: float = 0.05  # two readings this far apart make a difference drift (reliability.md, fault 44)
+    backoff_first_s: float = 0.01  # after a refusal or a lost answer, doubling up to … (reliability.md, section 6)
+    backoff_last_s: float = 1.0
+    batch_max: int = 64  # operations in one exchange; the loop stands still meanwhile (ipvs.md, section 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A difference that nobody here wrote, seen twice; `ops` will mend it."""
+
+    ops: tuple[Op, ...]
+    missing: int
+    extra: int
+    weight: int
+    settings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The kernel refused an operation; told once until it succeeds or is no longer wanted."""
+
+    op: Op
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The table cannot be read or written at all; told once until that changes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The table answers again after a Trouble."""
+
+
+Notice: TypeAlias = Drift | Refused | Trouble | Recovered
+
+
+def _ignore(notice: Notice) -> None:
+    """Tell nobody."""
+
+
+class Writer:
+    """The one task that changes the table of `backend`.
+
+    `report` takes the events for the director and may make us wait; `notice` takes what the log should say and must not.
+    `owned` are the services that the configuration names: ours to delete when they are not wanted. It grows with every
+    wanted table; until the first one nothing is written at all.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        report: Callable[[Event], Awaitable[None]],
+        owned: Collection[ServiceKey] = (),
+        parameters: Parameters = Parameters(),
+        *,
+        notice: Callable[[Notice], None] = _ignore,
+    ) -> None:
+        self._backend = backend
+        self._report = report
+        self._notice = notice
+        self._parameters = parameters
+        self._owned = set(owned)
+
+        self._wanted: Table | None = None
+        self._wanted_at = math.inf  # since when an unsettled table waits
+        self._since = math.inf  # the oldest verdict that the kernel does not know yet
+        self._settled: Table | None = None  # the wanted table that the kernel was last seen to equal
+        self._wake = trio.Event()
+        self._news = trio.Event()  # set and replaced whenever `_settled` changes
+
+        self._believed: Table | None = None  # what the kernel has, as far as our writes or two agreeing readings tell
+        self._reading = Reading(Table())
+        self._suspects: dict[ServiceKey, _Suspicion] = {}
+        self._refusals: dict[Refused, int] = {}
+        self._next_audit = -math.inf
+        self._backoff_s = 0.0
+        self._in_trouble = False
+
+        self._plan_left = 0
+        self._tally = Tally()
+        self._drift = Drift((), 0, 0, 0, 0)
+        self._agreed_at: float | None = None
+
+    # --- what others call -------------------------------------------------------------------------------------------
+
+    def want(self, table: Table, since: float | None = None) -> None:
+        """Make `table` the newest desired one. Returns at once; costs nothing when it is the same object as before.
+
+        `since` is trio's time of the oldest verdict behind the table that no earlier table carried.
+        """
+        if table is self._wanted:
+            return
+        self._wanted = table
+        self._owned.update(table.services)
+        self._wanted_at = min(self._wanted_at, trio.current_time())
+        if since is not None:
+            self._since = min(self._since, since)
+        self._wake.set()
+
+    async def settle(self, timeout_s: float) -> bool:
+        """Wait until the kernel was seen to equal the newest wanted table; tell whether it came to that within `timeout_s`."""
+        with trio.move_on_after(timeout_s):
+            while self._settled is not self._wanted:
+                await self._news.wait()
+        return self._settled is self._wanted
+
+    def view(self) -> WriterView:
+        """Return what the writer did and how it stands."""
+        now = trio.current_time()
+        waiting = self._settled is not self._wanted
+        return WriterView(
+            operations=self._tally.operations(),
+            batch_durations=self._tally.batches.view(),
+            verdict_to_kernel=self._tally.verdicts.view(),
+            queue_length=max(self._plan_left, int(waiting)),
+            queue_oldest_s=now - self._wanted_at if waiting else 0.0,
+            drift_missing=self._drift.missing,
+            drift_extra=self._drift.extra,
+            drift_weight=self._drift.weight,
+            drift_settings=self._drift.settings,
+            repairs=self._tally.repairs,
+            sync_age_s=None if self._agreed_at is None else now - self._agreed_at,
+        )
+
+    # --- the task ---------------------------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[Reading] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read the table, say so with that reading (to adopt it), then work until cancelled."""
+        started = False
+        while True:
+            self._wake = trio.Event()  # before looking at what is wanted: a wish that comes meanwhile is not missed
+            if self._believed is None or trio.current_time() >= self._next_audit:
+                done = await self._audit()
+                if done and not started:
+                    started = True
+                    task_status.started(self._reading)
+            elif self._behind():
+                done = await self._write()
+            else:
+                with trio.move_on_at(self._next_audit):
+                    await self._wake.wait()
+                continue
+            if not done:
+                await self._pause()
+
+    def _behind(self) -> bool:
+        """Tell whether the kernel as believed is not what is wanted, so that there is something to write without an audit."""
+        return self._believed is not None and self._wanted is not None and self._believed is not self._wanted
+
+    async def _pause(self) -> None:
+        """Wait before the next attempt, longer each time; a new wish ends the wait."""
+        first, last = self._parameters.backoff_first_s, self._parameters.backoff_last_s
+        self._backoff_s = min(max(2 * self._backoff_s, first), last)
+        with trio.move_on_after(self._backoff_s):
+            await self._wake.wait()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> bool:
+        """Send what is between belief and wish, and read back what was touched. Tells whether all went well."""
+        assert self._wanted is not None
+        assert self._believed is not None
+        wanted, believed = self._wanted, self._believed
+        since, self._since = self._since, math.inf
+        steps = plan(wanted, believed, self._owned)
+        written = await self._send_plan(steps, wanted, believed)
+        if not written:  # equal in all that matters; an audit shall say so
+            self._believed, self._next_audit = wanted, trio.current_time()
+            return True
+        refused = _refused(written)
+        touched = {op.key for event in written for op in event.ops}
+        whole = not refused and sum(len(event.ops) for event in written) == len(steps.giving) + len(steps.taking)
+        if not whole:
+            self._since = min(self._since, since)
+        elif since < math.inf:
+            self._tally.verdicts.observe(trio.current_time() - since)
+        self._remember(refused)
+        reading = self._read(touched)
+        if whole:
+            self._believed = wanted
+        else:
+            self._believed = None if reading is None else _with_services(believed, reading.table, touched)
+        for event in written:
+            await self._report(event)
+        if reading is not None:
+            await self._judge(reading, wanted, touched)
+        return not refused and reading is not None
+
+    async def _send_plan(self, steps: Plan, wanted: Table, actual: Table) -> list[KernelWritten]:
+        """Send a plan, giving first; stop between two batches when a newer table is wanted: every prefix of a plan is safe."""
+        written: list[KernelWritten] = []
+        for part in (steps.giving, steps.taking):
+            ops: Sequence[Op] = part
+            if refused := _refused(written):
+                ops = cautious(steps, [op for op, _ in refused], wanted, actual)
+            size = self._parameters.batch_max
+            for start in range(0, len(ops), size):
+                self._plan_left = len(ops) - start
+                written.append(self._send(tuple(ops[start : start + size])))
+                await trio.lowlevel.checkpoint()
+                if self._wanted is not wanted:
+                    break
+            if self._wanted is not wanted:
+                break
+        self._plan_left = 0
+        return written
+
+    def _send(self, ops: tuple[Op, ...]) -> KernelWritten:
+        """Carry out one batch and count it."""
+        began = trio.current_time()
+        try:
+            words = self._backend.apply(ops)
+        except AnswerLost:
+            words = [LOST] * len(ops)
+        except BackendUnavailable as error:
+            self._trouble(str(error))
+            words = [UNAVAILABLE] * len(ops)
+        duration_s = trio.current_time() - began
+        self._tally.batch(ops, words, duration_s)
+        errors = MappingProxyType({index: word for index, word in enumerate(words) if word})
+        return KernelWritten(ops, errors, duration_s)
+
+    def _remember(self, refused: Sequence[tuple[Op, str]]) -> None:
+        """Tell a refusal when it comes twice in a row, once: the first may only mean that our belief was old."""
+        before, self._refusals = self._refusals, {}
+        for op, word in refused:
+            if word in {LOST, UNAVAILABLE}:
+                continue
+            refusal = Refused(op, word)
+            self._refusals[refusal] = before.get(refusal, 0) + 1
+            if self._refusals[refusal] == 2:
+                self._notice(refusal)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def _audit(self) -> bool:
+        """Read the whole table and compare. Tells whether it could be read."""
+        wanted = self._wanted
+        reading = self._read(None)
+        if reading is None:
+            return False
+        self._next_audit = trio.current_time() + self._parameters.audit_interval_s
+        if self._believed is None or wanted is None:  # at start, and after trouble: there is nothing better to believe
+            self._believed = reading.table
+        await trio.lowlevel.checkpoint()  # reading and comparing a large table each take their time
+        await self._judge(reading, wanted, None)
+        return True
+
+    def _read(self, keys: Collection[ServiceKey] | None) -> Reading | None:
+        """Read the services `keys`, or all; the result is always the whole table as last read.
+
+        None: it cannot be read just now, so that an audit is due.
+        """
+        try:
+            reading = self._backend.read(keys)
+        except (AnswerLost, BackendUnavailable) as error:
+            self._next_audit = -math.inf
+            gone = isinstance(error, BackendUnavailable)
+            self._tally.dump(UNAVAILABLE if gone else LOST)
+            if gone:
+                self._trouble(str(error))
+            return None
+        self._tally.dump()
+        if self._in_trouble:
+            self._in_trouble = False
+            self._notice(Recovered())
+        self._reading = reading if keys is None else _merged(self._reading, reading, keys)
+        return self._reading
+
+    def _trouble(self, text: str) -> None:
+        if not self._in_trouble:
+            self._in_trouble = True
+            self._notice(Trouble(text))
+
+    async def _judge(self, reading: Reading, wanted: Table | None, fresh: Collection[ServiceKey] | None) -> None:
+        """Compare a reading with the wish, look for drift, report. Only the services `fresh` (None: all) were read just now."""
+        agrees = False
+        if wanted is not None:
+            ops = diff(wanted, reading.table, self._owned)
+            agrees = not ops
+            if agrees:
+                self._agree(wanted)
+            else:
+                self._suspect(ops, reading.table, wanted, fresh)
+        await self._report(KernelRead(reading, agrees))
+        if agrees and self._settled is not wanted:
+            self._settled = wanted
+            self._news.set()
+            self._news = trio.Event()
+
+    def _agree(self, wanted: Table) -> None:
+        """Note that the kernel equals `wanted`, which need not be the newest any more."""
+        self._believed = wanted
+        self._suspects = {}
+        self._drift = Drift((), 0, 0, 0, 0)
+        self._backoff_s = 0.0
+        self._agreed_at = trio.current_time()
+        if wanted is not self._wanted:
+            self._wanted_at = self._agreed_at
+            return
+        self._wanted_at = math.inf
+        if self._since < math.inf:  # the answer was lost, and yet the kernel has it
+            self._tally.verdicts.observe(self._agreed_at - self._since)
+            self._since = math.inf
+
+    def _suspect(self, ops: Sequence[Op], actual: Table, wanted: Table, fresh: Collection[ServiceKey] | None) -> None:
+        """Believe a foreign difference of a service when two readings show the very same; until then look again soon.
+
+        What we know to be our own unfinished work is no suspect.
+        """
+        assert self._believed is not None
+        now = trio.current_time()
+        unfinished = {op.key for op in diff(wanted, self._believed, self._owned)}
+        found: dict[ServiceKey, list[Op]] = {}
+        for op in ops:
+            if op.key not in unfinished and (fresh is None or op.key in fresh):
+                found.setdefault(op.key, []).append(op)
+        kept = {} if fresh is None else {key: old for key, old in self._suspects.items() if key not in fresh}
+        confirmed: set[ServiceKey] = set()
+        for key, differences in found.items():
+            suspicion = _Suspicion(frozenset(differences), now + self._parameters.confirm_delay_s)
+            before = self._suspects.get(key, suspicion)
+            if before.ops != suspicion.ops:
+                before = suspicion
+            if now >= before.confirm_at:
+                confirmed.add(key)
+            else:
+                kept[key] = before
+        self._suspects = kept
+        if confirmed:
+            self._believed = _with_services(self._believed, actual, confirmed)
+            self._drift = _drift(tuple(op for op in ops if op.key in confirmed))
+            self._tally.repairs += len(self._drift.ops)
+            self._notice(self._drift)
+        self._next_audit = min([self._next_audit, *(suspicion.confirm_at for suspicion in kept.values())])
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """Differences of one service that nobody here made, and from when on a reading that shows just them confirms it."""
+
+    ops: frozenset[Op]
+    confirm_at: float
+
+
+def _refused(written: Sequence[KernelWritten]) -> list[tuple[Op, str]]:
+    """Return the operations that failed, each with its errno's name."""
+    return [(event.ops[index], word) for event in written for index, word in event.errors.items()]
+
+
+def _with_services(table: Table, other: Table, keys: Collection[ServiceKey]) -> Table:
+    """Return `table` with the services `keys` as `other` has them, or has them not."""
+    services = {key: service for key, service in table.services.items() if key not in keys}
+    services |= {key: service for key, service in other.services.items() if key in keys}
+    return Table(MappingProxyType(services))
+
+
+def _merged(before: Reading, part: Reading, keys: Collection[ServiceKey]) -> Reading:
+    """Put the services `keys` as `part` has them into an earlier reading of everything."""
+    loads = {name: load for name, load in before.loads.items() if name[0] not in keys}
+    counters = {key: counted for key, counted in before.services.items() if key not in keys}
+    return Reading(
+        _with_services(before.table, part.table, keys),
+        MappingProxyType(loads | dict(part.loads)),
+        MappingProxyType(counters | dict(part.services)),
+    )
+
+
+def _drift(ops: tuple[Op, ...]) -> Drift:
+    """Sort the operations that would mend a difference by what is wrong."""
+    kinds = Counter(type(op) for op in ops)
+    return Drift(
+        ops,
+        missing=kinds[AddService] + kinds[AddDestination],
+        extra=kinds[DeleteService] + kinds[DeleteDestination],
+        weight=kinds[ChangeDestination],
+        settings=kinds[ChangeService],
+    )

@@ -1,0 +1,110 @@
+"""The contract of the fake network: the same behaviours on real loopback sockets give the same verdicts.
+
+Real time, but all cases at once: the suite lasts as long as its longest probe.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import socket
+import struct
+
+import trio
+
+from checkers.kit.api import Reason, Target, load
+from checkers.kit.dial import Network
+from checkers.kit.timer import TICK_S, Timer
+from tests.checkers.behaviours import CASES, LIMIT_S, Case
+from tests.checkers.test_conformance import flavours, verdict_of
+from tests.fakes.network import Connect, End, Pause, Reset, Send, Step
+
+SLACK_S = 0.4
+"""How late a real time-out may be on a busy machine, beside the tick."""
+
+
+async def play(steps: tuple[Step, ...], client: trio.SocketStream) -> None:
+    """Do what a scripted server does."""
+    for step in steps:
+        match step:
+            case Send():
+                await client.send_all(step.data)
+            case Pause():
+                await trio.sleep_forever() if math.isinf(step.duration_s) else await trio.sleep(step.duration_s)
+            case End():
+                await client.aclose()
+                return
+            case Reset():
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await client.aclose()
+                return
+
+
+async def serve(case: Case, client: trio.SocketStream) -> None:
+    """Be the server of one connection."""
+    asked = b""
+    try:
+        await play(case.behaviour.greeting, client)
+        while b"\r\n\r\n" not in asked:
+            more = await client.receive_some(4096)
+            if not more:
+                return
+            asked += more
+        await play(case.behaviour.answer, client)
+        await trio.sleep_forever()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # the checker knew enough and reset the connection
+
+
+async def target_of(case: Case, nursery: trio.Nursery, keep: list[socket.socket]) -> Target:
+    """Start a real server that behaves like the case; `keep` holds sockets that must live as long as the test."""
+    if case.behaviour.connect is Connect.ACCEPT:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, functools.partial(serve, case), [listener])
+        return Target("127.0.0.1", listener.socket.getsockname()[1])
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    keep.append(bound)
+    target = Target("127.0.0.1", bound.getsockname()[1])
+    if case.behaviour.connect is Connect.BLACKHOLE:  # a listener whose queue is full drops what comes
+        bound.listen(0)
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((target.address, target.port))
+            keep.append(filler)
+        await trio.sleep(0.05)
+    return target
+
+
+def test_real_sockets_give_the_same_verdicts_as_the_fake_and_within_the_same_deadline() -> None:
+    wrong: list[str] = []
+
+    async def probe(network: Network, case: Case, target: Target) -> None:
+        for keyword, options, wanted in flavours(case):
+            start = trio.current_time()
+            verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
+            took_s = trio.current_time() - start
+            if verdict.reason is Reason.LATE:  # this machine was away: as in the worker, no evidence
+                verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
+            if verdict.reason is not wanted or took_s > LIMIT_S + TICK_S + SLACK_S:
+                wrong.append(f"{case} {keyword} {options}: wanted {wanted.name}, got {verdict} after {took_s:.2f} s")
+
+    async def main() -> None:
+        timer = Timer()
+        network = Network(timer)
+        keep: list[socket.socket] = []
+        async with trio.open_nursery() as servers:
+            servers.start_soon(timer.run)
+            servers.start_soon(network.run)
+            targets = [await target_of(case, servers, keep) for case in CASES]
+            async with trio.open_nursery() as probes:
+                for case, target in zip(CASES, targets, strict=True):
+                    probes.start_soon(probe, network, case, target)
+            assert not network.connections
+            servers.cancel_scope.cancel()
+        for some in keep:
+            some.close()
+
+    trio.run(main)
+    assert wrong == []

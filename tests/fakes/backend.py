@@ -1,0 +1,106 @@
+"""A table in memory that goes wrong on request: refusals, lost answers, foreign hands, slowness, a dump that lies once.
+
+It wraps the embedded backend and keeps a history: every operation that was carried out, with the table after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import trio
+from trio.testing import MockClock
+
+from supervisor.core.table import Op, Reading, Table, apply
+from supervisor.ipvs.backend import AnswerLost, BackendUnavailable
+from supervisor.ipvs.memory import MemoryBackend
+from supervisor.model import Endpoint, ServiceKey
+
+
+class FaultyBackend:
+    """MemoryBackend with faults. All attributes may be changed while a writer runs."""
+
+    name = "memory"
+
+    def __init__(self, table: Table | None = None, clock: MockClock | None = None) -> None:
+        self._memory = MemoryBackend(table)
+        self._clock = clock
+        self.refuse: Callable[[Op], str] = lambda _op: ""
+        """Returns the errno's name for an operation that shall fail, "" for one that may pass."""
+        self.lose_applies = 0
+        """So many batches are carried out, but their answers are lost."""
+        self.lose_reads = 0
+        self.ghosts: list[tuple[ServiceKey, Endpoint]] = []
+        """Destinations that the next whole reading does not show, though they are there."""
+        self.unavailable = ""
+        self.apply_duration_s = 0.0
+        self.batches: list[tuple[Op, ...]] = []
+        self.apply_times_s: list[float] = []
+        self.history: list[tuple[Op, Table]] = []
+        self.reads: list[Collection[ServiceKey] | None] = []
+
+    @property
+    def table(self) -> Table:
+        """What is really there."""
+        return self._memory.table
+
+    @property
+    def ops(self) -> list[Op]:
+        """All operations that were carried out, in order."""
+        return [op for op, _ in self.history]
+
+    def meddle(self, *ops: Op) -> None:
+        """Change the table behind the writer's back."""
+        for op in ops:
+            self._memory.table = apply(self._memory.table, op)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def read(self, keys: Collection[ServiceKey] | None = None) -> Reading:
+        """Read, unless the reading is to be lost."""
+        if self.unavailable:
+            raise BackendUnavailable(self.unavailable)
+        self.reads.append(keys)
+        if self.lose_reads:
+            self.lose_reads -= 1
+            raise AnswerLost("made up")
+        reading = self._memory.read(keys)
+        if keys is None and self.ghosts:
+            reading = replace(reading, table=_without(reading.table, self.ghosts))
+            self.ghosts = []
+        return reading
+
+    def apply(self, ops: Sequence[Op]) -> list[str]:
+        """Carry out what is not to be refused."""
+        if self.unavailable:
+            raise BackendUnavailable(self.unavailable)
+        self.batches.append(tuple(ops))
+        if trio.lowlevel.in_trio_run():
+            self.apply_times_s.append(trio.current_time())
+        if self._clock is not None and self.apply_duration_s:
+            self._clock.jump(self.apply_duration_s)
+        words = []
+        for op in ops:
+            word = self.refuse(op) or self._memory.apply([op])[0]
+            if not word:
+                self.history.append((op, self._memory.table))
+            words.append(word)
+        if self.lose_applies:
+            self.lose_applies -= 1
+            raise AnswerLost("made up")
+        return words
+
+
+def _without(table: Table, ghosts: Collection[tuple[ServiceKey, Endpoint]]) -> Table:
+    services = {
+        key: replace(
+            service,
+            destinations=MappingProxyType(
+                {endpoint: d for endpoint, d in service.destinations.items() if (key, endpoint) not in ghosts}
+            ),
+        )
+        for key, service in table.services.items()
+    }
+    return Table(MappingProxyType(services))

@@ -1,0 +1,663 @@
+"""The single writer on a virtual clock, against a table in memory that goes wrong on request."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from supervisor.core.events import Event, KernelRead, KernelWritten
+from supervisor.core.table import (
+    AddDestination,
+    AddService,
+    ChangeDestination,
+    DeleteDestination,
+    DeleteService,
+    Op,
+    Reading,
+    Table,
+)
+from supervisor.ipvs.writer import LOST, UNAVAILABLE, Drift, Notice, Recovered, Refused, Trouble, Writer
+from supervisor.model import ServiceKey
+from tests.fakes.backend import FaultyBackend
+from tests.fakes.tables import KEYS, destination, endpoint, service, table, tables, tcp, weights
+
+KEY, OTHER, STRANGER = tcp("10.0.0.1"), tcp("10.0.0.2"), tcp("10.7.7.7")
+TWO = table(service(KEY, destination("10.1.0.1"), destination("10.1.0.2")))
+ONE_DOWN = table(service(KEY, destination("10.1.0.1"), destination("10.1.0.2", 0)))
+
+
+@dataclass
+class Desk:
+    """A writer at work, what it told, and the table it works on."""
+
+    backend: FaultyBackend
+    writer: Writer
+    events: list[Event] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+    @property
+    def written(self) -> list[KernelWritten]:
+        return [event for event in self.events if isinstance(event, KernelWritten)]
+
+    @property
+    def readings(self) -> list[KernelRead]:
+        return [event for event in self.events if isinstance(event, KernelRead)]
+
+    def count(self, operation: str, result: str = "ok") -> int:
+        return sum(c.count for c in self.writer.view().operations if (c.operation, c.result) == (operation, result))
+
+
+@asynccontextmanager
+async def desk(backend: FaultyBackend, owned: Collection[ServiceKey] = (KEY,)) -> AsyncIterator[Desk]:
+    """Start a writer; it is cancelled at the end."""
+    events: list[Event] = []
+    notices: list[Notice] = []
+
+    async def report(event: Event) -> None:
+        await trio.lowlevel.checkpoint()
+        events.append(event)
+
+    writer = Writer(backend, report, owned, notice=notices.append)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(writer.run)
+        yield Desk(backend, writer, events, notices)
+        nursery.cancel_scope.cancel()
+
+
+def play(story: Callable[[MockClock], Awaitable[None]]) -> None:
+    """Run a story on a virtual clock."""
+    clock = MockClock(autojump_threshold=0)
+    trio.run(story, clock, clock=clock)
+
+
+def test_a_wanted_table_is_written_and_read_back() -> None:
+    async def story(_clock: MockClock) -> None:
+        async with desk(FaultyBackend()) as d:
+            d.writer.want(TWO)
+            assert await d.writer.settle(1.0)
+            assert d.backend.table == TWO
+            assert d.backend.ops == [
+                AddService(KEY, TWO.services[KEY].settings),
+                AddDestination(KEY, destination("10.1.0.1")),
+                AddDestination(KEY, destination("10.1.0.2")),
+            ]
+            written, read = d.events[-2:]
+            assert isinstance(written, KernelWritten)
+            assert written.ops == tuple(d.backend.ops)
+            assert dict(written.errors) == {}
+            assert isinstance(read, KernelRead)
+            assert read.agrees
+            assert read.reading.table == TWO
+
+    play(story)
+
+
+def test_the_first_reading_is_handed_over_for_adoption_and_nothing_is_written_before_the_first_wish() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend(TWO)
+
+        async def report(_event: Event) -> None:
+            await trio.lowlevel.checkpoint()
+
+        writer = Writer(backend, report, {KEY})
+        async with trio.open_nursery() as nursery:
+            reading: Reading = await nursery.start(writer.run)
+            assert reading.table == TWO
+            await trio.sleep(60)
+            assert backend.batches == []
+            assert backend.table == TWO
+            nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+def test_adopting_what_is_there_already_writes_nothing() -> None:
+    async def story(_clock: MockClock) -> None:
+        async with desk(FaultyBackend(TWO)) as d:
+            d.writer.want(table(service(KEY, destination("10.1.0.1"), destination("10.1.0.2"))))
+            assert await d.writer.settle(1.0)
+            assert d.backend.batches == []
+
+    play(story)
+
+
+def test_the_same_object_again_costs_nothing() -> None:
+    async def story(_clock: MockClock) -> None:
+        async with desk(FaultyBackend()) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            reads = len(d.backend.reads)
+            for _ in range(100):
+                d.writer.want(TWO)
+                await trio.sleep(0.001)
+            assert len(d.backend.batches) == 1
+            assert len(d.backend.reads) == reads
+
+    play(story)
+
+
+def test_strangers_are_never_touched_and_owned_services_that_nobody_wants_are_deleted() -> None:
+    async def story(_clock: MockClock) -> None:
+        there = table(service(STRANGER, destination("10.1.0.9")), service(OTHER, destination("10.1.0.9")))
+        async with desk(FaultyBackend(there), owned={KEY, OTHER}) as d:
+            d.writer.want(TWO)
+            assert await d.writer.settle(1.0)
+            assert set(d.backend.table.services) == {STRANGER, KEY}
+            assert all(op.key != STRANGER for op in d.backend.ops)
+
+    play(story)
+
+
+def test_a_clean_stop_deletes_all_that_was_ever_wanted() -> None:
+    async def story(_clock: MockClock) -> None:
+        stranger = table(service(STRANGER, destination("10.1.0.9")))
+        async with desk(FaultyBackend(stranger), owned=()) as d:
+            d.writer.want(table(service(OTHER, destination("10.1.0.1"))))
+            await d.writer.settle(1.0)
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            d.writer.want(Table())
+            assert await d.writer.settle(1.0)
+            assert d.backend.table == stranger
+
+    play(story)
+
+
+def test_a_cancelled_writer_leaves_the_table_as_it_is() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+        assert backend.table == TWO
+
+    play(story)
+
+
+def test_the_newest_table_wins_in_the_middle_of_a_long_plan() -> None:
+    async def story(clock: MockClock) -> None:
+        many = table(service(KEY, *(destination(f"10.1.{n // 250}.{n % 250 + 1}") for n in range(1000))))
+        backend = FaultyBackend(clock=clock)
+        backend.apply_duration_s = 0.003
+        async with desk(backend) as d:
+            d.writer.want(many)
+            while len(backend.batches) < 3:
+                await trio.lowlevel.checkpoint()
+            d.writer.want(TWO)
+            assert await d.writer.settle(1.0)
+            assert backend.table == TWO
+            adds = [op for op in backend.ops if isinstance(op, AddDestination)]
+            assert len(adds) < 400
+            assert max(len(batch) for batch in backend.batches) <= 64
+
+    play(story)
+
+
+def test_a_wish_that_comes_while_an_event_is_reported_is_not_missed() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        wishes = [ONE_DOWN, TWO, ONE_DOWN]
+
+        async def report(_event: Event) -> None:
+            await trio.lowlevel.checkpoint()
+            if wishes:
+                writer.want(wishes.pop())
+
+        writer = Writer(backend, report, {KEY})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            with trio.fail_after(0.5):  # sooner than any audit would put it right
+                while backend.table != ONE_DOWN or wishes:  # noqa: ASYNC110  # the table is no task, it cannot tell us
+                    await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+def refuse(*ops: Op, word: str = "EINVAL") -> Callable[[Op], str]:
+    return lambda op: word if op in ops else ""
+
+
+def test_a_refused_operation_is_repeated_with_growing_pauses_told_once_and_holds_up_nothing_else() -> None:
+    async def story(_clock: MockClock) -> None:
+        bad = AddDestination(KEY, destination("10.1.0.2"))
+        backend = FaultyBackend()
+        backend.refuse = refuse(bad)
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            assert not await d.writer.settle(10.0)
+            assert weights(backend.table) == {str(KEY): [("10.1.0.1:80", 1)]}
+            attempts = [
+                time for time, batch in zip(backend.apply_times_s, backend.batches, strict=True) if bad in batch
+            ]
+            pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+            assert pauses[:4] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+            assert pauses[-1] == pytest.approx(1.0)
+            assert d.notices == [Refused(bad, "EINVAL")]
+            errors = [dict(event.errors) for event in d.written]
+            assert errors[0] == {2: "EINVAL"}
+            assert set(map(str, errors[1:])) == {"{0: 'EINVAL'}"}
+            assert d.count("new_dest", "EINVAL") == len(attempts)
+            assert d.writer.view().drift_missing == 0  # our own unfinished work is not drift
+            assert d.writer.view().queue_oldest_s == pytest.approx(10.0)
+
+            later = table(*TWO.services.values(), service(OTHER, destination("10.1.0.5")))
+            d.writer.want(later)
+            await trio.sleep(0.01)
+            assert OTHER in backend.table.services
+
+            backend.refuse = refuse()
+            assert await d.writer.settle(1.1)
+            assert backend.table == later
+
+    play(story)
+
+
+def test_the_pauses_are_short_again_after_all_was_well() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            stubborn = [
+                (TWO, AddDestination(KEY, destination("10.1.0.2"))),
+                (table(service(OTHER, destination("10.1.0.5"))), AddDestination(OTHER, destination("10.1.0.5"))),
+            ]
+            for wish, op in stubborn:
+                backend.refuse = refuse(op)
+                d.writer.want(wish)
+                await trio.sleep(5)
+                timed = zip(backend.apply_times_s, backend.batches, strict=True)
+                pauses = [later - earlier for earlier, later in itertools.pairwise(t for t, ops in timed if op in ops)]
+                assert pauses[-1] == pytest.approx(1.0)
+                assert min(pauses) == pytest.approx(0.01)
+                backend.refuse = refuse()
+                assert await d.writer.settle(2.0)
+
+    play(story)
+
+
+def test_audits_go_on_while_an_operation_is_refused() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        backend.refuse = refuse(AddDestination(KEY, destination("10.1.0.2")))
+        async with desk(backend) as d:
+            d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5"))))
+            await trio.sleep(10)
+            assert backend.reads.count(None) >= 5
+            backend.meddle(DeleteService(OTHER))
+            await trio.sleep(3.2)
+            assert OTHER in backend.table.services
+
+    play(story)
+
+
+def test_what_somebody_else_made_or_took_first_converges() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.meddle(AddService(OTHER, TWO.services[KEY].settings))  # EEXIST
+            d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5"))))
+            assert await d.writer.settle(0.1)
+            backend.meddle(DeleteDestination(KEY, endpoint("10.1.0.2")))  # ENOENT
+            d.writer.want(ONE_DOWN)
+            assert await d.writer.settle(0.1)
+            backend.meddle(DeleteService(KEY))  # ESRCH
+            d.writer.want(TWO)
+            assert await d.writer.settle(0.1)
+            assert weights(backend.table) == weights(TWO)
+            assert {count.result for count in d.writer.view().operations} >= {"EEXIST", "ENOENT", "ESRCH"}
+            assert [notice for notice in d.notices if isinstance(notice, Refused)] == []
+
+    play(story)
+
+
+def test_the_old_server_stays_as_long_as_its_successor_is_refused() -> None:
+    async def story(_clock: MockClock) -> None:
+        old = table(service(KEY, destination("10.1.0.1")))
+        new = table(service(KEY, destination("10.1.0.3")))
+        backend = FaultyBackend(old)
+        backend.refuse = refuse(AddDestination(KEY, destination("10.1.0.3")))
+        async with desk(backend) as d:
+            d.writer.want(new)
+            await trio.sleep(5)
+            assert backend.table == old
+            backend.refuse = refuse()
+            assert await d.writer.settle(1.1)
+            assert backend.table == new
+
+    play(story)
+
+
+# --- lost answers, lost tables --------------------------------------------------------------------------------------
+
+
+def test_a_lost_answer_is_no_failure_the_table_is_read_instead() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        backend.lose_applies = 1
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            assert await d.writer.settle(0.1)
+            assert backend.table == TWO
+            assert len(backend.ops) == 3  # it had been carried out: nothing was sent twice
+            assert dict(d.written[0].errors) == {0: LOST, 1: LOST, 2: LOST}
+            assert d.notices == []
+
+    play(story)
+
+
+def test_a_lost_reading_is_repeated() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            backend.lose_reads = 3
+            d.writer.want(TWO)
+            assert await d.writer.settle(0.2)
+            assert d.count("dump", LOST) == 3
+
+    play(story)
+
+
+def test_a_writer_waits_for_a_table_that_cannot_be_read_yet() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        backend.lose_reads = 5
+        began = trio.current_time()
+        async with desk(backend) as d:
+            assert trio.current_time() - began == pytest.approx(0.01 + 0.02 + 0.04 + 0.08 + 0.16)
+            d.writer.want(TWO)
+            assert await d.writer.settle(0.1)
+
+    play(story)
+
+
+def test_a_table_that_goes_away_is_trouble_told_once_and_is_rebuilt_when_it_is_back() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.unavailable = "ip_vs is not loaded"
+            backend.meddle(DeleteService(KEY))
+            d.writer.want(ONE_DOWN)
+            assert not await d.writer.settle(30.0)
+            assert d.notices == [Trouble("ip_vs is not loaded")]
+            assert UNAVAILABLE in {count.result for count in d.writer.view().operations}
+            assert d.writer.view().sync_age_s == pytest.approx(30.0, abs=0.1)
+            backend.unavailable = ""
+            assert await d.writer.settle(1.2)
+            assert backend.table == ONE_DOWN
+            assert d.notices[1] == Recovered()
+
+    play(story)
+
+
+# --- drift ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_foreign_change_is_found_counted_told_and_mended_at_the_next_audit() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.meddle(
+                ChangeDestination(KEY, destination("10.1.0.1", 9)),
+                DeleteDestination(KEY, endpoint("10.1.0.2")),
+                AddDestination(KEY, destination("10.6.6.6")),
+                AddService(STRANGER, TWO.services[KEY].settings),
+            )
+            await trio.sleep(2.06)
+            assert weights(backend.table) == {**weights(TWO), str(STRANGER): []}
+            (drift,) = d.notices
+            assert isinstance(drift, Drift)
+            assert (drift.missing, drift.extra, drift.weight, drift.settings) == (1, 1, 1, 0)
+            assert d.writer.view().repairs == 3
+            assert d.writer.view().drift_extra == 0  # mended, and read back
+            assert [read.agrees for read in d.readings][-3:] == [False, False, True]
+
+    play(story)
+
+
+def test_a_table_flushed_by_hand_is_back_after_two_audits() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.meddle(DeleteService(KEY))
+            await trio.sleep(2.06)
+            assert backend.table == TWO
+            (drift,) = d.notices
+            assert isinstance(drift, Drift)
+            assert drift.missing == 3
+
+    play(story)
+
+
+def test_one_dump_that_missed_a_destination_leads_to_no_write() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            batches = len(backend.batches)
+            for _ in range(5):
+                backend.ghosts = [(KEY, endpoint("10.1.0.2"))]
+                await trio.sleep(3)
+            assert len(backend.batches) == batches
+            assert d.notices == []
+            assert d.writer.view().repairs == 0
+
+    play(story)
+
+
+def test_a_suspicion_is_not_confirmed_by_reading_another_service() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        first = table(*TWO.services.values(), service(OTHER, destination("10.1.0.5")))
+        async with desk(backend) as d:
+            d.writer.want(first)
+            await d.writer.settle(1.0)
+            backend.ghosts = [(KEY, endpoint("10.1.0.2"))]
+            while backend.ghosts:  # noqa: ASYNC110  # see above
+                await trio.sleep(0.01)
+            d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5", 0))))
+            assert await d.writer.settle(1.0)
+            assert d.notices == []
+            assert AddDestination(KEY, destination("10.1.0.2")) not in backend.ops[4:]
+
+    play(story)
+
+
+def test_a_suspicion_is_not_confirmed_by_a_slow_write_to_another_service() -> None:
+    async def story(clock: MockClock) -> None:
+        backend = FaultyBackend(clock=clock)
+        async with desk(backend) as d:
+            d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5"))))
+            await d.writer.settle(1.0)
+            backend.ghosts = [(KEY, endpoint("10.1.0.2"))]
+            while backend.ghosts:  # noqa: ASYNC110  # see above
+                await trio.sleep(0.01)
+            backend.apply_duration_s = 0.06  # longer than the delay after which a second look counts
+            d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5", 0))))
+            assert await d.writer.settle(1.0)
+            assert d.notices == []
+
+    play(story)
+
+
+# --- what observers see ---------------------------------------------------------------------------------------------
+
+
+def test_the_view_counts_operations_and_takes_the_time_from_verdict_to_kernel() -> None:
+    async def story(clock: MockClock) -> None:
+        backend = FaultyBackend(clock=clock)
+        backend.apply_duration_s = 0.004
+        async with desk(backend) as d:
+            assert d.writer.view().queue_length == 0
+            d.writer.want(TWO, since=trio.current_time() - 0.03)
+            assert d.writer.view().queue_length == 1
+            await d.writer.settle(1.0)
+            view = d.writer.view()
+            assert {(c.operation, c.result): c.count for c in view.operations} == {
+                ("dump", "ok"): 2,
+                ("new_service", "ok"): 1,
+                ("new_dest", "ok"): 2,
+            }
+            assert view.batch_durations.sum_s == pytest.approx(0.004)
+            assert view.batch_durations.counts[2] == 1  # within 5 ms
+            assert view.verdict_to_kernel.sum_s == pytest.approx(0.034)
+            assert view.verdict_to_kernel.counts[5] == 1  # within 50 ms
+            assert (view.queue_length, view.queue_oldest_s) == (0, 0.0)
+            await trio.sleep(1.5)
+            assert d.writer.view().sync_age_s == pytest.approx(1.5)
+
+    play(story)
+
+
+def test_the_oldest_of_several_verdicts_counts_and_counts_once() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            now = trio.current_time()
+            d.writer.want(TWO, since=now - 0.2)
+            d.writer.want(ONE_DOWN, since=now - 0.1)
+            await d.writer.settle(1.0)
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            view = d.writer.view()
+            assert sum(view.verdict_to_kernel.counts) == 1
+            assert view.verdict_to_kernel.sum_s == pytest.approx(0.2)
+
+    play(story)
+
+
+def test_a_verdict_whose_answer_was_lost_counts_when_the_kernel_is_seen_to_have_it() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            backend.lose_applies = 1
+            d.writer.want(TWO, since=trio.current_time() - 0.2)
+            await d.writer.settle(1.0)
+            await trio.sleep(60)
+            d.writer.want(ONE_DOWN, since=trio.current_time() - 0.3)
+            await d.writer.settle(1.0)
+            histogram = d.writer.view().verdict_to_kernel
+            assert sum(histogram.counts) == 2
+            assert histogram.sum_s == pytest.approx(0.5)
+
+    play(story)
+
+
+def test_a_verdict_waits_for_its_refused_operation() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        backend.refuse = refuse(AddDestination(KEY, destination("10.1.0.2")))
+        async with desk(backend) as d:
+            d.writer.want(TWO, since=trio.current_time())
+            await trio.sleep(5)
+            assert sum(d.writer.view().verdict_to_kernel.counts) == 0
+            backend.refuse = refuse()
+            await d.writer.settle(2.0)
+            assert sum(d.writer.view().verdict_to_kernel.counts) == 1
+            assert 5 <= d.writer.view().verdict_to_kernel.sum_s <= 6
+
+    play(story)
+
+
+def test_settling_on_nothing_is_immediate() -> None:
+    async def story(_clock: MockClock) -> None:
+        async with desk(FaultyBackend()) as d:
+            before = trio.current_time()
+            assert await d.writer.settle(5.0)
+            assert trio.current_time() == before
+
+    play(story)
+
+
+# --- everything at once ---------------------------------------------------------------------------------------------
+
+FAULTS = st.sampled_from(["", "lose applies", "lose reads", "refuse", "meddle", "ghost", "gone"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(tables(KEYS[:3], hosts=3), FAULTS, st.floats(0, 0.1)), min_size=1, max_size=6))
+def test_after_any_faults_the_kernel_comes_to_equal_the_newest_wish(
+    wishes: list[tuple[Table, str, float]],
+) -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend, owned=KEYS) as d:
+            for wish, fault, pause in wishes:
+                _break(backend, fault)
+                d.writer.want(wish)
+                await trio.sleep(pause)
+            _mend(backend)
+            await trio.sleep(5.0)
+            assert backend.table == wishes[-1][0]
+            assert await d.writer.settle(0)
+            assert d.writer.view().queue_length == 0
+            quiet = len(backend.batches)
+            await trio.sleep(10.0)
+            assert len(backend.batches) == quiet
+
+    play(story)
+
+
+def _break(backend: FaultyBackend, fault: str) -> None:
+    match fault:
+        case "lose applies":
+            backend.lose_applies = 2
+        case "lose reads":
+            backend.lose_reads = 2
+        case "refuse":
+            backend.refuse = lambda op: "ENOMEM" if isinstance(op, AddDestination) else ""
+        case "meddle":
+            backend.meddle(*(DeleteService(key) for key in list(backend.table.services)[:1]))
+        case "ghost":
+            backend.ghosts = [(key, e) for key, s in backend.table.services.items() for e in s.destinations]
+        case "gone":
+            backend.unavailable = "gone"
+        case _:
+            _mend(backend)
+
+
+def _mend(backend: FaultyBackend) -> None:
+    backend.refuse = lambda _op: ""
+    backend.unavailable = ""
+    backend.lose_applies = backend.lose_reads = 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(tables(KEYS[:2], hosts=3), st.booleans()), min_size=2, max_size=6))
+def test_no_pool_that_lives_in_two_wishes_is_empty_between_them(wishes: list[tuple[Table, bool]]) -> None:
+    def live(of: Table, key: ServiceKey) -> bool:
+        return key in of.services and any(item.weight for item in of.services[key].destinations.values())
+
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend, owned=KEYS) as d:
+            for wish, patient in wishes:
+                before, seen = backend.table, len(backend.history)
+                serving = [key for key in before.services if live(before, key) and live(wish, key)]
+                d.writer.want(wish)
+                assert await d.writer.settle(1.0)
+                for op, now in backend.history[seen:]:
+                    assert all(live(now, key) for key in serving), op
+                if patient:
+                    await trio.sleep(3)
+
+    play(story)
