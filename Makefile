@@ -1,0 +1,62 @@
+# Everything is set up inside this folder and nothing on the machine: .venv has the Python libraries, .lab the Debian programs
+# that the machine lacks. Root is not needed. `make PYTHON=...` names another Python (3.11 or newer).
+
+CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(or $(firstword $(foreach python,$(CANDIDATES),$(shell $(python) -c "$(IS_NEW_ENOUGH)" 2>/dev/null && echo $(python)))),python3)
+export PYTHON
+# what .lab has comes last: a program of the machine's own wins
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(CURDIR)/.lab/root/usr/bin:$(CURDIR)/.lab/root/usr/sbin
+
+RUN := .venv/bin/python -m
+SETUP := deploy/demo/setup
+BACKEND ?= auto
+SOURCES := supervisor checkers tests deploy bench
+
+.NOTPARALLEL:
+.PHONY: help demo test lint types contracts unit kernel bench development clean
+
+help:
+	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
+	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
+	@echo "make test                   everything: lint types contracts unit kernel (each is a target of its own)"
+	@echo "make bench                  measurements: how fast a large file loads, what a probe costs"
+	@echo "make clean                  remove .venv, .lab and caches"
+
+demo:
+	@$(SETUP) python
+	@deploy/demo/demo $(BACKEND)
+
+test: lint types contracts unit kernel
+	@echo "make test: all passed"
+
+development:
+	@$(SETUP) python dev
+
+lint: development
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: development
+	$(RUN) mypy --strict $(SOURCES)
+
+contracts: development
+	.venv/bin/lint-imports
+
+# units, wires and stories on the virtual clock
+unit: development
+	@$(SETUP) programs promtool || echo "promtool could not be set up: its test will say so"
+	$(RUN) pytest tests --ignore=tests/kernel
+
+# a real IPVS table, keepalived beside us
+kernel: development
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived || true
+	@tests/kernel/run
+
+bench: development
+	$(RUN) bench.config_load
+	$(RUN) bench.probe_cost
+
+clean:
+	rm -rf .venv .lab .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

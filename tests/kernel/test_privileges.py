@@ -1,0 +1,67 @@
+"""What each process may do, as the kernel sees it in /proc/PID/status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.daemon import Daemon
+from tests.kernel.lab import ARTICLE, Lab
+
+CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_NET_ADMIN, CAP_NET_RAW = 5, 6, 7, 8, 12, 13
+SUPERVISOR_MAY_HAVE = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL}
+SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+
+
+@pytest.fixture(scope="module")
+def daemon(directory: Path) -> Iterator[Daemon]:
+    with Lab(directory) as lab:
+        lab.start_all_web()
+        daemon = Daemon(lab, ARTICLE)
+        daemon.wait_until_whole()
+        yield daemon
+        daemon.stop()
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def capabilities(facts: dict[str, str], name: str) -> set[int]:
+    bits = int(facts[name], 16)
+    return {number for number in range(64) if bits >> number & 1}
+
+
+@pytest.mark.parametrize("child", ["checker-0", "exporter"])
+def test_a_child_has_no_privilege_and_can_get_none(daemon: Daemon, child: str) -> None:
+    facts = status(daemon.child(child))
+    assert facts["NoNewPrivs"] == "1"
+    assert "0" not in facts["Uid"].split()
+    assert "0" not in facts["Gid"].split()
+    assert "0" not in facts["Groups"].split()
+    assert {name: capabilities(facts, name) for name in SETS} == {name: set() for name in SETS}
+
+
+def test_the_supervisor_has_only_the_capabilities_it_needs(daemon: Daemon) -> None:
+    facts = status(daemon.process.pid)
+    for name in ("CapPrm", "CapEff"):
+        held = capabilities(facts, name)
+        assert CAP_NET_ADMIN in held
+        assert held <= SUPERVISOR_MAY_HAVE
+    assert capabilities(facts, "CapAmb") == set()
+
+
+def test_only_the_exporter_listens_on_the_network(daemon: Daemon) -> None:
+    def listening(pid: int) -> int:
+        sockets = {entry.readlink().name for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+        rows = [
+            row.split() for file in ("tcp", "tcp6") for row in Path(f"/proc/{pid}/net/{file}").read_text().splitlines()
+        ]
+        return sum(row[3] == "0A" and f"socket:[{row[9]}]" in sockets for row in rows)
+
+    assert listening(daemon.process.pid) == 0
+    assert listening(daemon.child("checker-0")) == 0
+    assert listening(daemon.child("exporter")) == 1
