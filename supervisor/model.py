@@ -175,6 +175,7 @@ class VirtualServer:
     sorry_server: SorryServer | None = None
     real_servers: tuple[RealServer, ...] = ()
     mail: bool = False  # smtp_alert, after all inheritance
+    group: str = ""  # the virtual_server_group that this is one address of
 
 
 @dataclass(frozen=True, slots=True)

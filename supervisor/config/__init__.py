@@ -1,8 +1,9 @@
 """ROOM: text → model, or every problem at once, each with file, line and column.
 
-The way through it: `expand` follows includes and replaces names (`files` reads, `lexer` cuts lines into words), `tree` makes blocks,
-`values` types their words by the tables of `keywords` (`readers`: one for each kind), and `build` (with `servers`, `realservers`,
-`checks`) makes the model. `problems` is how all of them complain.
+The way through it: `expand` puts all lines in one order (`includes` finds files and `files` reads them, `definitions` knows what names
+stand for, `repetition` what `~SEQ` and `~LST` ask for, `lines` where each column came from, `lexer` cuts words), `tree` makes blocks,
+`values` types their words by the tables of `keywords` (`readers`: one for each kind), and `build` (with `processwide`, `groups`,
+`servers`, `realservers`, `checks`) makes the model. `problems` is how all of them complain.
 
 May live here: everything that knows how keepalived.conf is written. May not: anything that acts on a configuration, or that needs
 a clock, a socket or a privilege. Import from outside only what `__all__` names.
@@ -40,13 +41,16 @@ class Outcome:
         return sum(problem.severity is severity for problem in self.problems)
 
 
-def load(path: pathlib.Path) -> Outcome:
+def load(path: pathlib.Path, *, config_id: str | None = None, lenient: bool = False) -> Outcome:
     """Read a configuration file with all that it includes.
+
+    `config_id` is what `@id` conditions are compared with and what `${_INSTANCE}` stands for; None: the host's name up to its first dot.
+    `lenient` makes warnings of extra words and unknown keywords, which are then ignored as keepalived ignores them.
 
     Never raises for what is in a file or not in the file system: everything wrong is a problem in the outcome, in the order of the text.
     """
-    problems = Problems()
-    reader = Reader(problems)
+    problems = Problems(lenient=lenient)
+    reader = Reader(problems, default_config_id() if config_id is None else config_id)
     source = os.fspath(path)
     with _collector_paused():
         statements = parse(reader.lines(source), problems, keywords.OUTERMOST, keywords.INSIDE)
@@ -58,6 +62,11 @@ def load(path: pathlib.Path) -> Outcome:
     warnings = sum(problem.severity is Severity.WARNING for problem in found)
     config = replace(config, source=source, digest=reader.digest(), files=files, warnings=warnings)
     return Outcome(config, found, files)
+
+
+def default_config_id() -> str:
+    """The host's name up to its first dot."""
+    return os.uname().nodename.partition(".")[0]
 
 
 @contextlib.contextmanager

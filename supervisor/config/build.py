@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 
-from supervisor.config import keywords
+from supervisor.config import keywords, processwide
 from supervisor.config.checks import INTERFACE_NAME_MAX, Checks
 from supervisor.config.files import Source
+from supervisor.config.groups import Groups
 from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, port, quoted
 from supervisor.config.realservers import RealServers
 from supervisor.config.servers import VirtualServers
 from supervisor.config.tree import Node
-from supervisor.config.values import Block, read_block, report_unhandled
+from supervisor.config.values import Block, read_block, report_unhandled, tolerated
 from supervisor.model import Config, MailSettings
 
 _HOST = re.compile(r"[A-Za-z0-9_.:-]{1,255}", re.ASCII)
@@ -29,15 +30,17 @@ def build(statements: list[Node], problems: Problems) -> Config:
     root = Node(("",), _NOWHERE, 1, 0)
     root.children = statements
     top = read_block(root, keywords.ROOT_TABLE, problems)
-    report_unhandled(top, problems)
+    report_unhandled(top, problems, once=True)
     defaults = _global_defs(top, problems)
     alert = defaults.get("smtp_alert_checker", defaults.get("smtp_alert"))
     checks = Checks(problems, log_all_failures=defaults.get("checker_log_all_failures", False))
     real_servers = RealServers(problems, checks, mail=True if alert is None else alert)
-    virtual_servers = VirtualServers(problems, real_servers, mail=False if alert is None else alert)
-    found = [virtual_servers.read(node) for _, node in top.all("virtual_server")]
+    groups = Groups(problems, [node for _, node in top.all("virtual_server_group")])
+    virtual_servers = VirtualServers(problems, real_servers, groups, mail=False if alert is None else alert)
+    for _, node in top.all("virtual_server"):
+        virtual_servers.read(node)
     return Config(
-        virtual_servers=tuple(server for server in found if server is not None),
+        virtual_servers=tuple(virtual_servers.found.values()),
         mail=_mail(defaults, problems),
         router_id=defaults.get("router_id", ""),
         default_interface=_interface(defaults, problems),
@@ -48,13 +51,12 @@ def build(statements: list[Node], problems: Problems) -> Config:
 def _global_defs(top: Block, problems: Problems) -> Block:
     """All global_defs blocks as if they were one."""
     blocks = [node for _, node in top.all("global_defs")]
-    for node in blocks:
-        if len(node.words) > 1:
-            problems.add(Code.EXTRA_WORDS, node.place(1, -1), 'extra words after "global_defs"')
     whole = Node(("global_defs",), _NOWHERE, 1, 0)
     whole.children = [child for node in blocks for child in node.children or ()]
     block = read_block(whole, keywords.GLOBAL_DEFS_TABLE, problems)
-    report_unhandled(block, problems)
+    report_unhandled(block, problems, once=True)
+    for node in block.unhandled:
+        processwide.check(node, problems)
     return block
 
 
@@ -107,6 +109,8 @@ def _mail_server(defaults: Block, problems: Problems) -> tuple[str, int]:
     try:
         return _host_and_port(entry.node.words)
     except Fault as fault:
+        if tolerated(entry.node, fault, problems):
+            return _mail_server(defaults, problems)
         problems.add(fault.code, entry.node.place(fault.index, fault.last), fault.message, fault.suggestion)
         return "", 25
 

@@ -78,7 +78,9 @@ class Checks:
         values = (
             delay_loop,
             inherited("retry", *layers, default=retry),
-            inherited("delay_before_retry", *layers, default=delay_before_retry),
+            inherited(
+                "delay_before_retry", *layers, default=delay_loop if delay_before_retry is None else delay_before_retry
+            ),
             inherited("connect_timeout", *layers, default=keywords.CONNECT_TIMEOUT_DEFAULT_S),
             inherited("warmup", *layers, default=delay_loop),
         )
@@ -159,7 +161,7 @@ def _json(value: Any) -> Any:
 
 def _place_of(block: Block, sentence: str) -> Place:
     """The statement that a checker's complaint names, or the whole block's keyword."""
-    words = re.findall(r"[a-z_]{4,}", sentence)
+    words = re.findall(r"[a-z_]{2,}", sentence)
     inner = [value for entry in block.entries.values() if isinstance(entry.value, list) for value in entry.value]
     blocks = [value[0] for value in inner if isinstance(value, tuple) and isinstance(value[0], Block)]
     for word in words:

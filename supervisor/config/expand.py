@@ -1,75 +1,66 @@
-"""Files into lines: reads files, follows `include`, replaces `$NAME`, and never loses where a word came from.
+"""Files into lines: follows `include`, replaces `$NAME`, repeats, leaves out, and never loses where a word came from.
 
-`Reader.lines` yields the whole text in order, includes in place, each line already cut into pieces by the lexer. A line that was
-written just so belongs to its `Source`; a line in which a name was replaced belongs to a `Rewritten`, which leads every column back
-to the text that the operator wrote. Whatever else makes new lines out of old ones (repetition, conditions) fits in at `_rewrite`;
-until it is there it is refused by name, because reading it as ordinary words would silently mean something else.
-Reads regular files and nothing else: no network, no environment, no commands. Sources: keepalived.md, sections 1.1, 1.5 to 1.8.
+`Reader.lines` yields the whole text in order, each line already cut into pieces by the lexer. A line that was written just so belongs
+to its `Source`; one that was made out of others belongs to a `Line` of `lines`, which leads every column back to the text that the
+operator wrote. The order in which a line is worked on is keepalived's: condition, repetition, names, and then again what those
+made, include, words. Runs no commands. Sources: keepalived.md, sections 1.1 and 1.5 to 1.8.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import pathlib
 import re
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from supervisor.config.files import (
-    MAX_PATTERN_ALTERNATIVES,
-    NotRegularError,
-    Origin,
-    Rewritten,
-    Segment,
-    Source,
-    alternatives,
-    decode,
-    read,
-    why_unreadable,
-)
+from supervisor.config import repetition
+from supervisor.config.definitions import Definitions
+from supervisor.config.files import Origin, Source
+from supervisor.config.includes import STATEMENT, Files
 from supervisor.config.lexer import BLANKS, Fault, Piece, code_of, pieces
-from supervisor.config.problems import Code, Place, Position, Problems
+from supervisor.config.lines import Line, Part, Repeated, Written
+from supervisor.config.problems import Code, Problems
 
-MAX_INCLUDE_DEPTH = 16
-MAX_FILES = 10_000
-MAX_EXPANDED_CHARACTERS = 65_536
-"""Longest line after `$NAME` was replaced: definitions that double each other stop here."""
+MAX_GENERATED_LINES = 250_000
+"""Lines of one configuration that repetitions and definitions of several lines may make; a file of 200,000 lines is a large one."""
 
-INCLUDES = {
-    "include": frozenset[str](),
-    "includer": frozenset({"read"}),
-    "includem": frozenset({"match"}),
-    "includew": frozenset({"wildcard"}),
-    "includeb": frozenset({"brace"}),
-    "includea": frozenset({"read", "match", "wildcard", "brace"}),
-}
-"""The include keywords, and what each insists on (keepalived.md, section 1.8)."""
+MAX_NESTED = 64
+"""Repetitions and definitions of several lines inside each other."""
 
-BUILT_IN = frozenset({"_PWD", "_INSTANCE", "_RANDOM", "_ENV", "_HASH", "_BANG"})
-
-_SPECIAL = re.compile(r"[$~]|^[ \t\f\v]*(?:@|include)")
+_SPECIAL = re.compile(r"[$~]|^[ \t\f\v]*(?:@|include)|include_check|random_seed")
 _DEFINITION = re.compile(r"[ \t\f\v]*\$([A-Za-z_][A-Za-z0-9_]*)=[ \t]*(.*)", re.DOTALL)
-_REFERENCE = re.compile(
-    r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*)(?=[ \t,)]|$)|\{(_RANDOM|_ENV)[ \t][^}]*\})"
-)
-_REPETITION = re.compile(r"~(?:SEQx?|LST)\b")
-_INCLUDE = re.compile(r"[ \t\f\v]*(include[rmwba]?)(?:[ \t\f\v]+(.+))?$", re.DOTALL)
-_WILDCARD = re.compile(r"[*?\[]")
-
+_CONDITION = re.compile(r"[ \t\f\v]*@(\^?)([^ \t\f\v\r]*)[ \t\f\v]*(.*)", re.DOTALL)
 
 Lines: TypeAlias = Iterator[tuple[Origin, int, tuple[Piece, ...]]]
+
+
+class _Unfinished:
+    """A definition of several lines whose end is still to come; one that a condition leaves out has no name."""
+
+    def __init__(self, name: str, lines: list[Line]) -> None:
+        self.name = name
+        self.lines = lines
 
 
 class Reader:
     """Reads one configuration with everything that it includes. Used once."""
 
-    def __init__(self, problems: Problems) -> None:
-        self.files: list[str] = []
+    def __init__(self, problems: Problems, config_id: str = "") -> None:
         self._problems = problems
-        self._definitions: dict[str, str] = {}
+        self._config_id = config_id
+        self._files = Files(problems)
+        self._definitions = Definitions(problems, config_id, "")
         self._known: dict[str, tuple[Piece, ...]] = {}  # what a line without anything special means, by its text
         self._text: list[str] = []
+        self._unfinished: _Unfinished | None = None
+        self._generated = 0
+        self._nested = 0
+
+    @property
+    def files(self) -> list[str]:
+        """The names of all files that were read, in the order in which they were opened."""
+        return self._files.names
 
     def digest(self) -> str:
         """The first 12 hex digits of the SHA-256 of the text, includes and names expanded."""
@@ -77,241 +68,230 @@ class Reader:
 
     def lines(self, path: str) -> Lines:
         """Every line of the file and of what it includes, as (origin, line number, pieces); nothing when it cannot be read."""
-        source = self._open(path, None, (), ())
+        self._definitions = Definitions(self._problems, self._config_id, path)
+        source = self._files.main(path)
         if source is not None:
             yield from self._lines(source)
 
     def _lines(self, source: Source) -> Lines:
         known, keep = self._known, self._text.append
-        continues = False
+        outside = self._definitions.directory
+        self._definitions.directory = str(pathlib.Path(source.name).absolute().parent)
         for number, text in enumerate(source.lines, 1):
             found = known.get(text)
-            if found is not None and not continues:
+            if self._unfinished is not None:
+                self._continue(Written(source, number, code_of(text)), self._unfinished)
+            elif found is not None:
                 keep(text)
                 yield source, number, found
-            elif continues:
-                continues = text.rstrip(BLANKS).endswith("\\")
             elif _SPECIAL.search(text) is None:
                 keep(text)
                 found, fault = pieces(text)
                 if fault is None and "\ufffd" not in text:
                     known[text] = found
                 else:
-                    self._complain_of_characters(source, number, text, fault)
+                    self._complain_of_characters(Written(source, number, text), fault)
                 yield source, number, found
-            elif (definition := _DEFINITION.match(code_of(text))) is not None:
-                continues = self._define(source, number, definition)
             else:
-                yield from self._rewrite(source, number, text)
+                yield from self._read(source, number, Written(source, number, text), in_file=True)
+        if self._unfinished is not None:
+            self._finish(self._unfinished)
+        self._definitions.directory = outside
 
-    def _rewrite(self, source: Source, number: int, text: str) -> Lines:
-        """A line with `$`, `~`, `@` or `include` in it: the lines that it stands for."""
-        code = code_of(text)
-        origin: Source | Rewritten = source
-        if _REPETITION.search(code) is None:
-            new, segments = self._replace(source, number, code)
-            if new != code:
-                origin, text = Rewritten(source, new, segments), new
-                code = code_of(new)
-        if (repetition := _REPETITION.search(code)) is not None:
-            self._not_handled(origin.at(number, *repetition.span()), f'"{repetition[0]}"')
+    def _read(
+        self, source: Source, number: int, line: Line, *, in_file: bool = False, conditional: bool = True
+    ) -> Lines:
+        """What a line with something special in it stands for. `in_file`: the next line of the file may continue it."""
+        code = code_of(line.text)
+        if conditional and (condition := _CONDITION.match(code)) is not None:
+            kept = self._condition(line, condition, in_file=in_file)
+            if kept is not None:
+                yield from self._read(source, number, kept, in_file=in_file, conditional=False)
             return
-        if code.lstrip(BLANKS).startswith("@"):
-            column = code.index("@")
-            self._not_handled(origin.at(number, column, column + 1), 'a conditional line ("@")')
+        if (definition := _DEFINITION.match(code)) is not None:
+            self._define(line, definition, in_file=in_file)
             return
-        include = _INCLUDE.match(code)
-        if include is not None:
-            yield from self._include(source, origin, number, include)
+        if (beginning := repetition.BEGINNING.match(code)) is not None:
+            yield from self._repeat(source, number, line, beginning)
             return
+        cut = line if code == line.text else Part(line, 0, code)
+        if code.lstrip(BLANKS).startswith(
+            "$"
+        ):  # a name may stand for "@main" or "~SEQ(I, 3)", which comes before all others
+            begun, following = self._definitions.expand(cut, only_first=True)
+            if begun is not cut and _begins_anew(code_of(begun.text), conditional=conditional):
+                for each in (begun, *following):
+                    yield from self._generate(source, number, each, conditional=conditional)
+                return
+        expanded, following = self._definitions.expand(cut)
+        if expanded is not cut:
+            code = code_of(expanded.text)
+            if _DEFINITION.match(code) is not None:
+                yield from self._generate(source, number, expanded, conditional=conditional)
+                code = ""
+        if (include := STATEMENT.match(code)) is not None:
+            yield from self._include(source, expanded, include)
+        elif code:
+            yield self._words(number, expanded if expanded.text != line.text else line, code)
+        for each in following:
+            yield from self._generate(source, number, each)
+
+    def _words(self, number: int, line: Line, code: str) -> tuple[Origin, int, tuple[Piece, ...]]:
+        """An ordinary line, after everything else was done to it."""
         self._text.append(code)
-        found, fault = pieces(text)
-        if fault is not None or "\ufffd" in text:
-            place = None if fault is None else origin.at(number, fault.start, fault.start + 1)
-            self._complain_of_characters(source, number, text, fault, place)
-        yield origin, number, found
+        found, fault = pieces(line.text)
+        if fault is not None or "\ufffd" in line.text:
+            self._complain_of_characters(line, fault)
+        elif _SPECIAL.search(line.text) is None:
+            self._known[line.text] = found
+        for words, first in found:
+            if words[0] == "include_check" and len(words[0]) > 1:
+                place = line.place(number, first, first + len(words) - 1)
+                self._files.check(words[1:], place)
+            elif words[0] == "random_seed" and len(words) > 1:
+                self._definitions.seed(words[1])
+        return line, number, found
 
-    def _not_handled(self, place: Place, what: str, hint: str = "write the lines out one by one") -> None:
-        self._problems.add(Code.LANGUAGE_NOT_HANDLED, place, f"{what} is not handled by this version", hint)
+    def _generate(self, source: Source, number: int, line: Line, *, conditional: bool = True) -> Lines:
+        """A line that was made out of another one, unless there are too many of them."""
+        if self._generated >= MAX_GENERATED_LINES:
+            return
+        self._generated += 1
+        if self._generated == MAX_GENERATED_LINES:
+            message = f"repetitions and definitions make more than {MAX_GENERATED_LINES} lines"
+            self._problems.add(Code.TOO_MUCH_TEXT, line.at(0, max(1, len(line.text))), message)
+            return
+        if self._nested >= MAX_NESTED:
+            message = f"repetitions and definitions are nested more than {MAX_NESTED} deep"
+            hint = "does a definition of several lines refer to itself?"
+            self._problems.add(Code.TOO_MUCH_TEXT, line.at(0, max(1, len(line.text))), message, hint)
+            self._generated = MAX_GENERATED_LINES  # what refers to itself twice would never come to an end
+            return
+        found = self._known.get(line.text)
+        if found is not None:
+            self._text.append(line.text)
+            yield line, number, found
+            return
+        self._nested += 1
+        yield from self._read(source, number, line, conditional=conditional)
+        self._nested -= 1
+
+    # Conditions
+
+    def _condition(self, line: Line, condition: re.Match[str], *, in_file: bool) -> Line | None:
+        """The rest of an `@id` line when it is for this configuration id, else None."""
+        start = condition.start(2) - len(condition[1]) - 1
+        if "$" in condition[2]:
+            message = "names are not replaced in a condition; write the configuration id itself"
+            self._problems.add(Code.CONDITION, line.at(start, condition.end(2)), message)
+            return None
+        if not condition[2]:
+            message = "a condition needs the configuration id right after its @"
+            self._problems.add(Code.CONDITION, line.at(start, condition.end(2)), message, "such as @main or @^main")
+            return None
+        rest = condition[3]
+        if not rest:
+            message = "this condition has no effect: it holds for the rest of its own line, and there is none"
+            self._problems.add(Code.NO_EFFECT, line.at(start, condition.end(2)), message)
+            return None
+        if (condition[2] == self._config_id) is not bool(condition[1]):
+            return Part(line, condition.start(3), rest)
+        if in_file and rest.endswith("\\") and _DEFINITION.match(rest) is not None:
+            self._unfinished = _Unfinished("", [])
+        return None
 
     # Names
 
-    def _define(self, source: Source, number: int, definition: re.Match[str]) -> bool:
-        """Remember a definition; True when it goes on in the next line (which is refused)."""
+    def _define(self, line: Line, definition: re.Match[str], *, in_file: bool) -> None:
         name, value = definition[1], definition[2].rstrip(BLANKS)
-        if value.endswith("\\"):
-            place = source.at(number, definition.start(1) - 1, definition.end(1))
-            self._not_handled(place, f'a definition of several lines ("${name}")', "write it in one line")
-            value = ""
-            self._definitions[name] = value
-            return True
+        start = definition.start(2)
         self._text.append(f"${name}={value}")
-        self._definitions[name] = value
-        return False
-
-    def _replace(self, source: Source, number: int, code: str) -> tuple[str, list[Segment]]:
-        """The line with every name replaced by its value, and where each part of it came from."""
-        parts: list[str] = []
-        segments: list[Segment] = []
-        length = taken = 0
-        for match in _REFERENCE.finditer(code):
-            value = self._value(source, number, match)
-            if taken < match.start():
-                between = match.start() - taken
-                segments.append((length, length + between, taken, match.start(), False))
-                parts.append(code[taken : match.start()])
-                length += between
-            segments.append((length, length + len(value), match.start(), match.end(), True))
-            parts.append(value)
-            length += len(value)
-            taken = match.end()
-        segments.append((length, length + len(code) - taken + 1, taken, len(code), False))
-        parts.append(code[taken:])
-        return "".join(parts), segments
-
-    def _value(self, source: Source, number: int, match: re.Match[str]) -> str:
-        """What a reference in a file's text stands for; a name that nobody defined stays as typed, but without braces."""
-        name = match[1] or match[2] or match[3]
-        place = source.at(number, *match.span())
-        value = self._definitions.get(name)
-        if value is None:
-            self._undefined(name, place, match)
-            return f"${name}"
-        budget = [MAX_EXPANDED_CHARACTERS]
-        try:
-            return self._expanded(value, (name,), budget)
-        except RecursionError as trouble:
-            self._problems.add(Code.DEFINITION, place, str(trouble))
-            return f"${name}"
-
-    def _undefined(self, name: str, place: Place, match: re.Match[str]) -> None:
-        if name in BUILT_IN:
-            self._not_handled(place, f'the built-in definition "{name}"', "write the value itself")
+        if not value.endswith("\\"):
+            self._definitions.define(name, [Part(line, start, value)])
             return
-        near = self._problems.suggest(name, self._definitions)
-        hint = f'did you mean "${near}"?' if near else "a name must be defined above the line that uses it"
-        if match[1]:
-            self._problems.add(Code.DEFINITION, place, f'"{match[0]}" is not defined', hint)
-        else:
-            self._problems.add(Code.UNDEFINED, place, f'"{match[0]}" is not defined and stays as typed', hint)
+        first = Part(line, start, value[:-1].rstrip(BLANKS))
+        if in_file:
+            self._unfinished = _Unfinished(name, [first])
+            return
+        message = f'a definition of several lines ("${name}") cannot come out of a definition or repetition'
+        self._problems.add(Code.DEFINITION, line.at(definition.start(1) - 1, definition.end(1)), message)
 
-    def _expanded(self, value: str, names: tuple[str, ...], budget: list[int]) -> str:
-        """`value` with the names in it replaced, as they are defined now. Raises RecursionError with a sentence."""
+    def _continue(self, line: Line, unfinished: _Unfinished) -> None:
+        """One more line of a definition; blank lines and comments do not count, and the last one ends without a backslash."""
+        code = line.text
+        if not code:
+            return
+        goes_on = code.endswith("\\")
+        text = code[:-1].rstrip(BLANKS) if goes_on else code
+        if text.strip(BLANKS):
+            unfinished.lines.append(Part(line, 0, text))
+        if not goes_on:
+            self._finish(unfinished)
 
-        def inner(match: re.Match[str]) -> str:
-            name = match[1] or match[2] or match[3]
-            if name in names:
-                chain = " → ".join(f"${name}" for name in (*names, name))
-                raise RecursionError(f'"${names[0]}" refers to itself: {chain}')
-            nested = self._definitions.get(name)
-            return match[0] if nested is None else self._expanded(nested, (*names, name), budget)
+    def _finish(self, unfinished: _Unfinished) -> None:
+        if unfinished.name:
+            self._definitions.define(unfinished.name, unfinished.lines)
+        self._unfinished = None
 
-        if len(names) > 64:
-            raise RecursionError(f'"${names[0]}" is nested more than 64 names deep')
-        text = _REFERENCE.sub(inner, value)
-        budget[0] -= len(text) + 1
-        if budget[0] < 0:
-            raise RecursionError(f'"${names[0]}" grows beyond {MAX_EXPANDED_CHARACTERS} characters')
-        return text
+    # Repetitions
+
+    def _repeat(self, source: Source, number: int, line: Line, beginning: re.Match[str]) -> Lines:
+        """The rest of a line, once for each round of its `~SEQ` or `~LST`."""
+        text = code_of(line.text)
+        kind, start = beginning[1], beginning.end()
+        sign = beginning.start(1) - 1
+        close = text.find(")", start)
+        if close < 0:
+            message = f"~{kind} needs a closing parenthesis in its line"
+            self._problems.add(Code.REPETITION, line.at(sign, start), message)
+            return
+        inner, _ = self._definitions.expand(Part(line, start, text[start:close]))
+        try:
+            wanted = repetition.read(kind, inner)
+        except repetition.BadRepetition as bad:
+            self._problems.add(Code.REPETITION, inner.at(bad.start, bad.end), bad.message, bad.suggestion)
+            return
+        if wanted.length > MAX_GENERATED_LINES - self._generated:
+            message = f"~{kind} asks for {wanted.length} lines; all repetitions together may make {MAX_GENERATED_LINES}"
+            self._problems.add(Code.TOO_MUCH_TEXT, line.at(sign, close + 1), message)
+            return
+        body = Part(line, close + 1, text[close + 1 :])
+        if not body.text.strip(BLANKS):
+            message = f"~{kind} has no effect: it repeats the rest of its own line, and there is none"
+            self._problems.add(Code.NO_EFFECT, line.at(sign, close + 1), message)
+            return
+        for values in wanted.rounds():
+            told: list[str] = []
+            for name, value in zip(wanted.names, values, strict=True):
+                self._definitions.define(name, [value])
+                told.append(f"{name}={value if isinstance(value, str) else value.text}")
+            yield from self._generate(source, number, Repeated(body, ", ".join(told)))
 
     # Files
 
-    def _include(self, source: Source, origin: Source | Rewritten, number: int, include: re.Match[str]) -> Lines:
+    def _include(self, source: Source, line: Line, include: re.Match[str]) -> Lines:
         """The lines of every file that an include names."""
         keyword, pattern = include[1], include[2]
         if not pattern:
-            place = origin.at(number, *include.span(1))
-            self._problems.add(Code.MISSING_VALUE, place, f'"{keyword}" needs the name of a file or a pattern')
+            message = f'"{keyword}" needs the name of a file or a pattern'
+            self._problems.add(Code.MISSING_VALUE, line.at(*include.span(1)), message)
             return
-        place = origin.at(number, *include.span(2))
-        paths = self._matching(source, place, pattern)
-        if not paths:
-            demands = INCLUDES[keyword]
-            strict = "match" in demands
-            strict = strict or ("wildcard" in demands and _WILDCARD.search(pattern) is not None)
-            strict = strict or ("brace" in demands and "{" in pattern)
-            code = Code.INCLUDE if strict else Code.NOTHING_INCLUDED
-            directory = pathlib.PurePath(source.name).parent
-            hint = "quote marks are part of the name here" if '"' in pattern else f"looked for it in {directory}"
-            self._problems.add(code, place, f'no file matches "{pattern}"', hint)
-        chain = (Position(source.name, number), *source.included_from)
-        for index, path in enumerate(paths):
-            included = self._open(path, place, chain, (*source.order, number, index))
-            if included is not None:
-                yield from self._lines(included)
+        for included in self._files.included(source, keyword, pattern, line.at(*include.span(2))):
+            demands = self._files.demands
+            yield from self._lines(included)
+            self._files.demands = demands  # as it was before that file
 
-    def _matching(self, source: Source, place: Place, pattern: str) -> list[str]:
-        """The paths that a pattern names, relative to the including file, in the order of the alphabet."""
-        directory = pathlib.PurePath(glob.escape(str(pathlib.PurePath(source.name).parent)))
-        patterns = alternatives(pattern)
-        if patterns is None:
-            limit = MAX_PATTERN_ALTERNATIVES
-            self._problems.add(Code.INCLUDE, place, f"the braces of this pattern stand for more than {limit} names")
-            return []
-        found: dict[str, None] = {}
-        for alternative in patterns:
-            matching = glob.glob(str(directory / alternative))  # noqa: PTH207  Path.glob takes no absolute pattern
-            found.update(dict.fromkeys(sorted(matching)))
-        return list(found)
-
-    def _open(
-        self, path: str, place: Place | None, chain: tuple[Position, ...], order: tuple[int, ...]
-    ) -> Source | None:
-        """Read one file; what hinders it is a problem at `place` (an include line), or of the file itself."""
-        where = Place(path, 0, 0, 0, "", (), order) if place is None else place
-        if len(chain) > MAX_INCLUDE_DEPTH:
-            hint = "does a file include itself?"
-            self._problems.add(Code.INCLUDE, where, f"includes are nested more than {MAX_INCLUDE_DEPTH} deep", hint)
-            return None
-        if len(self.files) >= MAX_FILES:
-            self._problems.add_once(Code.INCLUDE, "files", where, f"more than {MAX_FILES} files are included")
-            return None
-        if any(position.file == path for position in chain):
-            self._problems.add(Code.INCLUDE, where, f'"{path}" includes itself')
-            return None
-        try:
-            data, mode = read(path)
-        except (IsADirectoryError, NotRegularError) as trouble:
-            if place is not None:
-                message = f'"{path}" is not a regular file and is not included'
-                self._problems.add(Code.NOTHING_INCLUDED, place, message)
-                return None
-            self._problems.add(Code.UNREADABLE, where, *why_unreadable(path, trouble))
-            return None
-        except (OSError, ValueError) as trouble:
-            self._problems.add(Code.UNREADABLE, where, *why_unreadable(path, trouble))
-            return None
-        if place is not None and mode & 0o111:
-            message = f'"{path}" is executable and is not included'
-            self._problems.add(Code.NOTHING_INCLUDED, place, message, f"chmod -x {path}")
-            return None
-        self.files.append(path)
-        source = Source(path, decode(data).split("\n"), chain, order)
-        self._check_characters(source, data)
-        return source
-
-    def _check_characters(self, source: Source, data: bytes) -> None:
-        """Complain of what no text file should have, and take it out."""
-        lines = source.lines
-        if data.startswith(b"\xef\xbb\xbf"):
-            message = "the file starts with a byte-order mark"
-            self._problems.add(Code.BYTE_ORDER_MARK, source.at(1, 0, 1), message, "save it as UTF-8 without one")
-            lines[0] = lines[0][1:]
-        if b"\0" in data:
-            for number, text in enumerate(lines, 1):
-                if "\0" in text:
-                    start = text.index("\0")
-                    self._problems.add(Code.NUL, source.at(number, start, start + 1), "a NUL character stands here")
-                    lines[number - 1] = text.replace("\0", " ")
-
-    def _complain_of_characters(
-        self, source: Source, number: int, text: str, fault: Fault | None, place: Place | None = None
-    ) -> None:
+    def _complain_of_characters(self, line: Line, fault: Fault | None) -> None:
         if fault is not None:
-            place = place or source.at(number, fault.start, fault.start + 1)
             hint = "braces and comments end single quotes; use double quotes" if fault.quote == "'" else ""
+            place = line.at(fault.start, fault.start + 1)
             self._problems.add(Code.UNTERMINATED_QUOTE, place, f"this quote ({fault.quote}) is not closed", hint)
-        column = code_of(text).find("\ufffd")
+        column = code_of(line.text).find("\ufffd")
         if column >= 0:
-            place = source.whole(number) if text != source.lines[number - 1] else source.at(number, column, column + 1)
+            place = line.at(column, column + 1)
             self._problems.add(Code.NOT_UTF8, place, "this character is not UTF-8", "save the file as UTF-8")
+
+
+def _begins_anew(code: str, *, conditional: bool) -> bool:
+    """Whether the value that a line begins with is a condition or a repetition."""
+    return (conditional and _CONDITION.match(code) is not None) or repetition.BEGINNING.match(code) is not None

@@ -6,12 +6,11 @@ Sources: keepalived.md, sections 1.1 and 1.8.
 
 from __future__ import annotations
 
-import bisect
 import errno
 import os
 import re
 import stat
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from supervisor.config.lexer import BLANKS, Token, scan
 from supervisor.config.problems import Place, Position
@@ -64,40 +63,6 @@ class Source:
         text = self.lines[number - 1]
         start = len(text) - len(text.lstrip(BLANKS))
         return self.at(number, start, max(start, len(text.rstrip(BLANKS))))
-
-
-class Rewritten:
-    """One line in which names were replaced: its new text, and which columns of the old one each part came from."""
-
-    __slots__ = ("_tokens", "segments", "source", "text")
-
-    def __init__(self, source: Source, text: str, segments: list[Segment]) -> None:
-        self.source = source
-        self.text = text
-        self.segments = segments
-        self._tokens: list[Token] = []
-
-    def at(self, number: int, start: int, end: int) -> Place:
-        """The columns of the written line that made the columns `start` to `end` of the new one."""
-        return self.source.at(number, self._original(start)[0], self._original(max(start, end - 1))[1])
-
-    def place(self, number: int, first: int, last: int) -> Place:
-        """As `Source.place`; a word that came out of a name points at the name."""
-        tokens = self._tokens = self._tokens or scan(self.text)[0]
-        return self.at(number, tokens[first].start, tokens[last].end)
-
-    def _original(self, column: int) -> tuple[int, int]:
-        index = bisect.bisect_right(self.segments, column, key=lambda segment: segment[0]) - 1
-        start, end, written_start, written_end, replaced = self.segments[index]
-        if start <= column < end:
-            if replaced:
-                return written_start, written_end
-            return written_start + column - start, written_start + column - start + 1
-        return self.segments[-1][3], self.segments[-1][3]
-
-
-Segment: TypeAlias = tuple[int, int, int, int, bool]
-"""Start and end in the new text, start and end in the written text, and whether the two differ."""
 
 
 class NotRegularError(OSError):

@@ -8,6 +8,7 @@ read with their whole block and told of in a warning. Declarations only. Sources
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
@@ -52,8 +53,15 @@ RANGE_REASONS: Mapping[str, str] = {
 }
 """Why a range is what it is, where that is not plain."""
 
-CHECK_DEFAULTS: Mapping[str, tuple[int, float]] = {"HTTP_GET": (1, 3.0), "TCP_CHECK": (1, 1.0)}
-"""Checker type → retry, delay_before_retry in seconds, when nobody set them (keepalived.md, section 2.5)."""
+CHECK_DEFAULTS: Mapping[str, tuple[int, float | None]] = {
+    "HTTP_GET": (1, 3.0),
+    "SSL_GET": (1, 3.0),
+    "TCP_CHECK": (1, 1.0),
+    "SMTP_CHECK": (1, 1.0),
+    "DNS_CHECK": (3, None),
+    "UDP_CHECK": (1, 1.0),
+}
+"""Checker type → retry, delay_before_retry in seconds (None: the delay_loop), when nobody set them (keepalived.md, section 2.5)."""
 
 DELAY_LOOP_DEFAULT_S = 60.0
 CONNECT_TIMEOUT_DEFAULT_S = 5.0
@@ -62,6 +70,69 @@ CONNECT_TIMEOUT_DEFAULT_S = 5.0
 def _unhandled(names: str, kind: Kind = Kind.TEXTS) -> tuple[Keyword, ...]:
     return tuple(Keyword(name, kind, "known to keepalived; not handled here", handled=False) for name in names.split())
 
+
+def _anything(names: str) -> tuple[Keyword, ...]:
+    """Keywords of other subsystems: whatever follows them is none of our business."""
+    return tuple(
+        Keyword(name, Kind.TEXTS, "known to keepalived; not handled here", handled=False, optional_value=True)
+        for name in names.split()
+    )
+
+
+def _numbers(names: str, low: int, high: int) -> tuple[Keyword, ...]:
+    return tuple(replace(keyword, low=low, high=high) for keyword in _unhandled(names, Kind.INTEGER))
+
+
+_PROCESS_WIDE = (
+    *_unhandled(
+        "smtp_alert_vrrp no_email_faults lvs_flush nftables_counters rs_init_notifies enable_script_security "
+        "checker_no_swap bfd_no_swap vrrp_no_swap process_names enable_traps enable_snmp_checker enable_dbus "
+        "data_use_instance use_symlink_paths set_supplementary_groups lvs_netlink_cmd_rcv_bufs_force "
+        "lvs_netlink_monitor_rcv_bufs_force vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs_force "
+        "process_monitor_rcv_bufs_force",
+        Kind.FLAG,
+    ),
+    *_numbers("checker_priority bfd_priority vrrp_priority", -20, 19),
+    *_numbers("checker_rt_priority bfd_rt_priority vrrp_rt_priority", 1, 99),
+    *_numbers(
+        "checker_rlimit_rttime checker_rlimit_rtime bfd_rlimit_rttime bfd_rlimit_rtime "
+        "vrrp_rlimit_rttime vrrp_rlimit_rtime min_auto_priority_delay lvs_netlink_cmd_rcv_bufs "
+        "lvs_netlink_monitor_rcv_bufs vrrp_netlink_cmd_rcv_bufs vrrp_netlink_monitor_rcv_bufs "
+        "process_monitor_rcv_bufs",
+        1,
+        4294967295,
+    ),
+    *_numbers("startup_script_timeout shutdown_script_timeout", 1, 1000),
+    *_numbers("nftables_ipvs_priority", -2147483648, 2147483647),
+    *_numbers("nftables_ipvs_start_fwmark", 1, 4294967295),
+    *_numbers("json_version", 1, 2),
+    *_numbers("child_wait_time", 0, 4294967295),
+    *(
+        replace(keyword, low=0.001, high=30)
+        for keyword in _unhandled("snmp_vs_stats_update_interval snmp_rs_stats_update_interval", Kind.TIMER)
+    ),
+    *(
+        replace(keyword, optional_value=True, choices=("VS",))
+        for keyword in _unhandled("lvs_flush_on_stop lvs_flush_onstop", Kind.CHOICE)
+    ),
+    *_unhandled("startup_script shutdown_script notify_fifo_script lvs_notify_fifo_script", Kind.COMMAND),
+    *_unhandled(
+        "lvs_timeouts lvs_sync_daemon notify_fifo lvs_notify_fifo script_user checker_cpu_affinity bfd_cpu_affinity "
+        "vrrp_cpu_affinity",
+    ),
+    *_unhandled(
+        "process_name checker_process_name lvs_process_name vrrp_process_name bfd_process_name snmp_socket reload_time_file "
+        "config_save_dir state_dump_file stats_dump_file json_dump_file tmp_config_directory umask",
+        Kind.TEXT,
+    ),
+    *(
+        replace(keyword, optional_value=True)
+        for keyword in _unhandled(
+            "nftables_ipvs max_auto_priority reload_check_config reload_repeat reload_file", Kind.TEXT
+        )
+    ),
+)
+"""What tunes keepalived's processes, its kernel table as a whole and its outside; checked like everything else, though not acted on."""
 
 _TIMING = (
     Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=TIMER_MAX_S),
@@ -73,9 +144,7 @@ _TIMING = (
     ),
 )
 
-UNHANDLED_CHECKS = _unhandled(
-    "SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK FILE_CHECK BFD_CHECK", Kind.BLOCK
-)
+UNHANDLED_CHECKS = _unhandled("MISC_CHECK PING_CHECK FILE_CHECK BFD_CHECK", Kind.BLOCK)
 
 GLOBAL_DEFS = (
     Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
@@ -97,37 +166,29 @@ GLOBAL_DEFS = (
     Keyword("no_checker_emails", Kind.FLAG, "mail only when a real server changes, not for each of its checks"),
     Keyword("checker_log_all_failures", Kind.FLAG, "log failed probes also while retries remain"),
     Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0"),
+    Keyword("include_check", Kind.TEXTS, "what includes insist on; acts while the files are read", optional_value=True),
+    Keyword(
+        "random_seed",
+        Kind.INTEGER,
+        "makes ${_RANDOM} repeatable; acts while the files are read",
+        low=0,
+        high=4294967295,
+    ),
     Keyword("virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True),
-    *_unhandled(
-        "smtp_alert_vrrp no_email_faults lvs_timeouts lvs_flush lvs_flush_on_stop lvs_flush_onstop lvs_sync_daemon "
-        "nftables nftables_priority nftables_ifindex nftables_counters "
-        "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark rs_init_notifies "
-        "notify_fifo notify_fifo_script lvs_notify_fifo lvs_notify_fifo_script vrrp_notify_fifo vrrp_notify_fifo_script "
-        "vrrp_notify_priority_changes fifo_write_vrrp_states_on_reload script_user enable_script_security "
-        "startup_script startup_script_timeout shutdown_script shutdown_script_timeout "
-        "checker_priority checker_rt_priority checker_rlimit_rttime checker_rlimit_rtime checker_no_swap checker_cpu_affinity "
-        "bfd_priority bfd_rt_priority bfd_rlimit_rttime bfd_rlimit_rtime bfd_no_swap bfd_cpu_affinity "
-        "vrrp_priority vrrp_rt_priority vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_no_swap vrrp_cpu_affinity "
-        "max_auto_priority min_auto_priority_delay process_names process_name "
-        "checker_process_name lvs_process_name vrrp_process_name bfd_process_name "
-        "snmp_socket enable_traps enable_snmp_checker enable_snmp_vrrp enable_snmp_keepalived enable_snmp_rfc "
-        "enable_snmp_rfcv2 enable_snmp_rfcv3 snmp_vs_stats_update_interval snmp_rs_stats_update_interval "
-        "enable_dbus dbus_service_name dbus_no_interface_name "
-        "reload_check_config reload_time_file reload_repeat reload_file "
-        "config_save_dir data_use_instance state_dump_file stats_dump_file json_dump_file json_version tmp_config_directory "
-        "lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs "
-        "lvs_netlink_monitor_rcv_bufs_force vrrp_netlink_cmd_rcv_bufs vrrp_netlink_cmd_rcv_bufs_force "
-        "vrrp_netlink_monitor_rcv_bufs vrrp_netlink_monitor_rcv_bufs_force process_monitor_rcv_bufs "
-        "process_monitor_rcv_bufs_force umask random_seed include_check use_symlink_paths set_supplementary_groups "
-        "child_wait_time linkbeat_use_polling instance net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir "
+    *_PROCESS_WIDE,
+    *_anything(
+        "nftables nftables_priority nftables_ifindex vrrp_notify_fifo vrrp_notify_fifo_script "
+        "vrrp_notify_priority_changes fifo_write_vrrp_states_on_reload "
+        "enable_snmp_vrrp enable_snmp_keepalived enable_snmp_rfc enable_snmp_rfcv2 enable_snmp_rfcv3 "
+        "dbus_service_name dbus_no_interface_name linkbeat_use_polling instance "
+        "net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir "
         "vrrp_mcast_group4 vrrp_mcast_group6 vrrp_garp_master_delay vrrp_garp_master_repeat vrrp_garp_master_refresh "
         "vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval "
-        "vrrp_gna_interval vrrp_garp_extra_if vrrp_min_garp vrrp_lower_prio_no_advert vrrp_higher_prio_send_advert vrrp_version "
-        "vrrp_iptables vrrp_ipsets vrrp_check_unicast_src vrrp_skip_check_adv_addr vrrp_strict "
+        "vrrp_gna_interval vrrp_garp_extra_if vrrp_min_garp vrrp_lower_prio_no_advert vrrp_higher_prio_send_advert "
+        "vrrp_version vrrp_iptables vrrp_ipsets vrrp_check_unicast_src vrrp_skip_check_adv_addr vrrp_strict "
         "vrrp_startup_delay vrrp_delay_after_boot vrrp_log_unknown_vrids vrrp_owner_ignore_adverts "
         "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier vrrp_down_timer_adverts disable_local_igmp "
-        "allow_if_changes dynamic_interfaces vmac_prefix vmac_addr_prefix "
-        "nat_mask lvs_id lvs_sync_daemon_inteface"
+        "allow_if_changes dynamic_interfaces vmac_prefix vmac_addr_prefix nat_mask lvs_id lvs_sync_daemon_inteface"
     ),
 )
 
@@ -199,17 +260,17 @@ REAL_SERVER = (
 )
 
 ROOT = (
+    Keyword("virtual_server_group", Kind.BLOCK, "addresses and marks that virtual servers share", repeat=True),
     Keyword("global_defs", Kind.BLOCK, "settings of the whole program", repeat=True),
     Keyword("virtual_server", Kind.BLOCK, "one virtual server: address and port, or fwmark and mark", repeat=True),
     *_unhandled(
-        "virtual_server_group SSL track_file vrrp_track_file bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
+        "SSL track_file vrrp_track_file bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
         "vrrp_track_process track_process garp_group track_group static_ipaddress static_routes static_rules "
         "interface_up_down_delays linkbeat_interfaces",
         Kind.BLOCK,
     ),
-    *_unhandled(
-        "net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir instance child_wait_time linkbeat_use_polling"
-    ),
+    *_anything("net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir instance linkbeat_use_polling"),
+    *_numbers("child_wait_time", 0, 4294967295),
 )
 
 OUTERMOST = frozenset(keyword.name for keyword in ROOT if keyword.kind is Kind.BLOCK)

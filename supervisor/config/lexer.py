@@ -172,5 +172,8 @@ def _unescape(match: re.Match[str]) -> str:
 
 def code_of(line: str) -> str:
     """The line up to its comment, escapes and quotes untouched: what definitions and includes are read from."""
+    if _NEEDS_SCAN.search(line) is None:
+        comment = _COMMENT.search(line)
+        return (line if comment is None else line[: comment.start()]).rstrip(BLANKS)
     tokens, _ = scan(line)
     return line[: tokens[-1].end] if tokens else ""

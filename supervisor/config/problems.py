@@ -18,6 +18,9 @@ from typing import NamedTuple
 MAX_SHOWN = 50
 """Problems that `render_problems` prints; the rest is counted (observability.md, section 5.2)."""
 
+MAX_STEPS_SHOWN = 8
+"""Steps of an expansion that a message shows; four are many."""
+
 MAX_SUGGESTED = 100
 """Errors of one load that get a "did you mean": somebody may have given us a log file instead of a configuration."""
 
@@ -47,7 +50,6 @@ class Code(enum.StrEnum):
     MISSING_BRACE = "E006"
     EXTRA_BRACE = "E007"
     BLOCK_WITHOUT_KEYWORD = "E008"
-    LANGUAGE_NOT_HANDLED = "E009"
     UNKNOWN_KEYWORD = "E010"
     MISSING_VALUE = "E011"
     EXTRA_WORDS = "E012"
@@ -75,6 +77,10 @@ class Code(enum.StrEnum):
     REFUSED_BY_CHECKER = "E038"
     INCLUDE = "E040"
     DEFINITION = "E041"
+    REPETITION = "E042"
+    CONDITION = "E043"
+    TOO_MUCH_TEXT = "E044"
+    GROUP = "E045"
     NOT_HANDLED = "W101"
     REPEATED = "W102"
     CORRECTED = "W103"
@@ -83,6 +89,7 @@ class Code(enum.StrEnum):
     UNDEFINED = "W106"
     NOTHING_INCLUDED = "W107"
     RISKY = "W108"
+    IGNORED = "W109"
     OLD_SPELLING = "N201"
     IMPLIED = "N202"
 
@@ -99,16 +106,28 @@ class Position(NamedTuple):
     line: int
 
 
+class Use(NamedTuple):
+    """Where text from somewhere else was put in: the line with the name, or of the repetition and the values of the round."""
+
+    file: str
+    line: int
+    values: str = ""
+
+
 class Place(NamedTuple):
-    """Some columns of one line. `column` counts from 1; `order` sorts places in the order of the text, includes expanded."""
+    """Some columns of one line. `column` counts from 1; `order` sorts places in the order of the text, includes expanded.
+
+    `included_from` and `expanded_from` tell how the text got from there to where it counts, innermost first.
+    """
 
     file: str
     line: int
     column: int
     length: int
     source_line: str
-    included_from: tuple[Position, ...] = ()  # innermost first
+    included_from: tuple[Position, ...] = ()
     order: tuple[int, ...] = ()
+    expanded_from: tuple[Use, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +144,7 @@ class Problem:
     message: str
     suggestion: str = ""
     included_from: tuple[Position, ...] = ()
+    expanded_from: tuple[Use, ...] = ()
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
@@ -132,22 +152,34 @@ class Problem:
 
 
 class Problems:
-    """Collects problems while a configuration is read. One owner: the load that is going on."""
+    """Collects problems while a configuration is read. One owner: the load that is going on.
 
-    def __init__(self) -> None:
+    `lenient`: extra words and unknown keywords are warnings, not errors.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        self.lenient = lenient
         self._found: list[tuple[tuple[int, ...], Problem]] = []
         self._told: set[tuple[Code, str]] = set()
         self._wrong: set[tuple[int, ...]] = set()
+        self._said: set[tuple[tuple[int, ...], str]] = set()
+        self._met: list[Severity] = []
 
     def __len__(self) -> int:
-        return len(self._found)
+        """How many problems were met, those left out included."""
+        return len(self._met)
 
     def add(self, code: Code, place: Place, message: str, suggestion: str = "") -> None:
         """Note a problem at `place`; the severity is the code's.
 
-        A second error at the very same place is left out: it follows from the first.
+        A second error at the very same place is left out: it follows from the first. So is what was said word for word about that
+        place already: the same text may be read more than once, as the value of a name or for each address of a group.
         """
         key = (*place.order, place.line, place.column)
+        self._met.append(code.severity)
+        if (key, message) in self._said:
+            return
+        self._said.add((key, message))
         if code.severity is Severity.ERROR and place.line:
             if key in self._wrong:
                 return
@@ -163,6 +195,7 @@ class Problems:
             message=message,
             suggestion=suggestion,
             included_from=place.included_from,
+            expanded_from=place.expanded_from,
         )
         self._found.append((key, problem))
 
@@ -177,8 +210,8 @@ class Problems:
         return suggest(word, candidates) if len(self._wrong) < MAX_SUGGESTED else ""
 
     def errors_since(self, before: int) -> int:
-        """How many errors were added since there were `before` problems."""
-        return sum(problem.severity is Severity.ERROR for _, problem in self._found[before:])
+        """How many errors were met since there were `before` problems."""
+        return self._met[before:].count(Severity.ERROR)
 
     def in_order(self) -> tuple[Problem, ...]:
         """All problems, in the order of the text."""
@@ -239,6 +272,11 @@ def render_problem(problem: Problem, *, color: bool = False) -> str:
         lines.append(f"  {pad}{paint}{'^' * length}{reset}{' ' + suggestion if suggestion else ''}")
     elif suggestion:
         lines.append(f"  {suggestion}")
+    for use in problem.expanded_from[:MAX_STEPS_SHOWN]:
+        with_values = f" with {_printable(use.values)}" if use.values else ""
+        lines.append(f"  expanded from {_printable(use.file)}:{use.line}{with_values}")
+    if len(problem.expanded_from) > MAX_STEPS_SHOWN:
+        lines.append(f"  and {counted(len(problem.expanded_from) - MAX_STEPS_SHOWN, 'step')} more")
     lines.extend(f"  included from {_printable(file)}:{line}" for file, line in problem.included_from)
     return "\n".join(lines)
 

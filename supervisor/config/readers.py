@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from checkers.kit.options import Keyword, Kind
@@ -194,6 +195,47 @@ def _hexadecimal(words: tuple[str, ...], keyword: Keyword) -> str:
     return text.lower()
 
 
+CERTIFICATES_MAX_BYTES = 32_768
+"""Longest text of certificates: it travels in the job of a check, which may take 64 KiB (checkers.kit.wire)."""
+
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----", re.ASCII)
+_CERTIFICATE_FILE_MAX_BYTES = 4_194_304
+
+
+def _certificates(words: tuple[str, ...], keyword: Keyword) -> str:
+    """The certificates of a PEM file as text, and nothing else of it: a private key must not travel."""
+    path, name = Path(words[1]), quoted(words[1])
+    if not path.is_absolute():
+        raise Fault(Code.BAD_TEXT, 1, f"{keyword.name} must be a path that begins with /; not {name}")
+    try:
+        if path.exists() and not path.is_file():
+            raise Fault(Code.UNREADABLE, 1, f"{keyword.name} {name} is no ordinary file")
+        with path.open("rb") as file:
+            text = file.read(_CERTIFICATE_FILE_MAX_BYTES).decode(errors="replace")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Fault(Code.UNREADABLE, 1, f"{keyword.name} {name} cannot be read: {reason}") from error
+    found = "\n".join(_CERTIFICATE.findall(text))
+    if not found:
+        raise Fault(Code.BAD_TEXT, 1, f"{keyword.name} {name} holds no certificate in PEM form")
+    if len(found) > CERTIFICATES_MAX_BYTES:
+        message = (
+            f"{keyword.name} {name} holds {len(found)} bytes of certificates; at most {CERTIFICATES_MAX_BYTES} fit"
+        )
+        raise Fault(Code.BAD_TEXT, 1, message, "keep only those that sign for these servers")
+    return found
+
+
+def _octets(words: tuple[str, ...], keyword: Keyword) -> str:
+    """Bytes as hexadecimal digits, in pairs; the checker knows where x may stand. Raises Fault."""
+    for index, text in enumerate(words[1:], 1):
+        if not re.fullmatch(r"(?:[0-9A-Fa-fxX]{2})+", text, re.ASCII):
+            raise Fault(
+                Code.NOT_HEX, index, f"{keyword.name} must be hexadecimal digits in pairs; {quoted(text)} is not"
+            )
+    return "".join(words[1:]).lower()
+
+
 _TUNNEL_PORT = Keyword("port", Kind.PORT, "port of a GUE tunnel")
 _CHECKSUMS = {"nocsum": TunnelChecksum.NONE, "csum": TunnelChecksum.CSUM, "remcsum": TunnelChecksum.REMCSUM}
 
@@ -248,6 +290,8 @@ READERS: dict[Kind, tuple[int, int | None, Callable[[tuple[str, ...], Keyword], 
     Kind.CHOICE: (1, 1, _choice),
     Kind.STATUS_RANGES: (1, None, _status_ranges),
     Kind.HEX: (1, 1, _hexadecimal),
+    Kind.CERTIFICATES: (1, 1, _certificates),
+    Kind.OCTETS: (1, None, _octets),
     Kind.COMMAND: (1, 3, _texts),
     Kind.REGEX: (1, 1, _text),
     Kind.FORWARDING: (1, None, _method),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from checkers.kit import api
 from supervisor.config import keywords
@@ -11,11 +11,12 @@ from supervisor.config.checks import Checks, inherited
 from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, endpoint, quoted
 from supervisor.config.tree import Node
-from supervisor.config.values import Block, read_block
+from supervisor.config.values import Block, read_block, tolerated
 from supervisor.model import CheckSpec, Endpoint, Forwarding, FwmarkKey, IPAddress, Method, RealServer, ServiceKey
 
 _UNHANDLED_CHECKS = frozenset(keyword.name for keyword in keywords.UNHANDLED_CHECKS)
 
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
 _SOMEWHERE = Endpoint(IPv4Address("192.0.2.1"), 1)
 
 
@@ -27,6 +28,10 @@ def check_address(address: IPAddress, index: int) -> None:
         kind = "the unspecified address"
     elif str(address) == "255.255.255.255":
         kind = "the broadcast address"
+    elif isinstance(address, IPv4Address) and address in _THIS_NETWORK:
+        kind = "an address of 0.0.0.0/8, which means no host"
+    elif isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        raise Fault(Code.UNUSABLE_ADDRESS, index, f"{address} is an IPv4 address", f"write {address.ipv4_mapped}")
     else:
         return
     raise Fault(Code.UNUSABLE_ADDRESS, index, f"{address} is {kind}; no server can have it")
@@ -61,6 +66,9 @@ class Surroundings:
             return written, ""
         if written.port == 0:
             return Endpoint(written.address, port), f"no port is given; the virtual server's port {port} is taken"
+        if method.forwarding is Forwarding.NAT and port == 0:
+            message = "a virtual server for all ports keeps the port that clients use"
+            return written, f"{message}; port {written.port} is only probed"
         if method.forwarding is Forwarding.NAT:
             return written, ""
         name = method.forwarding.name
@@ -103,6 +111,8 @@ class RealServers:
             written = self._head(node)
             surroundings.check_family(written.address, method, 1)
         except Fault as fault:
+            if tolerated(node, fault, problems):
+                return self._read(node, surroundings)
             problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
             self._all_checks(block, outer, _SOMEWHERE)  # for what is wrong in them
             return None

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 from checkers.kit.options import Keyword, Kind
 from supervisor.config import keywords
+from supervisor.config.groups import Group, Groups
 from supervisor.config.problems import Code, Place, Problems
 from supervisor.config.readers import Fault, endpoint, integer, quoted
 from supervisor.config.realservers import RealServers, Surroundings, check_address
 from supervisor.config.tree import Node
-from supervisor.config.values import Block, read_block, report_unhandled
+from supervisor.config.values import Block, read_block, report_unhandled, tolerated
 from supervisor.model import (
     AddressKey,
     Endpoint,
@@ -46,38 +47,58 @@ class _Head:
 class VirtualServers:
     """Reads the virtual servers of one configuration."""
 
-    def __init__(self, problems: Problems, real_servers: RealServers, *, mail: bool) -> None:
+    def __init__(self, problems: Problems, real_servers: RealServers, groups: Groups, *, mail: bool) -> None:
+        self.found: dict[ServiceKey, VirtualServer] = {}
         self._problems = problems
+        self._groups = groups
         self._real_servers = real_servers
         self._mail = mail
         self._nodes: dict[ServiceKey, Node] = {}
 
-    def read(self, node: Node) -> VirtualServer | None:
-        """The virtual server of a block; None when it cannot be one, and then a problem says why."""
+    def read(self, node: Node) -> None:
+        """Add the virtual server of a block to `found`, or one for each address of its group; a problem says why there is none."""
         problems = self._problems
-        if node.words[1:2] == ("group",):
-            message = "virtual_server group is not handled by this version; the whole block is skipped"
-            problems.add(Code.NOT_HANDLED, node.place(0, -1), message)
-            return None
         try:
-            head = self._head(node)
+            head = None if node.words[1:2] == ("group",) else self._head(node)
         except Fault as fault:
+            if tolerated(node, fault, problems):
+                self.read(node)
+                return
             problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
-            head = None
-        block = read_block(node, keywords.VIRTUAL_SERVER_TABLE, problems)
-        report_unhandled(block, problems)
-        method = self._method(block)
+            self._read_in_vain(node)
+            return
         if head is None:
-            self._real_servers.read_all(Surroundings(None, method, block))  # for what is wrong in them
-            return None
+            self._read_group(node)
+            return
+        block, method = self._block(node)
         key = self._key(head, block)
+        server = self._made(block, key, method)
+        self._refuse_duplicate(node, key)
+        self.found.setdefault(key, server)
+
+    def _block(self, node: Node) -> tuple[Block, Method]:
+        block = read_block(node, keywords.VIRTUAL_SERVER_TABLE, self._problems)
+        report_unhandled(block, self._problems)
+        if not block.all("real_server"):
+            message = "this virtual server has no real server"
+            self._problems.add(Code.NO_REAL_SERVER, node.place(0, -1), message, "add a real_server block")
+        return block, self._method(block)
+
+    def _read_in_vain(self, node: Node) -> None:
+        """Look for what else is wrong in a block whose head is."""
+        block = read_block(node, keywords.VIRTUAL_SERVER_TABLE, self._problems)
+        report_unhandled(block, self._problems)
+        self._real_servers.read_all(Surroundings(None, self._method(block), block))
+
+    def _made(self, block: Block, key: ServiceKey, method: Method, group: str = "") -> VirtualServer:
+        """The virtual server of one key."""
         surroundings = Surroundings(key=key, method=method, block=block)
         real_servers = self._real_servers.read_all(surroundings)
-        if not real_servers and not block.all("real_server"):
-            message = "this virtual server has no real server"
-            problems.add(Code.NO_REAL_SERVER, node.place(0, -1), message, "add a real_server block")
-        self._refuse_duplicate(node, key)
         timeout, prefix = self._persistence(block, key)
+        if group and prefix:
+            prefix = 0
+            message = "keepalived ignores the granularity for the addresses of a group, and so it is here: each client by itself"
+            self._problems.add(Code.CORRECTED, block.place("persistence_granularity"), message)
         quorum, hysteresis = self._quorum(block, real_servers)
         scheduler = self._scheduler(block)
         return VirtualServer(
@@ -87,7 +108,7 @@ class VirtualServers:
             one_packet=self._one_packet(block, key, method),
             persistence_timeout=timeout,
             persistence_prefix=prefix,
-            persistence_engine=self._engine(block),
+            persistence_engine=self._engine(block, key, timeout),
             quorum=quorum,
             hysteresis=hysteresis,
             omega=block.get("omega", False),
@@ -95,7 +116,54 @@ class VirtualServers:
             sorry_server=self._sorry_server(block, surroundings, real_servers),
             real_servers=real_servers,
             mail=block.get("smtp_alert", self._mail),
+            group=group,
         )
+
+    # Groups
+
+    def _read_group(self, node: Node) -> None:
+        """One virtual server for each address and mark of the group; those that differ in nothing else are worked out once."""
+        words = node.words
+        fault = Fault(Code.EXTRA_WORDS, 3, f"extra words {quoted(' '.join(words[3:]))} after the group", last=-1)
+        if len(words) > 3 and not tolerated(node, fault, self._problems):
+            self._problems.add(fault.code, node.place(3, -1), fault.message)
+        group = self._groups.find(node)
+        if group is None:
+            self._read_in_vain(node)
+            return
+        block, method = self._block(node)
+        name = words[2]
+        alike: dict[tuple[int, int | None], VirtualServer] = {}
+        shared = 0
+        for key in self._keys(group, block):
+            kind = (key.family, key.endpoint.port if isinstance(key, AddressKey) else None)
+            server = alike.get(kind)
+            if server is None:
+                server = alike[kind] = self._made(block, key, method, name)
+            server = replace(server, key=key)
+            first = self.found.setdefault(key, server)
+            if first is not server and first.group == name:
+                shared += 1
+                known = {real_server.endpoint for real_server in first.real_servers}
+                more = tuple(each for each in server.real_servers if each.endpoint not in known)
+                self.found[key] = replace(first, real_servers=(*first.real_servers, *more))
+            else:
+                self._refuse_duplicate(node, key)
+            self._nodes.setdefault(key, node)
+        if shared:
+            message = f"{shared} services of group {quoted(name)} belong to another virtual_server already, whose settings count"
+            self._problems.add(Code.CORRECTED, node.place(0, -1), f"{message}; the real servers are added to them")
+
+    def _keys(self, group: Group, block: Block) -> list[ServiceKey]:
+        """What the members of a group are called: the addresses, then the marks."""
+        if group.addresses and "protocol" not in block.entries:
+            self._missing(block, "protocol", "UDP", 'most services want "protocol TCP"')
+        protocol = Protocol[block.get("protocol", "UDP")]
+        wanted = {"inet": 4, "inet6": 6}.get(block.get("ip_family"), 0)
+        keys: list[ServiceKey] = [AddressKey(protocol, endpoint) for endpoint in group.addresses]
+        inferred = self._family_of_servers(block)
+        keys.extend(FwmarkKey(mark.family or wanted or inferred, mark.mark) for mark in group.marks)
+        return keys
 
     # Who it is
 
@@ -199,11 +267,27 @@ class VirtualServers:
             self._problems.add(Code.RISKY, block.place("ops"), message, "use DR or TUN")
         return True
 
-    def _engine(self, block: Block) -> str:
+    def _engine(self, block: Block, key: ServiceKey, timeout: int) -> str:
+        """The name of the persistence engine. The kernel refuses one that it has no module for, and `sip` reads nothing but UDP."""
         engine: str = block.get("persistence_engine", "")
+        if not engine:
+            return ""
+        problems = self._problems
+        place = block.value_place("persistence_engine")
         if len(engine.encode()) > ENGINE_NAME_MAX:
             message = f"the name of a persistence engine has at most {ENGINE_NAME_MAX} characters"
-            self._problems.add(Code.BAD_TEXT, block.value_place("persistence_engine"), message)
+            problems.add(Code.BAD_TEXT, place, message)
+        elif engine != "sip":
+            message = (
+                f"Linux has no persistence engine {quoted(engine)}; without a module of that name this cannot be served"
+            )
+            problems.add(Code.RISKY, place, message, 'the only one is "sip"')
+        elif isinstance(key, AddressKey) and key.protocol is not Protocol.UDP:
+            message = f"the engine sip reads SIP over UDP only; it has no effect on {key.protocol}"
+            problems.add(Code.NO_EFFECT, place, message)
+        if timeout == 0:
+            message = '"persistence_engine" has no effect without "persistence_timeout"'
+            problems.add(Code.NO_EFFECT, block.place("persistence_engine"), message)
         return engine
 
     def _persistence(self, block: Block, key: ServiceKey) -> tuple[int, int]:

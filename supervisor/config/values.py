@@ -72,15 +72,10 @@ def read_block(node: Node, table: keywords.Table, problems: Problems) -> Block:
             continue
         if not keyword.handled:
             block.unhandled.append(child)
+            if keyword.kind is not Kind.BLOCK and not (keyword.kind is Kind.TEXTS and keyword.optional_value):
+                _checked(child, keyword, table, problems)
             continue
-        try:
-            value = _value(child, keyword, table, problems)
-        except Fault as fault:
-            if fault.code is Code.EXTRA_WORDS and not fault.suggestion and child.words[fault.index] in table:
-                rest = " ".join(child.words[fault.index :])
-                fault.suggestion = f"put {quoted(rest)} on a line of its own"
-            problems.add(fault.code, child.place(fault.index, fault.last), fault.message, fault.suggestion)
-            value = None
+        value = _checked(child, keyword, table, problems)
         name = keyword.alias_of or keyword.name
         if keyword.alias_of and keyword.deprecated:
             note = f'"{keyword.name}" is the old spelling of "{name}"'
@@ -91,6 +86,30 @@ def read_block(node: Node, table: keywords.Table, problems: Problems) -> Block:
             message = f'"{node.keyword}" needs "{keyword.name}" in its block: {keyword.help}'
             problems.add(Code.MISSING_KEYWORD, node.place(), message)
     return block
+
+
+def _checked(node: Node, keyword: Keyword, table: keywords.Table, problems: Problems) -> Any:
+    """The value of a statement; None, with a problem, when it is none."""
+    try:
+        return _value(node, keyword, table, problems)
+    except Fault as fault:
+        if fault.code is Code.EXTRA_WORDS and not fault.suggestion and node.words[fault.index] in table:
+            rest = " ".join(node.words[fault.index :])
+            fault.suggestion = f"put {quoted(rest)} on a line of its own"
+        if tolerated(node, fault, problems):
+            return _checked(node, keyword, table, problems)
+        problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
+        return None
+
+
+def tolerated(node: Node, fault: Fault, problems: Problems) -> bool:
+    """Whether the fault is only that extra words stand there and the operator lets them be ignored; they are cut off then."""
+    if fault.code is not Code.EXTRA_WORDS or not problems.lenient:
+        return False
+    message = f"{fault.message}; ignored, as keepalived does"
+    problems.add(Code.IGNORED, node.place(fault.index, -1), message, fault.suggestion)
+    node.words = node.words[: fault.index]
+    return True
 
 
 def _enter(entries: dict[str, Entry], name: str, keyword: Keyword, entry: Entry, problems: Problems) -> None:
@@ -134,13 +153,21 @@ def report_unknown(node: Node, table: keywords.Table, problems: Problems) -> Non
         hint = hint or f"it has the character U+{ord(odd):04X} in it"
     if node.children:
         message += "; its block is skipped"
+    if problems.lenient:
+        rest = "" if len(node.words) == 1 else f" with {quoted(' '.join(node.words[1:]))}"
+        problems.add(Code.IGNORED, node.place(0, -1), f"{message}; ignored{rest}", hint)
+        return
     problems.add(Code.UNKNOWN_KEYWORD, node.place(), message, hint)
 
 
-def report_unhandled(block: Block, problems: Problems) -> None:
-    """Warn of each keyword that keepalived knows and this version does not act on."""
+def report_unhandled(block: Block, problems: Problems, *, once: bool = False) -> None:
+    """Warn of each keyword that keepalived knows and this version does not act on; `once`: only where it stands first."""
     for node in block.unhandled:
-        problems.add(Code.NOT_HANDLED, node.place(), f'"{node.keyword}" is not handled by this version')
+        message = f'"{node.keyword}" is not handled by this version'
+        if once:
+            problems.add_once(Code.NOT_HANDLED, node.keyword, node.place(), message)
+        else:
+            problems.add(Code.NOT_HANDLED, node.place(), message)
 
 
 def _value(node: Node, keyword: Keyword, table: keywords.Table, problems: Problems) -> Any:
@@ -188,5 +215,5 @@ def _block_value(node: Node, keyword: Keyword, table: keywords.Table, problems: 
     return inner
 
 
-_HEADED = frozenset({"virtual_server", "real_server"})
+_HEADED = frozenset({"virtual_server", "virtual_server_group", "real_server"})
 """Blocks with words between the keyword and the brace."""

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
 from supervisor.model import CheckSpec, Endpoint, Schedule
+from tests.fakes.tls import AUTHORITY
 from tests.supervisor.config.written import config_of, only_real_server, outcome_of, real_server, said, virtual_server
 
 URL = "url {\npath /\n}"
@@ -24,6 +26,11 @@ def only_check(
     [
         ("TCP_CHECK", [], Schedule(60.0, 1, 1.0, 5.0, 60.0)),
         ("HTTP_GET", [URL], Schedule(60.0, 1, 3.0, 5.0, 60.0)),
+        ("SSL_GET", [URL], Schedule(60.0, 1, 3.0, 5.0, 60.0)),
+        ("SMTP_CHECK", [], Schedule(60.0, 1, 1.0, 5.0, 60.0)),
+        ("DNS_CHECK", [], Schedule(60.0, 3, 60.0, 5.0, 60.0)),
+        ("UDP_CHECK", [], Schedule(60.0, 1, 1.0, 5.0, 60.0)),
+        ("DNS_CHECK", ["delay_loop 4"], Schedule(4.0, 3, 4.0, 5.0, 4.0)),
     ],
 )
 def test_each_type_has_its_own_defaults(kind: str, lines: list[str], wanted: Schedule) -> None:
@@ -177,9 +184,72 @@ def test_checks_keep_the_order_of_the_file_and_the_same_one_twice_is_one() -> No
     assert [check.type for check in server.checks] == ["TCP_CHECK", "HTTP_GET"]
 
 
+def test_the_hosts_of_an_old_smtp_check_go_to_the_checker() -> None:
+    check = only_check("host {", "connect_ip 10.1.0.9", "connect_port 25", "}", "host {", "}", kind="SMTP_CHECK")
+    assert json.loads(check.options_json) == {"host": [{"connect_ip": "10.1.0.9", "connect_port": 25}, {}]}
+
+
+def test_a_record_type_may_be_written_small() -> None:
+    check = only_check("type aaaa", "name www.example.org.", kind="DNS_CHECK")
+    assert json.loads(check.options_json) == {"type": "AAAA", "name": "www.example.org."}
+
+
 @pytest.mark.parametrize(
-    "kind", ["SSL_GET", "SMTP_CHECK", "DNS_CHECK", "MISC_CHECK", "UDP_CHECK", "PING_CHECK", "FILE_CHECK", "BFD_CHECK"]
+    ("lines", "options"),
+    [
+        (["payload 0A0b", "require_reply"], {"payload": "0a0b", "require_reply": ""}),
+        (["payload 0A 0b 0C0D", "require_reply 8X xx"], {"payload": "0a0b0c0d", "require_reply": "8xxx"}),
+        (["min_reply_length 1", "max_reply_length 9"], {"min_reply_length": 1, "max_reply_length": 9}),
+    ],
 )
+def test_the_bytes_of_a_udp_check_are_digits_in_pairs(lines: list[str], options: dict[str, object]) -> None:
+    assert json.loads(only_check(*lines, kind="UDP_CHECK").options_json) == options
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("payload 0a0", '7:9: error: payload must be hexadecimal digits in pairs; "0a0" is not'),
+        ("payload 0a hello", '7:12: error: payload must be hexadecimal digits in pairs; "hello" is not'),
+        ("payload xx", "7:1: error: UDP_CHECK: payload must be exact: x stands for any digit in require_reply only"),
+        ("payload", '7:1: error: "payload" needs a value: bytes to send (32 that mean nothing)'),
+    ],
+)
+def test_bytes_that_are_none_are_told_of(line: str, message: str) -> None:
+    assert said(outcome_of(virtual_server(real_server("UDP_CHECK {", line, "}")))) == [message]
+
+
+def test_the_certificates_of_ca_travel_as_text_and_nothing_else_of_the_file_does(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n# Größe\n" + AUTHORITY)
+    options = json.loads(only_check(URL, f"ca {file}", kind="SSL_GET").options_json)
+    assert options["ca"] == AUTHORITY.strip()
+
+
+@pytest.mark.parametrize(
+    ("word", "content", "message"),
+    [
+        ("{}", None, "cannot be read: No such file or directory"),
+        ("{}", "nothing", "holds no certificate in PEM form"),
+        ("{}", AUTHORITY * 80, "bytes of certificates; at most 32768 fit"),
+        ("ca.pem", None, 'ca must be a path that begins with /; not "ca.pem"'),
+        ("/dev/zero", None, "is no ordinary file"),
+        ("{}", AUTHORITY.replace("M", "N"), "SSL_GET: ca holds no certificate that can be read"),
+    ],
+)
+def test_certificates_that_cannot_be_had_are_told_of(
+    tmp_path: Path, word: str, content: str | None, message: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    lines = "SSL_GET {", URL, f"ca {word.format(file)}", "}"
+    (problem,) = outcome_of(virtual_server(real_server(*lines))).problems
+    assert message in problem.message
+    assert problem.line == 10
+
+
+@pytest.mark.parametrize("kind", ["MISC_CHECK", "PING_CHECK", "FILE_CHECK", "BFD_CHECK"])
 def test_a_check_that_is_not_handled_says_what_that_means_for_the_server(kind: str) -> None:
     outcome = outcome_of(virtual_server(real_server(f"{kind} {{", "inner {", "x }", "}")))
     (message,) = said(outcome)

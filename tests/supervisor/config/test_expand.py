@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from supervisor.config import load
+from supervisor.config import load, render
 from supervisor.config.problems import Position
 from tests.supervisor.config.written import config_of, outcome_of, real_server, said, virtual_server
 
@@ -31,11 +31,25 @@ def test_a_name_glued_to_other_characters_needs_braces() -> None:
     assert config.virtual_servers[0].quorum == 7
 
 
-def test_a_mistake_in_a_value_points_at_its_use() -> None:
+def test_a_mistake_in_a_value_points_there_and_at_its_use() -> None:
     outcome = outcome_of("$SLOW=5s\n" + virtual_server("  delay_loop ${SLOW} # why", real_server()))
     (problem,) = outcome.problems
-    assert (problem.line, problem.column, problem.length) == (6, 14, 7)
-    assert problem.source_line == "  delay_loop ${SLOW} # why"
+    assert (problem.line, problem.column, problem.length) == (1, 7, 2)
+    assert problem.source_line == "$SLOW=5s"
+    assert [use.line for use in problem.expanded_from] == [6]
+    assert "main.conf:6" in render(outcome).splitlines()[3]
+
+
+def test_a_mistake_that_only_a_name_and_its_surroundings_make_points_at_the_use() -> None:
+    outcome = outcome_of("$S=s\n" + virtual_server("  delay_loop 5${S} # why", real_server()))
+    (problem,) = outcome.problems
+    assert (problem.line, problem.column, problem.length) == (6, 14, 5)
+
+
+def test_values_inside_values_are_led_back_step_by_step() -> None:
+    outcome = outcome_of("$A=5s\n$B=delay_loop ${A}\n" + virtual_server("$B", real_server()))
+    (problem,) = outcome.problems
+    assert (problem.line, [use.line for use in problem.expanded_from]) == (1, [2, 7])
 
 
 def test_a_mistake_behind_a_name_keeps_its_own_column() -> None:
@@ -130,11 +144,6 @@ def test_characters_that_no_text_file_has_are_named(data: bytes, wanted: str) ->
 
 def test_a_comment_may_be_in_any_encoding() -> None:
     assert said(outcome_of(b"# K\xf6ln\n! K\xf6ln $A\n")) == []
-
-
-def test_continued_definitions_are_skipped_whole() -> None:
-    outcome = outcome_of("$A=one \\\n  nonsense \\\n  more\nglobal_defs {\n}\n")
-    assert [problem.code for problem in outcome.problems] == ["E009"]
 
 
 def test_a_definition_with_a_blank_before_its_sign_is_explained() -> None:

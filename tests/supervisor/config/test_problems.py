@@ -40,7 +40,7 @@ def test_the_verdict_counts_errors_and_warnings_but_no_notes() -> None:
 
 
 def test_fifty_problems_are_shown_the_rest_is_counted_and_errors_go_first() -> None:
-    warnings = "global_defs {\n" + "lvs_flush\n" * 262 + "}\n"
+    warnings = "include nothing.conf\n" * 262
     shown = lines_of(warnings + "nonsense\n")
     assert shown[-2:] == ["and 213 more", "1 error, 262 warnings"]
     assert sum(": warning: " in line for line in shown) == MAX_SHOWN - 1

@@ -228,12 +228,6 @@ def test_the_same_address_with_another_protocol_is_another_virtual_server() -> N
     assert len(config_of(virtual_server(real_server()) + udp).virtual_servers) == 2
 
 
-def test_groups_are_skipped_with_a_warning() -> None:
-    text = virtual_server(real_server(head="nonsense"), head="group web")
-    assert warnings_of(text) == ["virtual_server group is not handled by this version; the whole block is skipped"]
-    assert config_of(text, warnings=1).virtual_servers == ()
-
-
 @pytest.mark.parametrize(
     ("defaults", "own", "real", "virtual"),
     [
@@ -269,3 +263,33 @@ def test_a_repeated_keyword_counts_the_last_time_and_is_told_of() -> None:
 def test_thresholds_are_passed_on() -> None:
     server = only_real_server("uthreshold 10", "lthreshold 5")
     assert (server.upper_threshold, server.lower_threshold) == (10, 5)
+
+
+@pytest.mark.parametrize("address", ["0.1.2.3", "::ffff:10.1.0.1", "ff02::1", "255.255.255.255", "0.0.0.0"])
+def test_addresses_that_no_server_can_have_are_refused(address: str) -> None:
+    family = "10.0.0.1 80" if ":" not in address else "fd00::1 80"
+    outcome = outcome_of(virtual_server(real_server(head=f"{address} 80"), head=family))
+    assert [problem.code for problem in outcome.problems] == ["E035"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "protocol", "message"),
+    [
+        (["persistence_engine sip", "persistence_timeout 9"], "UDP", ""),
+        (["persistence_engine sip"], "UDP", 'has no effect without "persistence_timeout"'),
+        (["persistence_engine sip", "persistence_timeout 9"], "TCP", "has no effect on tcp"),
+        (["persistence_engine http", "persistence_timeout 9"], "UDP", 'no persistence engine "http"'),
+    ],
+)
+def test_a_persistence_engine_must_be_able_to_work(lines: list[str], protocol: str, message: str) -> None:
+    text = virtual_server(*lines, real_server(), base=f"lb_algo rr\nlb_kind NAT\nprotocol {protocol}")
+    found = warnings_of(text)
+    assert len(found) == (1 if message else 0)
+    assert not message or message in found[0]
+
+
+def test_a_virtual_server_for_all_ports_translates_none() -> None:
+    text = virtual_server("persistence_timeout 9", real_server("TCP_CHECK { }", head="10.1.0.1 80"), head="10.0.0.1")
+    assert "keeps the port that clients use" in warnings_of(text)[0]
+    (server,) = config_of(text, warnings=1).virtual_servers[0].real_servers
+    assert (server.endpoint.port, server.checks[0].target.port) == (80, 80)
