@@ -8,14 +8,14 @@ needed: up to the end of the head when neither digest nor regex is set, else up 
 on a connection that stays open counts as soon as it is complete. h11 decides what a head and a body are; only the verdict of
 heads that are equal but for their Date is remembered. Deliberate differences to keepalived, all in the server's favour:
 interim 1xx answers are skipped, chunks are decoded, a status line without a reason phrase is read, a header may be 64 KiB.
-Must never follow a redirect, and never read more than `BODY_MAX_BYTES` of a body.
+Must never follow a redirect, and never read more than `BODY_MAX_BYTES` of a body. SSL_GET (`checkers.ssl`) is the same over TLS.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ import h11
 from checkers.kit.api import Dialer, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.options import Json, Keyword, Kind
+from checkers.kit.values import word
 
 KEYWORD = "HTTP_GET"
 
@@ -157,12 +158,12 @@ def prepare(options: Mapping[str, Json]) -> tuple[Url, ...]:
     """Turn the block's values into urls, in the order of the file. Raises ValueError with a sentence for the operator."""
     urls = options.get("url")
     if not isinstance(urls, list) or not urls:
-        raise ValueError("HTTP_GET needs at least one url block")
+        raise ValueError("there must be at least one url block")
     return tuple(_url(url, options) for url in urls if isinstance(url, dict))
 
 
 def _url(url: Mapping[str, Json], options: Mapping[str, Json]) -> Url:
-    path = _word("path", url.get("path"))
+    path = word("path", url.get("path"))
     if not path:
         raise ValueError("url needs a path")
     protocol = str(options.get("http_protocol", "1.0"))
@@ -172,7 +173,7 @@ def _url(url: Mapping[str, Json], options: Mapping[str, Json]) -> Url:
     return Url(
         path=path,
         before_host=line + b"User-Agent: " + _PRODUCT + b"\r\n" + close,
-        host=_word("virtualhost", url.get("virtualhost") or options.get("virtualhost")).encode(),
+        host=word("virtualhost", url.get("virtualhost") or options.get("virtualhost")).encode(),
         statuses=statuses or _STATUS_DEFAULT,
         digest=str(url.get("digest") or "").lower(),
         regex=_regex(url),
@@ -180,14 +181,6 @@ def _url(url: Mapping[str, Json], options: Mapping[str, Json]) -> Url:
         min_offset=_integer(url, "regex_min_offset", 0),
         max_offset=_integer(url, "regex_max_offset", BODY_MAX_BYTES),
     )
-
-
-def _word(name: str, value: Json) -> str:
-    """Return text that may stand in a request: nothing that could end a word or a line."""
-    text = "" if value is None else str(value)
-    if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError(f"{name} must not contain blanks or control characters: {text!r}")
-    return text
 
 
 def _ranges(value: Json) -> tuple[tuple[int, int], ...]:
@@ -225,11 +218,16 @@ def _regex(url: Mapping[str, Json]) -> re.Pattern[bytes] | None:
 
 async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verdict:
     """Ask all urls in turn. Returns the first failure, or the last success; a failed connect leaves as ProbeError."""
+    return await ask_all(target, [(url, dial) for url in prepared])
+
+
+async def ask_all(target: Target, requests: Sequence[tuple[Url, Dialer]]) -> Verdict:
+    """Ask each url over a connection of its dialer, as `check` does; for SSL_GET, whose dialers speak TLS."""
     verdict = Verdict(Reason.NONE)
-    for url in prepared:
+    for url, dial in requests:
         verdict = await _ask(target, url, dial)
         if not verdict.ok:
-            return replace(verdict, detail=f"{url.path}: {verdict.detail}") if len(prepared) > 1 else verdict
+            return replace(verdict, detail=f"{url.path}: {verdict.detail}") if len(requests) > 1 else verdict
     return verdict
 
 

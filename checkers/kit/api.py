@@ -153,6 +153,22 @@ class Stream(Protocol):
         """Close at once, without waiting; never raises; may be called twice."""
 
 
+class Datagrams(Protocol):
+    """The datagrams that a probe exchanges with one peer, bounded by the deadline that its dialer was given.
+
+    An error that the network tells of (nobody listens there, no route) is raised by whatever is called next.
+    """
+
+    async def send(self, data: bytes) -> None:
+        """Send one datagram. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+
+    async def receive(self) -> bytes:
+        """Return the next datagram of the peer, which may be empty. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+
+    def close(self) -> None:
+        """Close at once; never raises; may be called twice."""
+
+
 class Dialer(Protocol):
     """The only way to the network. One value serves one probe and carries its time limit.
 
@@ -162,6 +178,9 @@ class Dialer(Protocol):
 
     async def connect(self, target: Target) -> Stream:
         """Open a TCP connection. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+
+    async def connect_udp(self, target: Target) -> Datagrams:
+        """Open a UDP socket that hears of this target alone; nothing is sent. Raises as `connect` does."""
 
     def close(self) -> None:
         """Close whatever the probe left open. The kit calls it after every probe; never raises."""
@@ -204,7 +223,14 @@ COMMON_OPTIONS: tuple[Keyword, ...] = (
     Keyword("log_all_failures", Kind.FLAG, "also log failures that only consume a retry"),
 )
 
-TYPES: Mapping[str, str] = {"HTTP_GET": "http", "TCP_CHECK": "tcp"}
+TYPES: Mapping[str, str] = {
+    "HTTP_GET": "http",
+    "SSL_GET": "ssl",
+    "TCP_CHECK": "tcp",
+    "SMTP_CHECK": "smtp",
+    "DNS_CHECK": "dns",
+    "UDP_CHECK": "udp",
+}
 """Block name in keepalived.conf → module of `checkers`."""
 
 

@@ -89,9 +89,12 @@ def keep_only(capabilities: Iterable[int]) -> str:
 
     Permitted and effective become what we had of them, inheritable and ambient become empty, so a child that runs another
     program has none unless it is root. Safe for an ordinary user, who has none to lose. Returns what is left, as "caps=1000" (the
-    effective set in hexadecimal). Raises CageError when one is left that should not be.
+    effective set in hexadecimal). Raises CageError when one is left that should not be, and when there are other threads:
+    capabilities belong to a thread, and those of another cannot be taken from here (capabilities(7)).
     """
     wanted = frozenset(capabilities)
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise CageError("other threads run already, and each would keep its capabilities; this comes before the first")
     _clear_ambient()
     _drop_bounding(keep=wanted)
     _set_capabilities(number for number in wanted if _have(number))

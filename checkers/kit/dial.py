@@ -1,4 +1,4 @@
-"""The only sockets of a worker: TCP connections with an absolute deadline, cheap enough for thousands of probes a second.
+"""The connections of a worker, TCP and UDP, with an absolute deadline and cheap enough for thousands of probes a second.
 
 Each trick is measured in performance.md: one nested epoll that trio watches as a single descriptor, edge-triggered, one registration
 for each socket; one sweep of a shared timer for time-outs instead of a cancel scope for each probe; a reset instead of a farewell when
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import select
 import socket
 import struct
@@ -25,8 +24,9 @@ from typing import NoReturn
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_task_rescheduled
 
-from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Target
+from checkers.kit.api import ConnectionLost, DeadlinePassed, ProbeError, Target
 from checkers.kit.gate import Gate
+from checkers.kit.sockets import address_of, connect_error, errno_text, open_socket
 from checkers.kit.timer import TICK_S, Timer
 
 PULSE_S = 0.1
@@ -45,35 +45,6 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close sends a reset
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
 _END = _BROKEN | select.EPOLLRDHUP
-_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not named by Python 3.11
-_TYPE = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-
-_LOCAL_ERRNOS = frozenset(
-    {
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOBUFS,
-        errno.ENOMEM,
-        errno.EADDRNOTAVAIL,  # no such source address, or no source port left
-        errno.EADDRINUSE,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EAGAIN,
-        errno.EINVAL,
-        errno.EAFNOSUPPORT,  # no IPv6 in this kernel
-        errno.ENODEV,
-    }
-)
-"""Errors of our own machine when opening, binding or connecting; every other one is the network's or the server's."""
-
-_TEXTS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset",
-    errno.EHOSTUNREACH: "no route to host",
-    errno.ENETUNREACH: "network unreachable",
-    errno.ETIMEDOUT: "timed out in the kernel",
-    errno.EPIPE: "connection closed by the server",
-}
 
 
 class Punctuality:
@@ -180,10 +151,17 @@ class SocketDialer:
 
     async def connect(self, target: Target) -> Connection:
         """See `kit.api.Dialer.connect`."""
+        return await self._connect(target, socket.SOCK_STREAM)
+
+    async def connect_udp(self, target: Target) -> Connection:
+        """See `kit.api.Dialer.connect_udp`."""
+        return await self._connect(target, socket.SOCK_DGRAM)
+
+    async def _connect(self, target: Target, kind: socket.SocketKind) -> Connection:
         gate = self._network.gate
         if gate.full:
             await gate.wait()
-        connection = Connection(self._network, self._limit_s)
+        connection = Connection(self._network, self._limit_s, kind)
         self._connections.append(connection)
         await connection.open(target)
         return connection
@@ -195,7 +173,7 @@ class SocketDialer:
 
 
 class Connection:
-    """One TCP connection of a probe (kit.api.Stream). One task uses it.
+    """One connection of a probe (kit.api.Stream), or with SOCK_DGRAM its datagrams (kit.api.Datagrams). One task uses it.
 
     The epoll tells an edge once, so what it told is kept until the task has acted on it, and the end of the stream for ever.
     """
@@ -205,6 +183,7 @@ class Connection:
         "_events",
         "_expired",
         "_fd",
+        "_kind",
         "_limit_s",
         "_lost_s",
         "_network",
@@ -215,9 +194,10 @@ class Connection:
         "deadline",
     )
 
-    def __init__(self, network: Network, limit_s: float) -> None:
+    def __init__(self, network: Network, limit_s: float, kind: socket.SocketKind) -> None:
         self._network = network
         self._limit_s = limit_s
+        self._kind = kind
         self.deadline = 0.0
         self._lost_s = 0.0
         self._sock: socket.SocketType | None = None
@@ -236,31 +216,35 @@ class Connection:
         network.gate.enter(self, now)
         self._lost_s = network.punctuality.lost_s
         self.deadline = now + self._limit_s
-        self._sock = sock = _open(target)
+        self._sock = sock = open_socket(target, self._kind)
         self._fd = fd = sock.fileno()
-        error = sock.connect_ex(_address(target))
+        error = sock.connect_ex(address_of(target))
         if error and error != errno.EINPROGRESS:
-            _raise_connect(error)
+            raise connect_error(error)
         network.connections[fd] = self
         network.epoll.register(fd, _EVENTS)
         network.deadlines(self._limit_s).add(self)
-        if await self._wait() & _BROKEN:
+        events = await self._wait()
+        if events & _BROKEN:
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
-                _raise_connect(error)
+                raise connect_error(error)
+        self._events |= events & select.EPOLLIN  # a server that speaks first: this edge is not told again
         self.connected = True
 
     async def send(self, data: bytes) -> None:
         """See `kit.api.Stream.send`."""
         sent = 0
+        unread = 0
         while True:
             try:
                 sent += self._socket().send(data[sent:] if sent else data)
             except BlockingIOError:
-                await self._wait()
+                unread |= await self._wait() & select.EPOLLIN
             except OSError as error:
-                raise ConnectionLost(_text(error.errno)) from error
+                raise self._broken(error) from error
             if sent == len(data):
+                self._events |= unread
                 return
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -274,8 +258,9 @@ class Connection:
                 self._ended = False
                 continue
             except OSError as error:
-                raise ConnectionLost(_text(error.errno)) from error
-            if len(data) == max_bytes:  # there may be more, and the edge will not be told again
+                raise self._broken(error) from error
+            if len(data) == max_bytes or self._kind is socket.SOCK_DGRAM:
+                # there may be more, and the edge will not be told again
                 self._events |= select.EPOLLIN
                 await trio.lowlevel.checkpoint()
             return data
@@ -288,7 +273,8 @@ class Connection:
         if sock is None:
             return
         self._network.connections.pop(self._fd, None)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if self._kind is socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
 
     def wake(self, events: int) -> None:
@@ -335,65 +321,13 @@ class Connection:
             detail += f", of which this checker missed {lost_s:.3g} s itself"
         raise DeadlinePassed(detail, connected=self.connected, late=late)
 
+    def _broken(self, error: OSError) -> ProbeError:
+        """Return what an error of sending or receiving means: for datagrams it is the answer to an earlier one."""
+        if self._kind is socket.SOCK_DGRAM:
+            return connect_error(error.errno)
+        return ConnectionLost(errno_text(error.errno))
+
     def _socket(self) -> socket.SocketType:
         if self._sock is None:
             raise ConnectionLost("used after close")
         return self._sock
-
-
-def _open(target: Target) -> socket.SocketType:
-    """Return a socket bound as the target wants. Raises LocalTrouble."""
-    family = socket.AF_INET6 if target.is_ipv6 else socket.AF_INET
-    try:
-        sock = socket.SocketType(family, _TYPE)
-    except OSError as error:
-        raise LocalTrouble(f"cannot open a socket: {_text(error.errno)}") from error
-    if target.bind_interface or target.bind_address or target.bind_port:
-        try:
-            _bind(sock, target)
-        except OSError as error:
-            sock.close()
-            place = f"{target.bind_address or '*'}:{target.bind_port}"
-            if target.bind_interface:
-                place += f" on {target.bind_interface}"
-            raise LocalTrouble(f"cannot bind to {place}: {_text(error.errno)}") from error
-    return sock
-
-
-def _bind(sock: socket.SocketType, target: Target) -> None:
-    if target.bind_interface:  # the first bind to a device needs no privilege since Linux 5.7
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.bind_interface.encode())
-    if not target.bind_address and not target.bind_port:
-        return
-    if target.bind_port:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    else:  # choose the source port at connect: else each address has only one range for all its targets
-        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-    anywhere = "::" if target.is_ipv6 else "0.0.0.0"
-    sock.bind(_sockaddr(target.bind_address or anywhere, target.bind_port, target.bind_interface))
-
-
-def _address(target: Target) -> tuple[str, int] | tuple[str, int, int, int]:
-    try:
-        return _sockaddr(target.address, target.port, target.bind_interface)
-    except OSError as error:
-        raise LocalTrouble(f"no interface {target.bind_interface}: {_text(error.errno)}") from error
-
-
-def _sockaddr(address: str, port: int, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
-    if interface and address.lower().startswith("fe80:"):
-        return address, port, 0, socket.if_nametoindex(interface)
-    return address, port
-
-
-def _raise_connect(number: int) -> NoReturn:
-    if number in _LOCAL_ERRNOS:
-        raise LocalTrouble(f"cannot connect: {_text(number)}")
-    raise ConnectFailed(_text(number))
-
-
-def _text(number: int | None) -> str:
-    """Return an errno in words."""
-    if number is None:
-        return "unknown error"
-    return _TEXTS.get(number) or os.strerror(number).lower()

@@ -317,9 +317,9 @@ class Worker:
 
 
 def _longest(job: Job) -> float:
-    """Return how long a probe of `job` may take, in seconds: each of its requests has its own limit."""
-    urls = job.options.get("url")
-    return job.connect_timeout * (len(urls) if isinstance(urls, list) else 1)
+    """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit."""
+    several = job.options.get("url") or job.options.get("host")
+    return job.connect_timeout * (len(several) if isinstance(several, list) else 1)
 
 
 def _place(error: BaseException) -> str:

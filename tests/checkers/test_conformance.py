@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from checkers.kit.api import TYPES, CheckerType, Dialer, ProbeError, Reason, Target, Verdict, load
 from checkers.kit.options import Json
-from tests.checkers.behaviours import CASES, HEAD_ONLY, LIMIT_S, WHOLE_BODY, Case
+from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.fakes.network import FakeNetwork, no_descriptor, unreachable
 
 
@@ -22,23 +22,17 @@ async def verdict_of(checker: CheckerType, options: dict[str, Json], target: Tar
         dial.close()
 
 
-def flavours(case: Case) -> list[tuple[str, dict[str, Json], Reason]]:
-    """Return checker type, options and wanted reason of every flavour of the suite."""
-    return [
-        ("TCP_CHECK", {}, case.tcp),
-        ("HTTP_GET", {"url": [HEAD_ONLY]}, case.head),
-        ("HTTP_GET", {"url": [WHOLE_BODY]}, case.body),
-    ]
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_checker_type_gives_the_wanted_verdict_within_its_deadline(case: Case) -> None:
     async def main() -> None:
         network = FakeNetwork()
         target = Target("192.168.100.20", 80)
-        server = network.server(target.address, target.port)
-        server.behaviour = case.behaviour
-        for keyword, options, wanted in flavours(case):
+        if case.behaviour.udp:
+            server = network.udp_server(target.address, target.port, case.behaviour)
+        else:
+            server = network.server(target.address, target.port)
+            server.behaviour = case.behaviour
+        for keyword, options, wanted in case.flavours:
             start = trio.current_time()
             verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
             assert verdict.reason is wanted, (keyword, verdict)
@@ -50,7 +44,7 @@ def test_every_checker_type_gives_the_wanted_verdict_within_its_deadline(case: C
 
 
 def test_the_suite_knows_every_checker_type() -> None:
-    assert {keyword for keyword, _, _ in flavours(CASES[0])} == set(TYPES)
+    assert {keyword for case in CASES for keyword, _, _ in case.flavours} == set(TYPES)
 
 
 def test_trouble_of_our_own_and_of_the_network_is_told_apart() -> None:
@@ -62,7 +56,12 @@ def test_trouble_of_our_own_and_of_the_network_is_told_apart() -> None:
             server.behaviour = behaviour
             verdict = await verdict_of(load("TCP_CHECK"), {}, target, network.dialer(LIMIT_S))
             assert verdict.reason is wanted
+            network.udp_servers.clear()
+            network.udp_server(target.address, target.port, behaviour)
+            for keyword in ("DNS_CHECK", "UDP_CHECK"):
+                assert (await verdict_of(load(keyword), {}, target, network.dialer(LIMIT_S))).reason is wanted
         nobody = Target("192.168.100.99", 80)
-        assert (await verdict_of(load("TCP_CHECK"), {}, nobody, network.dialer(LIMIT_S))).reason is Reason.L4CON
+        for keyword in ("TCP_CHECK", "DNS_CHECK", "UDP_CHECK"):
+            assert (await verdict_of(load(keyword), {}, nobody, network.dialer(LIMIT_S))).reason is Reason.L4CON
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

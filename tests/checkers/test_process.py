@@ -6,14 +6,17 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from checkers.kit import wire
+from tests.fakes.tls import AUTHORITY, context_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
@@ -141,6 +144,11 @@ def test_nothing_is_imported_after_the_walls_are_up() -> None:
                 job(1),
                 job(port, "HTTP_GET", url=[url]),
                 job(port, "HTTP_GET", url=[{"path": "/", "regex": "("}]),
+                job(port, "SSL_GET", url=[url], ca=AUTHORITY),
+                job(port, "SSL_GET", url=[url], verify=True, enable_sni=True, sni_name="www.example.org"),
+                job(port, "SMTP_CHECK"),
+                job(port, "DNS_CHECK"),
+                job(port, "UDP_CHECK", require_reply="xx"),
                 job(port, "NO_SUCH_CHECK"),
             )
             answered = 0
@@ -155,6 +163,36 @@ def test_nothing_is_imported_after_the_walls_are_up() -> None:
                         client.send(ANSWER)
                 answered += 1
         assert answered > 6
+        assert worker.end() == (0, "")
+
+
+def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
+    def serve(listener: socket.socket) -> None:
+        while True:
+            with contextlib.suppress(ssl.SSLError, ConnectionResetError):
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return  # the test is over
+                with connection, context_of("good").wrap_socket(connection, server_side=True) as client:
+                    client.recv(4096)
+                    client.send(ANSWER)
+
+    with Process(*AS_NOBODY, program=("-c", WATCH_IMPORTS)) as worker, socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=[server], daemon=True).start()
+        port = server.getsockname()[1]
+        url = {"path": "/", "virtualhost": "www.example.org"}
+        for options, reason in (
+            ({"ca": AUTHORITY}, "L7OK"),
+            ({"enable_sni": True}, "L7OK"),
+            ({"verify": True}, "L6RSP"),
+        ):
+            worker.assign(job(port, "SSL_GET", url=[url], **options))
+            report = worker.until(wire.Report)
+            assert isinstance(report, wire.Report)
+            assert report.result is not None
+            assert report.result.reason.name == reason, report
+        server.shutdown(socket.SHUT_RDWR)
         assert worker.end() == (0, "")
 
 

@@ -9,6 +9,7 @@ import functools
 import math
 import socket
 import struct
+from typing import TypeAlias
 
 import trio
 
@@ -16,14 +17,18 @@ from checkers.kit.api import Reason, Target, load
 from checkers.kit.dial import Network
 from checkers.kit.timer import TICK_S, Timer
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
-from tests.checkers.test_conformance import flavours, verdict_of
-from tests.fakes.network import Connect, End, Pause, Reset, Send, Step
+from tests.checkers.test_conformance import verdict_of
+from tests.fakes.network import Connect, End, Mirror, Pause, Reset, Send, Step
+from tests.fakes.tls import context_of
 
 SLACK_S = 0.4
 """How late a real time-out may be on a busy machine, beside the tick."""
 
 
-async def play(steps: tuple[Step, ...], client: trio.SocketStream) -> None:
+Client: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+async def play(steps: tuple[Step, ...], client: Client) -> None:
     """Do what a scripted server does."""
     for step in steps:
         match step:
@@ -35,29 +40,68 @@ async def play(steps: tuple[Step, ...], client: trio.SocketStream) -> None:
                 await client.aclose()
                 return
             case Reset():
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                await client.aclose()
+                transport = client.transport_stream if isinstance(client, trio.SSLStream) else client
+                transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await transport.aclose()
                 return
+            case Mirror():
+                raise AssertionError("only datagrams are mirrored")
 
 
-async def serve(case: Case, client: trio.SocketStream) -> None:
+async def serve(case: Case, connection: trio.SocketStream) -> None:
     """Be the server of one connection."""
     asked = b""
+    client: Client = connection
+    if case.behaviour.tls:
+        client = trio.SSLStream(connection, context_of(case.behaviour.tls), server_side=True, https_compatible=True)
     try:
         await play(case.behaviour.greeting, client)
-        while b"\r\n\r\n" not in asked:
-            more = await client.receive_some(4096)
-            if not more:
-                return
-            asked += more
-        await play(case.behaviour.answer, client)
+        for answer in (case.behaviour.answer, *case.behaviour.more):
+            while case.behaviour.terminator not in asked:
+                more = await client.receive_some(4096)
+                if not more:
+                    return
+                asked += more
+            asked = asked.partition(case.behaviour.terminator)[2]
+            await play(answer, client)
         await trio.sleep_forever()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # the checker knew enough and reset the connection
 
 
+async def serve_datagrams(case: Case, server: trio.socket.SocketType) -> None:
+    """Answer every datagram."""
+    with server:
+        while True:
+            asked, client = await server.recvfrom(65_536)
+            for step in case.behaviour.answer:
+                match step:
+                    case Send():
+                        await server.sendto(step.data, client)
+                    case Mirror():
+                        await server.sendto(asked[: step.size_bytes] + step.data, client)
+                    case Pause() if not math.isinf(step.duration_s):
+                        await trio.sleep(step.duration_s)
+                    case _:
+                        await trio.sleep_forever()
+
+
+async def udp_target_of(case: Case, nursery: trio.Nursery) -> Target:
+    """Start a real server of datagrams that behaves like the case."""
+    server = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    await server.bind(("127.0.0.1", 0))
+    target = Target("127.0.0.1", server.getsockname()[1])
+    if case.behaviour.connect is Connect.REFUSE:
+        server.close()
+    else:
+        nursery.start_soon(serve_datagrams, case, server)
+    return target
+
+
 async def target_of(case: Case, nursery: trio.Nursery, keep: list[socket.socket]) -> Target:
     """Start a real server that behaves like the case; `keep` holds sockets that must live as long as the test."""
+    if case.behaviour.udp:
+        return await udp_target_of(case, nursery)
     if case.behaviour.connect is Connect.ACCEPT:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, functools.partial(serve, case), [listener])
@@ -81,7 +125,7 @@ def test_real_sockets_give_the_same_verdicts_as_the_fake_and_within_the_same_dea
     wrong: list[str] = []
 
     async def probe(network: Network, case: Case, target: Target) -> None:
-        for keyword, options, wanted in flavours(case):
+        for keyword, options, wanted in case.flavours:
             start = trio.current_time()
             verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
             took_s = trio.current_time() - start

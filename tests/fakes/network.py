@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import trio
 
-from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Stream, Target
+from checkers.kit.api import ConnectFailed, ConnectionLost, Datagrams, DeadlinePassed, LocalTrouble, Stream, Target
+from tests.fakes.tls import TlsServerStream
 
 LATENCY_S = 0.001
 """One round trip, when a server has no other."""
@@ -60,17 +61,37 @@ class Reset:
     """The server resets the connection."""
 
 
-Step: TypeAlias = Send | Pause | End | Reset
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The server sends the first bytes of what it was asked, then these: an answer that has to bear the question's number."""
+
+    size_bytes: int
+    data: bytes
+
+
+Step: TypeAlias = Send | Pause | End | Reset | Mirror
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a server does: at connect, then `greeting` at once, then `answer` when a request head came."""
+    """What a server does: at connect, then `greeting` at once, then `answer` when a request came, then each of `more`.
+
+    `terminator` ends a request. `tls` names the certificate of a server that says all this over TLS (tests.fakes.tls). With `udp` it
+    answers each datagram with `answer`, every Send and Mirror of which is a datagram.
+    """
 
     name: str
     connect: Connect = Connect.ACCEPT
     greeting: tuple[Step, ...] = ()
     answer: tuple[Step, ...] = (Pause(math.inf),)
+    more: tuple[tuple[Step, ...], ...] = ()
+    terminator: bytes = b"\r\n\r\n"
+    tls: str = ""
+    udp: bool = False
+
+    def over_tls(self, certificate: str = "good") -> Behaviour:
+        """Return the same over TLS."""
+        return replace(self, name=f"{self.name} over TLS ({certificate})", tls=certificate)
 
 
 def answer_of(code: int, body: bytes, *headers: str) -> bytes:
@@ -205,6 +226,28 @@ def endless_interim() -> Behaviour:
     return Behaviour("endless interim", answer=(Send(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), Pause(math.inf)))
 
 
+def close_at_once() -> Behaviour:
+    """Accept and end the connection before anything is asked."""
+    return Behaviour("close at once", greeting=(End(),))
+
+
+def reset_at_once() -> Behaviour:
+    """Accept and reset the connection before anything is asked."""
+    return Behaviour("reset at once", greeting=(Pause(0.02), Reset()))
+
+
+def endless_noise() -> Behaviour:
+    """Send bytes that mean nothing without being asked, and never stop."""
+    return Behaviour("endless noise", greeting=(*[Send(b"\x00" * 65_536)] * 64, Pause(math.inf)))
+
+
+def endless_handshake() -> Behaviour:
+    """Greet with records of a TLS handshake whose message never ends."""
+    message = b"\x02\xff\xff\xff" + b"\x00" * 16_380
+    record = b"\x16\x03\x03\x40\x00" + message
+    return Behaviour("endless handshake", greeting=(*[Send(record)] * 64, Pause(math.inf)))
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request that a server was sent. `at` is trio's clock."""
@@ -215,7 +258,9 @@ class Asked:
 
 @dataclass(slots=True)
 class FakeServer:
-    """One address and port. `connections` counts attempts, `open` what stands now; both and `requests` may be read at any time."""
+    """One address and port. `connections` counts attempts, `open` what stands now; `server_names` are those of TLS clients.
+    All of it may be read at any time.
+    """
 
     address: str
     port: int
@@ -224,6 +269,7 @@ class FakeServer:
     connections: int = 0
     open: int = 0
     requests: list[Asked] = field(default_factory=list)
+    server_names: list[str] = field(default_factory=list)
 
 
 class FakeNetwork:
@@ -231,10 +277,15 @@ class FakeNetwork:
 
     def __init__(self) -> None:
         self.servers: dict[tuple[str, int], FakeServer] = {}
+        self.udp_servers: dict[tuple[str, int], FakeServer] = {}
 
     def server(self, address: str, port: int) -> FakeServer:
         """Return the server at `address` and `port`, a healthy new one if nobody is there yet."""
         return self.servers.setdefault((address, port), FakeServer(address, port))
+
+    def udp_server(self, address: str, port: int, behaviour: Behaviour) -> FakeServer:
+        """Put a server of datagrams at `address` and `port`."""
+        return self.udp_servers.setdefault((address, port), FakeServer(address, port, behaviour))
 
     def dialer(self, limit_s: float) -> FakeDialer:
         """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
@@ -247,7 +298,7 @@ class FakeDialer:
     def __init__(self, network: FakeNetwork, limit_s: float) -> None:
         self._network = network
         self._limit_s = limit_s
-        self._streams: list[FakeStream] = []
+        self._streams: list[FakeStream | FakeDatagrams] = []
 
     async def connect(self, target: Target) -> Stream:
         """See `kit.api.Dialer.connect`."""
@@ -270,7 +321,20 @@ class FakeDialer:
             raise ConnectFailed("no route to host")
         stream = FakeStream(server, deadline, self._limit_s)
         self._streams.append(stream)
-        return stream
+        return TlsServerStream(stream, server.behaviour.tls) if server.behaviour.tls else stream
+
+    async def connect_udp(self, target: Target) -> Datagrams:
+        """See `kit.api.Dialer.connect_udp`."""
+        await trio.lowlevel.checkpoint()
+        server = self._network.udp_servers.get((target.address, target.port))
+        if server is None:
+            server = FakeServer(target.address, target.port, Behaviour("nobody", Connect.REFUSE, udp=True))
+        server.connections += 1
+        if server.behaviour.connect is Connect.NO_DESCRIPTOR:
+            raise LocalTrouble("cannot open a socket: too many open files")
+        datagrams = FakeDatagrams(server, trio.current_time() + self._limit_s, self._limit_s)
+        self._streams.append(datagrams)
+        return datagrams
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
@@ -286,7 +350,7 @@ class FakeStream:
         self._deadline = deadline
         self._limit_s = limit_s
         self._steps = list(server.behaviour.greeting)
-        self._answer = server.behaviour.answer
+        self._answers = [server.behaviour.answer, *server.behaviour.more]
         self._asked = b""
         self._closed = False
         server.open += 1
@@ -295,11 +359,12 @@ class FakeStream:
         """See `kit.api.Stream.send`."""
         self._require_open()
         await trio.lowlevel.checkpoint()
-        before = b"\r\n\r\n" in self._asked
         self._asked += data
-        if not before and b"\r\n\r\n" in self._asked:
-            self._server.requests.append(Asked(trio.current_time(), self._asked))
-            self._steps += [Pause(self._server.latency_s), *self._answer]
+        terminator = self._server.behaviour.terminator
+        while self._answers and terminator in self._asked:
+            request, _, self._asked = self._asked.partition(terminator)
+            self._server.requests.append(Asked(trio.current_time(), request + terminator))
+            self._steps += [Pause(self._server.latency_s), *self._answers.pop(0)]
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `kit.api.Stream.receive`."""
@@ -308,7 +373,7 @@ class FakeStream:
         while self._steps:
             match step := self._steps.pop(0):
                 case Pause():
-                    await self._pause(step.duration_s)
+                    await self.wait(step.duration_s)
                 case Send():
                     if len(step.data) > max_bytes:
                         self._steps.insert(0, Send(step.data[max_bytes:]))
@@ -319,7 +384,9 @@ class FakeStream:
                 case Reset():
                     self._steps.insert(0, step)
                     raise ConnectionLost("connection reset")
-        await self._pause(math.inf)
+                case Mirror():
+                    raise AssertionError("only datagrams are mirrored")
+        await self.wait(math.inf)
         raise AssertionError("nothing lasts longer than for ever")
 
     def close(self) -> None:
@@ -328,13 +395,70 @@ class FakeStream:
             self._closed = True
             self._server.open -= 1
 
-    async def _pause(self, duration_s: float) -> None:
+    async def wait(self, duration_s: float) -> None:
+        """Do nothing for so long, or until the deadline. Raises DeadlinePassed."""
         if not await _sleep_within(duration_s, self._deadline):
             raise DeadlinePassed(f"no complete answer within {self._limit_s:g} s", connected=True)
+
+    def note_server_name(self, name: str) -> None:
+        """Take note of the name that a TLS client sent, empty for none."""
+        self._server.server_names.append(name)
 
     def _require_open(self) -> None:
         if self._closed:
             raise ConnectionLost("used after close")
+
+
+class FakeDatagrams:
+    """The datagrams exchanged with a scripted server (kit.api.Datagrams)."""
+
+    def __init__(self, server: FakeServer, deadline: float, limit_s: float) -> None:
+        self._server = server
+        self._deadline = deadline
+        self._limit_s = limit_s
+        self._steps: list[tuple[Step, bytes]] = []
+        self._closed = False
+        server.open += 1
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Datagrams.send`."""
+        await trio.lowlevel.checkpoint()
+        self._server.requests.append(Asked(trio.current_time(), data))
+        steps = (Pause(self._server.latency_s), *self._server.behaviour.answer)
+        self._steps += [(step, data) for step in steps]
+
+    async def receive(self) -> bytes:
+        """See `kit.api.Datagrams.receive`."""
+        await trio.lowlevel.checkpoint()
+        match self._server.behaviour.connect:
+            case Connect.REFUSE | Connect.UNREACHABLE as how:
+                await self._wait(self._server.latency_s)
+                raise ConnectFailed("connection refused" if how is Connect.REFUSE else "no route to host")
+            case Connect.BLACKHOLE:
+                await self._wait(math.inf)
+        while self._steps:
+            step, asked = self._steps.pop(0)
+            match step:
+                case Pause():
+                    await self._wait(step.duration_s)
+                case Send():
+                    return step.data
+                case Mirror():
+                    return asked[: step.size_bytes] + step.data
+                case End() | Reset():
+                    raise AssertionError("datagrams have no end")
+        await self._wait(math.inf)
+        raise AssertionError("nothing lasts longer than for ever")
+
+    def close(self) -> None:
+        """See `kit.api.Datagrams.close`."""
+        if not self._closed:
+            self._closed = True
+            self._server.open -= 1
+
+    async def _wait(self, duration_s: float) -> None:
+        if not await _sleep_within(duration_s, self._deadline):
+            raise DeadlinePassed(f"no complete answer within {self._limit_s:g} s", connected=True)
 
 
 async def _sleep_within(duration_s: float, deadline: float) -> bool:

@@ -97,6 +97,17 @@ def test_the_supervisor_keeps_only_what_it_names() -> None:
 
 
 @as_root
+def test_capabilities_are_given_up_before_the_first_thread_or_not_at_all() -> None:
+    told = child(
+        "import threading\nstop = threading.Event()\nthreading.Thread(target=stop.wait).start()\n"
+        "try:\n    result = cage.keep_only({cage.CAP_NET_ADMIN})\n"
+        "except cage.CageError as error:\n    result = str(error)\n"
+        "stop.set()"
+    )
+    assert str(told["result"]).startswith("other threads run already")
+
+
+@as_root
 def test_the_supervisor_can_still_start_a_child_that_becomes_another_user() -> None:
     kept = "cage.CAP_NET_ADMIN, cage.CAP_SETUID, cage.CAP_SETGID, cage.CAP_KILL, cage.CAP_SETPCAP"
     told = child(

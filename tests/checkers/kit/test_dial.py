@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -10,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,10 +20,11 @@ import pytest
 import trio
 import trio.testing
 
-from checkers.kit import dial, wire
+from checkers.kit import wire
 from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Reason, Target
 from checkers.kit.dial import Network
 from checkers.kit.link import SeqpacketLink
+from checkers.kit.sockets import connect_error
 from checkers.kit.timer import Timer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,6 +99,29 @@ def test_an_end_that_came_together_with_the_data_is_not_missed() -> None:
         await trio.sleep(0.2)
         assert [await stream.receive(), await stream.receive(), await stream.receive()] == [b"bye", b"", b""]
         stream.close()
+
+    run(story)
+
+
+def test_a_server_that_speaks_first_is_heard_though_we_learn_of_it_together_with_the_connection() -> None:
+    def greet(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        client.send(b"220 hello")
+        with client, contextlib.suppress(ConnectionResetError):
+            client.recv(1)
+
+    async def stop_all() -> None:
+        time.sleep(0.2)  # noqa: ASYNC251  so that connection and greeting are told at once
+
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=greet, args=[listener])
+            thread.start()
+            nursery.start_soon(stop_all)
+            stream = await network.dialer(1.0).connect(Target("127.0.0.1", listener.getsockname()[1]))
+            assert await stream.receive() == b"220 hello"
+            stream.close()
+            thread.join()
 
     run(story)
 
@@ -176,6 +203,68 @@ def test_the_source_address_port_and_interface_are_used() -> None:
     run(story)
 
 
+def udp_server(reply: Callable[[bytes], list[bytes]]) -> tuple[Target, socket.socket, threading.Thread]:
+    """Start a thread that answers one datagram with any number of them."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+    server.settimeout(5)
+
+    def serve() -> None:
+        data, client = server.recvfrom(65_536)
+        for answer in reply(data):
+            server.sendto(answer, client)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return Target("127.0.0.1", server.getsockname()[1]), server, thread
+
+
+def test_datagrams_come_one_by_one_even_empty_and_large_ones_and_none_is_forgotten() -> None:
+    async def story(network: Network, _: trio.Nursery) -> None:
+        target, server, thread = udp_server(lambda data: [data, b"", b"x" * 20_000, b"last"])
+        with server:
+            datagrams = await network.dialer(0.3).connect_udp(Target(target.address, target.port, "127.7.7.9"))
+            await datagrams.send(b"hello")
+            assert [await datagrams.receive() for _ in range(4)] == [b"hello", b"", b"x" * 20_000, b"last"]
+            with pytest.raises(DeadlinePassed, match=r"no complete answer within 0\.3 s") as caught:
+                await datagrams.receive()
+            assert caught.value.reason in {Reason.L7TOUT, Reason.LATE}
+            thread.join()
+            datagrams.close()
+            datagrams.close()
+
+    run(story)
+
+
+def test_a_closed_udp_port_is_a_refusal_whether_we_listen_or_send_again() -> None:
+    async def story(network: Network, _: trio.Nursery) -> None:
+        target = Target("127.0.0.1", closed_port())
+        for again in (False, True):
+            datagrams = await network.dialer(1.0).connect_udp(target)
+            await datagrams.send(b"hello")
+            with pytest.raises(ConnectFailed, match=r"^connection refused$"):
+                await (datagrams.send(b"again") if again else datagrams.receive())
+            datagrams.close()
+
+    run(story)
+
+
+def test_datagrams_of_others_are_not_heard() -> None:
+    async def story(network: Network, _: trio.Nursery) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            port = closed_port()
+            target = Target("127.0.0.1", server.getsockname()[1], "127.0.0.1", port)
+            datagrams = await network.dialer(0.3).connect_udp(target)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                stranger.sendto(b"forged", ("127.0.0.1", port))
+            with pytest.raises(DeadlinePassed):
+                await datagrams.receive()
+            datagrams.close()
+
+    run(story)
+
+
 def test_no_descriptor_left_is_our_own_trouble_and_passes() -> None:
     async def story(network: Network, nursery: trio.Nursery) -> None:
         target = await listen(nursery)
@@ -198,13 +287,13 @@ def test_no_descriptor_left_is_our_own_trouble_and_passes() -> None:
 @pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED, errno.ETIMEDOUT])
 def test_errors_of_the_way_count_against_the_server_as_in_keepalived(number: int) -> None:
     with pytest.raises(ConnectFailed):
-        dial._raise_connect(number)
+        raise connect_error(number)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL, errno.EPERM, errno.EACCES, errno.ENOBUFS])
 def test_errors_of_our_own_machine_never_count_against_the_server(number: int) -> None:
     with pytest.raises(LocalTrouble):
-        dial._raise_connect(number)
+        raise connect_error(number)
 
 
 def test_closing_leaves_nothing_in_time_wait() -> None:

@@ -1,0 +1,98 @@
+"""Sockets of probes: opened, bound, and their errors told apart: our machine's, or the network's. Must never resolve a name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from checkers.kit.api import ConnectFailed, LocalTrouble, ProbeError, Target
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not named by Python 3.11
+
+_LOCAL_ERRNOS = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EADDRNOTAVAIL,  # no such source address, or no source port left
+        errno.EADDRINUSE,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EAGAIN,
+        errno.EINVAL,
+        errno.EAFNOSUPPORT,  # no IPv6 in this kernel
+        errno.ENODEV,
+    }
+)
+"""Errors of our own machine when opening, binding or connecting; every other one is the network's or the server's."""
+
+_TEXTS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "timed out in the kernel",
+    errno.EPIPE: "connection closed by the server",
+}
+
+
+def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
+    """Return a socket of SOCK_STREAM or SOCK_DGRAM that never blocks, bound as the target wants. Raises LocalTrouble."""
+    family = socket.AF_INET6 if target.is_ipv6 else socket.AF_INET
+    try:
+        sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise LocalTrouble(f"cannot open a socket: {errno_text(error.errno)}") from error
+    if target.bind_interface or target.bind_address or target.bind_port:
+        try:
+            _bind(sock, target)
+        except OSError as error:
+            sock.close()
+            place = f"{target.bind_address or '*'}:{target.bind_port}"
+            if target.bind_interface:
+                place += f" on {target.bind_interface}"
+            raise LocalTrouble(f"cannot bind to {place}: {errno_text(error.errno)}") from error
+    return sock
+
+
+def _bind(sock: socket.SocketType, target: Target) -> None:
+    if target.bind_interface:  # the first bind to a device needs no privilege since Linux 5.7
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.bind_interface.encode())
+    if not target.bind_address and not target.bind_port:
+        return
+    if target.bind_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    else:  # choose the source port at connect: else each address has only one range for all its targets
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    anywhere = "::" if target.is_ipv6 else "0.0.0.0"
+    sock.bind(_sockaddr(target.bind_address or anywhere, target.bind_port, target.bind_interface))
+
+
+def address_of(target: Target) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return the address to connect to. Raises LocalTrouble."""
+    try:
+        return _sockaddr(target.address, target.port, target.bind_interface)
+    except OSError as error:
+        raise LocalTrouble(f"no interface {target.bind_interface}: {errno_text(error.errno)}") from error
+
+
+def _sockaddr(address: str, port: int, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    if interface and address.lower().startswith("fe80:"):
+        return address, port, 0, socket.if_nametoindex(interface)
+    return address, port
+
+
+def connect_error(number: int | None) -> ProbeError:
+    """Return what an errno of connecting means: LocalTrouble or ConnectFailed."""
+    if number in _LOCAL_ERRNOS:
+        return LocalTrouble(f"cannot connect: {errno_text(number)}")
+    return ConnectFailed(errno_text(number))
+
+
+def errno_text(number: int | None) -> str:
+    """Return an errno in words."""
+    if number is None:
+        return "unknown error"
+    return _TEXTS.get(number) or os.strerror(number).lower()

@@ -1,0 +1,203 @@
+"""TLS for the connections of a probe: a dialer around a dialer, a stream around a stream. No socket, no clock, no file.
+
+    context = context_of(verify=False, ca="")
+    dial = TlsDialer(dial, context, server_name="www.example.org")     # a kit.api.Dialer like any other
+
+The engine is OpenSSL between two memory buffers, so it works over anything that is a `Stream`. What goes wrong in the handshake is a
+`HandshakeFailed` or `HandshakeTimedOut`. A context is made once for equal settings and shared by all probes.
+
+Sessions are never resumed: a health check has to see what a new client sees, and a resumed session looks at neither key nor
+certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5), and a server may end so too.
+Must never read a file: a worker may not be able to. Certificates come as text; only the system's own store is left to OpenSSL.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from checkers.kit.api import ConnectionLost, Datagrams, DeadlinePassed, Dialer, ProbeError, Reason, Stream, Target
+
+SILENT_MAX_BYTES = 262_144
+"""Most bytes of a server that lead to no plain text, a handshake included. Ours: OpenSSL takes chains of 100 KB at most."""
+
+CONTEXTS_MAX = 64
+"""Most contexts kept for probes to come. Ours: nobody has so many certificate authorities."""
+
+_Result = TypeVar("_Result")
+
+
+class HandshakeFailed(ProbeError):
+    """The server speaks no TLS, or not one that both want, or its certificate is refused."""
+
+    reason = Reason.L6RSP
+
+
+class HandshakeTimedOut(ProbeError):
+    """The deadline passed before the handshake was done."""
+
+    reason = Reason.L6TOUT
+
+
+@functools.lru_cache(CONTEXTS_MAX)
+def context_of(*, verify: bool, ca: str) -> ssl.SSLContext:
+    """Return the context for these settings.
+
+    Without `verify` every certificate will do, and every version and cipher that the library allows, as with keepalived. With it
+    the chain must lead to one of the certificates in `ca` (PEM; an intermediate one is enough), or when `ca` is empty to the
+    system's store, and the certificate must be for the server's name or address. Raises ValueError with a sentence.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.set_ciphers("DEFAULT")
+    elif ca:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(cadata=ca)
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError(f"ca holds no certificate that can be read: {words_of(error)}") from error
+    else:
+        _require_system_store()
+        context.load_default_certs()
+    return context
+
+
+def _require_system_store() -> None:
+    paths = ssl.get_default_verify_paths()
+    if not any(place and Path(place).exists() for place in (paths.cafile, paths.capath)):
+        raise ValueError("verify finds no certificate authorities on this system: name a file of them with ca")
+
+
+def words_of(error: Exception) -> str:
+    """Return what OpenSSL complains of, in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate refused: {error.verify_message.rstrip('.')}"
+    reason = getattr(error, "reason", None)
+    return reason.lower().replace("_", " ") if isinstance(reason, str) else str(error)
+
+
+class TlsDialer:
+    """A dialer whose connections speak TLS (kit.api.Dialer).
+
+    `server_name` goes to the server and, when the context verifies, must be in the certificate. Empty: nothing is sent, and the
+    certificate must be for the address.
+    """
+
+    __slots__ = ("_context", "_dial", "_server_name")
+
+    def __init__(self, dial: Dialer, context: ssl.SSLContext, server_name: str) -> None:
+        self._dial = dial
+        self._context = context
+        self._server_name = server_name
+
+    async def connect(self, target: Target) -> Stream:
+        """Connect and shake hands, within one limit. Raises what `kit.api.Dialer.connect` does and the two errors of here."""
+        context = self._context
+        name = self._server_name or (target.address if context.check_hostname else None)
+        stream = TlsStream(await self._dial.connect(target), context, name)
+        await stream.shake_hands()
+        return stream
+
+    async def connect_udp(self, target: Target) -> Datagrams:
+        """See `kit.api.Dialer.connect_udp`: datagrams stay as they are."""
+        return await self._dial.connect_udp(target)
+
+    def close(self) -> None:
+        """See `kit.api.Dialer.close`."""
+        self._dial.close()
+
+
+class TlsStream:
+    """TLS on top of another stream (kit.api.Stream)."""
+
+    __slots__ = ("_answered", "_engine", "_incoming", "_outgoing", "_silent_bytes", "_stream")
+
+    def __init__(self, stream: Stream, context: ssl.SSLContext, server_name: str | None) -> None:
+        self._stream = stream
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._silent_bytes = 0
+        self._answered = False
+
+    async def shake_hands(self) -> None:
+        """Do the handshake. Raises HandshakeFailed, HandshakeTimedOut, or DeadlinePassed when we were late ourselves."""
+        try:
+            await self._turn(self._engine.do_handshake)
+        except ssl.SSLError as error:
+            raise self._failure(error) from error
+        except DeadlinePassed as error:
+            if error.reason is Reason.LATE:
+                raise
+            raise HandshakeTimedOut(f"TLS handshake: {error}") from error
+        except ConnectionLost as error:
+            raise HandshakeFailed(f"TLS handshake: {error}") from error
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Stream.send`."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[await self._turn(functools.partial(self._engine.write, rest)) :]
+        except ssl.SSLError as error:
+            raise self._failure(error) from error
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See `kit.api.Stream.receive`. Also raises HandshakeFailed: TLS 1.3 tells late that it refuses us."""
+        try:
+            data = await self._turn(functools.partial(self._engine.read, max_bytes))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""  # with or without a farewell: what the end is worth, the protocol above knows
+        except ssl.SSLError as error:
+            raise self._failure(error) from error
+        self._silent_bytes = 0
+        self._answered = True
+        return data
+
+    def close(self) -> None:
+        """See `kit.api.Stream.close`."""
+        self._stream.close()
+
+    async def _turn(self, operation: Callable[[], _Result]) -> _Result:
+        """Do an operation of the engine, carrying bytes to and fro until it is done."""
+        while True:
+            try:
+                result = operation()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+                continue
+            await self._flush()
+            return result
+
+    async def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            await self._stream.send(data)
+
+    async def _fill(self) -> None:
+        data = await self._stream.receive()
+        self._silent_bytes += len(data)
+        if self._silent_bytes > SILENT_MAX_BYTES:
+            raise self._blame(f"more than {SILENT_MAX_BYTES} bytes without an answer in them")
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _failure(self, error: ssl.SSLError) -> ProbeError:
+        ended = isinstance(error, ssl.SSLEOFError)
+        return self._blame("connection closed" if ended else words_of(error))
+
+    def _blame(self, complaint: str) -> ProbeError:
+        """Until the first byte of an answer it is the handshake that failed, whatever TLS calls it."""
+        if self._answered:
+            return ConnectionLost(f"TLS: {complaint}")
+        return HandshakeFailed(f"TLS handshake: {complaint}")

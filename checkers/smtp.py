@@ -1,0 +1,198 @@
+"""SMTP_CHECK: the real server is up when it greets and answers a HELO (keepalived.md, section 3.6).
+
+One dialogue: the greeting must be a 220, HELO must be answered with 250, then QUIT, whose answer is waited for so that no mail server
+logs a lost connection, but may be anything, or the end. Deliberate differences to keepalived, all in the server's favour: replies
+of several lines and without a text are read, as RFC 5321, section 4.2, has them, and lines may end in LF alone.
+Each `host` block of an old file is a target of its own; all of them must pass, one after another.
+Must never name a sender or a recipient, and never send anything but these two commands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from checkers.kit.api import ConnectionLost, Dialer, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.excerpt import excerpt
+from checkers.kit.options import Json, Keyword, Kind
+from checkers.kit.values import word
+
+KEYWORD = "SMTP_CHECK"
+
+REPLY_MAX_BYTES = 8_192
+"""Longest reply, all its lines together. Ours: a line has at most 512 bytes (RFC 5321, section 4.5.3.1.5), and a greeting few lines."""
+
+HELO_NAME_DEFAULT = "smtpchecker.keepalived.org"
+
+_HOST_OPTIONS: tuple[Keyword, ...] = (
+    Keyword("connect_ip", Kind.ADDRESS, "address to probe instead of the real server's"),
+    Keyword("connect_port", Kind.PORT, "port to probe instead of the real server's"),
+    Keyword("bindto", Kind.ADDRESS, "source address of the probe"),
+    Keyword("bind_port", Kind.PORT, "source port of the probe"),
+    Keyword("bind_if", Kind.TEXT, "interface the probe leaves by"),
+    Keyword("connect_timeout", Kind.TIMER, "time limit of this host", unit="s", handled=False),
+    Keyword("fwmark", Kind.INTEGER, "firewall mark on the probe's packets", handled=False),
+)
+
+OPTIONS: tuple[Keyword, ...] = (
+    Keyword("helo_name", Kind.TEXT, "our name towards the mail server", default=HELO_NAME_DEFAULT),
+    Keyword(
+        "host", Kind.BLOCK, "one more target; all must pass (the old way to write it)", repeat=True, block=_HOST_OPTIONS
+    ),
+)
+
+_REPLY_LINE = re.compile(rb"([0-9]{3})(?:([ -])[^\n]*)?\n", re.ASCII)
+_BEGINNING = re.compile(rb"[0-9]{0,3}|[0-9]{3}(?:[ -][^\n]*|\r)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A `host` block: what of the target it replaces; empty and 0 replace nothing."""
+
+    address: str = ""
+    port: int = 0
+    bind_address: str = ""
+    bind_port: int = 0
+    bind_interface: str = ""
+
+    def of(self, target: Target) -> Target:
+        """Return `target` with the replacements."""
+        return Target(
+            self.address or target.address,
+            self.port or target.port,
+            self.bind_address or target.bind_address,
+            self.bind_port or target.bind_port,
+            self.bind_interface or target.bind_interface,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """What to say, and to whom beside the real server itself; no host: to that alone."""
+
+    helo: bytes
+    hosts: tuple[Host, ...]
+
+
+def prepare(options: Mapping[str, Json]) -> Dialogue:
+    """Turn the block's values into a dialogue. Raises ValueError with a sentence for the operator."""
+    name = word("helo_name", options.get("helo_name") or HELO_NAME_DEFAULT)
+    hosts = options.get("host")
+    return Dialogue(
+        helo=f"HELO {name}\r\n".encode(),
+        hosts=tuple(_host(host) for host in hosts if isinstance(host, dict)) if isinstance(hosts, list) else (),
+    )
+
+
+def _host(host: Mapping[str, Json]) -> Host:
+    address, bind_address = str(host.get("connect_ip") or ""), str(host.get("bindto") or "")
+    if address and bind_address and (":" in address) is not (":" in bind_address):
+        raise ValueError(f"bindto {bind_address} of a host cannot reach its connect_ip {address}")
+    return Host(
+        address, _port(host, "connect_port"), bind_address, _port(host, "bind_port"), str(host.get("bind_if") or "")
+    )
+
+
+def _port(host: Mapping[str, Json], name: str) -> int:
+    port = host.get(name)
+    return port if isinstance(port, int) else 0
+
+
+async def check(target: Target, prepared: Dialogue, dial: Dialer) -> Verdict:
+    """Talk to the target, or to each host in turn. Returns the first failure, or the last success."""
+    if not prepared.hosts:
+        return await _talk(target, prepared.helo, dial)
+    verdict = Verdict(Reason.NONE)
+    for host in prepared.hosts:
+        other = host.of(target)
+        try:
+            verdict = await _talk(other, prepared.helo, dial)
+        except ProbeError as error:
+            verdict = Verdict(error.reason, str(error))
+        if not verdict.ok:
+            return replace(verdict, detail=f"host {other}: {verdict.detail}")
+    return verdict
+
+
+async def _talk(target: Target, helo: bytes, dial: Dialer) -> Verdict:
+    server = _Server(await dial.connect(target))
+    sent = b""
+    try:
+        reason, detail = await server.expect(220)
+        if reason is Reason.L7OK:
+            sent = helo
+            await server.stream.send(helo)
+            reason, detail = await server.expect(250)
+        if reason is Reason.L7OK:
+            await server.say_goodbye()
+    except ProbeError as error:
+        reason, detail = error.reason, str(error)
+    except _NotSmtpError as error:
+        reason, detail = Reason.L7RSP, str(error)
+    finally:
+        server.stream.close()
+    return Verdict(reason, detail, sent=excerpt(sent), received=excerpt(server.received))
+
+
+class _NotSmtpError(Exception):
+    """What came is no reply, or more than we read."""
+
+
+class _Server:
+    """The other end. `received` is the reply that is being read, or the last one."""
+
+    __slots__ = ("_data", "received", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.received = b""
+        self._data = b""  # not read yet
+
+    async def expect(self, code: int) -> tuple[Reason, str]:
+        """Read one reply. Returns the reason and the detail of the verdict. Raises ProbeError, _NotSmtpError."""
+        came = await self._reply()
+        if came != code:
+            return Reason.L7STS, f"SMTP {came}, wanted {code}"
+        return Reason.L7OK, f"SMTP {came}"
+
+    async def say_goodbye(self) -> None:
+        """Quit, and wait for whatever is said to that. Raises DeadlinePassed when nothing is."""
+        received = self.received
+        try:
+            await self.stream.send(b"QUIT\r\n")
+            if not self._data:
+                await self.stream.receive()
+        except ConnectionLost:
+            pass  # the server is rid of us, as asked
+        finally:
+            self.received = received
+
+    async def _reply(self) -> int:
+        """Read a whole reply and return its code."""
+        self.received = b""
+        while True:
+            line = await self._line()
+            self.received += line
+            if len(self.received) > REPLY_MAX_BYTES:
+                raise _NotSmtpError(f"reply longer than {REPLY_MAX_BYTES} bytes")
+            match = _REPLY_LINE.fullmatch(line.replace(b"\r\n", b"\n"))
+            if match is None or not self.received.startswith(match[1]):
+                raise _NotSmtpError("not an SMTP reply")
+            if match[2] != b"-":
+                return int(match[1])
+
+    async def _line(self) -> bytes:
+        """Return the next line with its end."""
+        while b"\n" not in self._data[:REPLY_MAX_BYTES]:
+            if len(self._data) > REPLY_MAX_BYTES or _BEGINNING.fullmatch(self._data) is None:
+                self.received += self._data[:REPLY_MAX_BYTES]
+                raise _NotSmtpError("not an SMTP reply")
+            more = await self.stream.receive()
+            if not more:
+                self.received += self._data
+                what = "reply cut off" if self.received else "connection closed without a reply"
+                raise _NotSmtpError(f"{what} after {len(self.received)} bytes")
+            self._data += more
+        line, _, self._data = self._data.partition(b"\n")
+        return line + b"\n"

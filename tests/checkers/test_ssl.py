@@ -1,0 +1,262 @@
+"""SSL_GET against scripted servers on virtual time. What it shares with HTTP_GET is tested there."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from checkers import http
+from checkers import ssl as ssl_get
+from checkers.kit import tls
+from checkers.kit.api import DeadlinePassed, ProbeError, Reason, Target, Verdict
+from checkers.kit.options import Json
+from tests.fakes.network import (
+    Behaviour,
+    End,
+    FakeNetwork,
+    FakeServer,
+    Pause,
+    Send,
+    answer_of,
+    blackhole,
+    drip,
+    garbage,
+    hang,
+    healthy,
+    refuse,
+    status,
+)
+from tests.fakes.tls import AUTHORITY, OTHER_AUTHORITY
+
+TARGET = Target("192.168.100.20", 443)
+URL: dict[str, Json] = {"path": "/"}
+
+
+def probe(
+    behaviour: Behaviour, *urls: dict[str, Json], target: Target = TARGET, **options: Json
+) -> tuple[Verdict, FakeServer, float]:
+    """Probe once, as the kit does; return the verdict, the server and how long it took."""
+
+    async def main() -> tuple[Verdict, FakeServer, float]:
+        network = FakeNetwork()
+        server = network.server(target.address, target.port)
+        server.behaviour = behaviour
+        prepared = ssl_get.prepare({"url": [*urls] or [URL], **options})
+        start = trio.current_time()
+        dial = network.dialer(3.0)
+        try:
+            verdict = await ssl_get.check(target, prepared, dial)
+        except ProbeError as error:
+            verdict = Verdict(error.reason, str(error))
+        finally:
+            dial.close()
+        assert server.open == 0
+        return verdict, server, trio.current_time() - start
+
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def probe_with(behaviour: Behaviour, options: dict[str, Json]) -> tuple[Verdict, FakeServer]:
+    """Probe once with these options of the block beside its url."""
+    verdict, server, _ = probe(behaviour, target=TARGET, **options)
+    return verdict, server
+
+
+def test_the_request_and_the_judgement_are_those_of_http_get() -> None:
+    url: dict[str, Json] = {"path": "/x", "virtualhost": "www.example.org"}
+    verdict, server, _ = probe(healthy().over_tls(), url)
+    assert verdict == Verdict(Reason.L7OK, "HTTP 200", verdict.sent, "HTTP/1.1 200 Because")
+    request = b"GET /x HTTP/1.0\r\nUser-Agent: KeepAliveClient\r\nHost: www.example.org\r\n\r\n"
+    assert [asked.data for asked in server.requests] == [request]
+    assert probe(status(503).over_tls())[0].detail == "HTTP 503, wanted 200-299"
+
+
+@pytest.mark.parametrize("certificate", ["good", "expired", "old"])
+def test_without_verify_every_certificate_will_do(certificate: str) -> None:
+    assert probe(healthy().over_tls(certificate))[0].reason is Reason.L7OK
+
+
+@pytest.mark.parametrize(
+    ("certificate", "options", "complaint"),
+    [
+        ("good", {"ca": AUTHORITY, "sni_name": "www.example.org"}, ""),
+        ("old", {"ca": AUTHORITY, "sni_name": "www.example.org"}, ""),
+        ("good", {"ca": AUTHORITY, "virtualhost": "www.example.org"}, ""),
+        ("good", {"ca": AUTHORITY, "virtualhost": "www.example.org:8443"}, ""),
+        ("good", {"ca": AUTHORITY}, ""),
+        ("good", {"ca": AUTHORITY, "verify": True}, ""),
+        ("good", {"ca": OTHER_AUTHORITY + AUTHORITY}, ""),
+        ("good", {"ca": OTHER_AUTHORITY, "verify": False}, ""),
+        ("good", {"ca": OTHER_AUTHORITY}, "unable to get local issuer certificate"),
+        ("good", {"verify": True}, "unable to get local issuer certificate"),
+        ("expired", {"ca": AUTHORITY}, "certificate has expired"),
+        ("good", {"ca": AUTHORITY, "sni_name": "elsewhere.example.org"}, "Hostname mismatch"),
+        ("good", {"ca": AUTHORITY, "virtualhost": "elsewhere.example.org"}, "Hostname mismatch"),
+    ],
+    ids=str,
+)
+def test_verify_and_ca_check_chain_validity_and_name(
+    certificate: str, options: dict[str, Json], complaint: str
+) -> None:
+    verdict, server = probe_with(healthy().over_tls(certificate), options)
+    if complaint:
+        assert verdict.reason is Reason.L6RSP
+        assert verdict.detail.startswith(f"TLS handshake: certificate refused: {complaint}")
+        assert server.requests == []
+    else:
+        assert verdict.reason is Reason.L7OK
+
+
+def test_without_a_name_the_certificate_must_be_for_the_address() -> None:
+    verdict, _, _ = probe(healthy().over_tls(), target=Target("192.168.100.21", 443), ca=AUTHORITY)
+    assert verdict.reason is Reason.L6RSP
+    assert "IP address mismatch, certificate is not valid for '192.168.100.21'" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({}, ""),
+        ({"virtualhost": "www.example.org", "sni_name": "other.example.org"}, ""),
+        ({"enable_sni": True}, ""),
+        ({"enable_sni": True, "virtualhost": "www.example.org"}, "www.example.org"),
+        ({"enable_sni": True, "virtualhost": "www.example.org:8443"}, "www.example.org"),
+        ({"enable_sni": True, "virtualhost": "[2001:db8::1]:8443"}, ""),
+        ({"enable_sni": True, "virtualhost": "www.example.org", "sni_name": "other.example.org"}, "other.example.org"),
+        ({"enable_sni": True, "sni_name": "bücher.example.org"}, "xn--bcher-kva.example.org"),
+        ({"ca": AUTHORITY, "virtualhost": "www.example.org"}, "www.example.org"),
+    ],
+    ids=str,
+)
+def test_the_server_name_is_sent_when_the_file_asks_for_it(options: dict[str, Json], sent: str) -> None:
+    verdict, server = probe_with(healthy().over_tls(), options)
+    assert (verdict.reason, server.server_names) == (Reason.L7OK, [sent])
+
+
+def test_each_url_has_its_own_connection_and_name_and_the_one_that_fails_is_told() -> None:
+    urls: list[dict[str, Json]] = [{"path": "/a", "virtualhost": "a.example"}, {"path": "/b", "digest": "0" * 32}]
+    verdict, server, _ = probe(healthy(b"x").over_tls(), *urls, enable_sni=True, virtualhost="other.example")
+    assert verdict.detail.startswith(f"/b: digest {hashlib.md5(b'x').hexdigest()}")
+    assert server.server_names == ["a.example", "other.example"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "detail"),
+    [
+        (refuse(), Reason.L4CON, "connection refused"),
+        (blackhole(), Reason.L4TOUT, "no connection within 3 s"),
+        (hang(), Reason.L6TOUT, "TLS handshake: no complete answer within 3 s"),
+        (Behaviour("", greeting=(End(),)), Reason.L6RSP, "TLS handshake: connection closed"),
+        (Behaviour("", greeting=(Send(b"HTTP/1.1 400"),)), Reason.L6RSP, "TLS handshake: wrong version number"),
+        (Behaviour("", greeting=(Send(b"\x15\x03\x03\0\2\2\x28"),)), Reason.L6RSP, "TLS handshake: sslv3 alert handshake failure"),
+        (healthy().over_tls("asks"), Reason.L6RSP, "TLS handshake: tlsv13 alert certificate required"),
+        (hang().over_tls(), Reason.L7TOUT, "no complete answer within 3 s"),
+        (garbage().over_tls(), Reason.L7RSP, "not an HTTP answer"),
+        (drip(0.5).over_tls(), Reason.L7TOUT, "no complete answer within 3 s"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_told_by_its_layer(behaviour: Behaviour, reason: Reason, detail: str) -> None:
+    verdict, _, took_s = probe(behaviour)
+    assert (verdict.reason, verdict.detail) == (reason, detail)
+    assert took_s <= 3.0 + 1e-6
+
+
+def test_an_answer_that_is_broken_off_inside_tls_is_a_bad_answer_and_no_bad_handshake() -> None:
+    async def main() -> None:
+        network = FakeNetwork()
+        server = network.server(TARGET.address, TARGET.port)
+        server.behaviour = Behaviour("half", answer=(Send(answer_of(200, b"hello")[:20]), Pause(1.0))).over_tls()
+        dial = network.dialer(3.0)
+        stream = tls.TlsStream(await dial.connect(TARGET), tls.context_of(verify=False, ca=""), None)
+        await stream.shake_hands()
+        await stream.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert await stream.receive() == answer_of(200, b"hello")[:20]
+        stream._incoming.write(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
+        with pytest.raises(ProbeError, match=r"^TLS: ") as caught:
+            await stream.receive()
+        assert caught.value.reason is Reason.L7RSP
+        dial.close()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_time_out_in_the_handshake_that_was_our_own_fault_says_nothing_about_the_server() -> None:
+    class LateStream:
+        async def send(self, _data: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+
+        async def receive(self, _max_bytes: int = 65536) -> bytes:
+            await trio.lowlevel.checkpoint()
+            raise DeadlinePassed("we were away", connected=True, late=True)
+
+        def close(self) -> None:
+            pass
+
+    async def main() -> None:
+        stream = tls.TlsStream(LateStream(), tls.context_of(verify=False, ca=""), None)
+        with pytest.raises(DeadlinePassed) as caught:
+            await stream.shake_hands()
+        assert caught.value.reason is Reason.LATE
+
+    trio.run(main)
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=300),
+    st.integers(1, 50),
+    st.sampled_from([b"", b"\x16\x03\x03", b"\x15\x03\x03\x00\x02", b"\x16\x03\x03\x00\x40\x02"]),
+)
+def test_any_bytes_for_a_handshake_give_a_verdict_of_the_closed_set(data: bytes, size: int, start: bytes) -> None:  # fmt: skip
+    data = start + data
+    steps = [Send(data[at : at + size]) for at in range(0, len(data), size)]
+    verdict, _, took_s = probe(Behaviour("", greeting=(*steps, End())))
+    assert verdict.reason is Reason.L6RSP
+    assert took_s < 0.1
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=300), st.integers(1, 50))
+def test_any_bytes_inside_tls_give_a_verdict_of_the_closed_set(data: bytes, size: int) -> None:
+    steps = [Send(data[at : at + size]) for at in range(0, len(data), size)]
+    assert probe(Behaviour("", answer=(*steps, End())).over_tls())[0].reason is Reason.L7RSP
+
+
+def test_contexts_are_made_once_for_equal_settings() -> None:
+    one, other = (ssl_get.prepare({"url": [URL], "ca": AUTHORITY}) for _ in range(2))
+    assert one[0].context is other[0].context
+    assert one[0].context.verify_mode is ssl.CERT_REQUIRED
+    assert ssl_get.prepare({"url": [URL]})[0].context is not one[0].context
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "at least one url"),
+        ({"url": [URL], "ca": "nonsense"}, "ca holds no certificate that can be read"),
+        ({"url": [URL], "enable_sni": True, "sni_name": "a..b"}, r"sni_name, or virtualhost in its place, is no host name"),
+        ({"url": [URL], "enable_sni": True, "sni_name": "." + "b" * 5}, "no host name"),
+        ({"url": [URL], "verify": True, "virtualhost": "x" * 80}, "no host name"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_work_are_refused_with_the_reason(options: dict[str, Json], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        ssl_get.prepare(options)
+
+
+def test_a_system_without_authorities_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    with pytest.raises(ValueError, match="verify finds no certificate authorities"):
+        tls.context_of.__wrapped__(verify=True, ca="")
+
+
+def test_it_knows_all_keywords_of_http_get() -> None:
+    assert {keyword.name for keyword in http.OPTIONS} < {keyword.name for keyword in ssl_get.OPTIONS}
+    assert all(keyword.handled for keyword in ssl_get.OPTIONS if keyword.name in {"enable_sni", "sni_name"})
