@@ -1,9 +1,13 @@
-"""Says in the log what the core told: one transition, one event, one English sentence. Nothing is decided here."""
+"""Says in the log what happened: transitions of the core, configurations, what the writer and the addresses met.
+
+One event of the log's catalogue each, with one English sentence. Nothing is decided here, and nothing here ever waits.
+"""
 
 from __future__ import annotations
 
 from typing import assert_never
 
+from supervisor.config import Outcome, Severity
 from supervisor.core.transitions import (
     CheckChanged,
     CheckFailed,
@@ -13,34 +17,28 @@ from supervisor.core.transitions import (
     SorryChanged,
     Transition,
 )
+from supervisor.ipvs.writer import Drift, Notice, Recovered, Refused, Trouble
 from supervisor.log import Log
+from supervisor.model import Config, IPAddress
 
 
-def announce(transition: Transition, log: Log) -> None:
-    """Write `transition` into the log. Never blocks."""
-    match transition:
+def transition(told: Transition, log: Log) -> None:
+    """Say one transition of the core."""
+    match told:
         case RealServerChanged():
-            _real_server_changed(transition, log)
+            _real_server_changed(told, log)
         case CheckChanged():
-            _check_changed(transition, log)
+            _check_changed(told, log)
         case QuorumChanged():
-            _quorum_changed(transition, log)
+            _quorum_changed(told, log)
         case SorryChanged():
-            _sorry_changed(transition, log)
+            _sorry_changed(told, log)
         case CheckFailed():
-            _check_failed(transition, log)
+            _check_failed(told, log)
         case RealServerRemoved():
-            reason = "stop" if transition.stopping else "reload"
-            log.emit(
-                "real_server.removed",
-                f"Server {transition.real_server} of {transition.virtual_server} was removed by the {reason}.",
-                virtual_server=transition.virtual_server,
-                real_server=transition.real_server,
-                reason=reason,
-                stopping=transition.stopping,
-            )
+            _removed(told, log)
         case _:
-            assert_never(transition)
+            assert_never(told)
 
 
 def _real_server_changed(changed: RealServerChanged, log: Log) -> None:
@@ -135,4 +133,133 @@ def _sorry_changed(changed: SorryChanged, log: Log) -> None:
         virtual_server=changed.virtual_server,
         sorry_server=changed.sorry_server,
         cause_id=changed.cause,
+    )
+
+
+def _removed(removed: RealServerRemoved, log: Log) -> None:
+    reason = "stop" if removed.stopping else "reload"
+    log.emit(
+        "real_server.removed",
+        f"Server {removed.real_server} of {removed.virtual_server} was removed by the {reason}.",
+        virtual_server=removed.virtual_server,
+        real_server=removed.real_server,
+        reason=reason,
+        stopping=removed.stopping,
+    )
+
+
+def notice(noticed: Notice, log: Log) -> None:
+    """Say what the writer noticed about the kernel's table."""
+    match noticed:
+        case Refused(op, word):
+            log.emit(
+                "kernel.write_failed",
+                f"The kernel refused {type(op).__name__} for {op.key}: {word}.",
+                operation=type(op).__name__,
+                errno=word,
+                virtual_server=op.key,
+                reason=str(op),
+            )
+        case Drift():
+            log.emit(
+                "kernel.drift_found",
+                f"The kernel's table was changed by somebody else; putting {len(noticed.ops)} entries right.",
+                action="repaired",
+                entries=len(noticed.ops),
+                missing=noticed.missing,
+                extra=noticed.extra,
+                weight=noticed.weight,
+                settings=noticed.settings,
+            )
+        case Trouble(text):
+            log.emit("kernel.write_failed", f"The kernel's table is out of reach: {text}", reason=text)
+        case Recovered():
+            log.emit("kernel.recovered", "The kernel's table can be reached again.")
+        case _:
+            assert_never(noticed)
+
+
+def address(which: IPAddress, state: str, detail: str, log: Log) -> None:
+    """Say what became of a virtual address; the states and their details are those of `ipvs.vip`."""
+    match state:
+        case "conflict":
+            text = f"Virtual address {which} was NOT assigned: the machine {detail} answers for it."
+            log.emit("address.conflict", text, address=which, mac=detail)
+        case "failed":
+            log.emit(
+                "address.failed", f"Virtual address {which} was NOT assigned: {detail}.", address=which, reason=detail
+            )
+        case _:
+            words = {
+                "assigned": f"was assigned on {detail}",
+                "present": f"is present on {detail} already and was left alone",
+                "released": f"was removed from {detail}",
+            }
+            log.emit(f"address.{state}", f"Virtual address {which} {words[state]}.", address=which, interface=detail)
+
+
+def rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:
+    """Say in the log that a configuration was refused, with its first problem; each other one is a line of its own."""
+    errors = [problem for problem in outcome.problems if problem.severity is Severity.ERROR]
+    first = errors[0]
+    kept = " The configuration before it goes on running." if running else ""
+    log.emit(
+        "config.rejected",
+        f"The configuration was refused: {len(errors)} errors, the first at {first.file}:{first.line}: {first.message}.{kept}",
+        path=first.file,
+        line=first.line,
+        column=first.column,
+        text=first.source_line,
+        reason=first.message,
+        suggestion=first.suggestion,
+        errors=len(errors),
+        running_hash=running,
+    )
+
+
+def rejected_as_empty(config: Config, log: Log, *, running: Config) -> None:
+    """Say that a file without any virtual server was refused: a truncated file must not take every service down."""
+    reason = f"it names no virtual server, and {len(running.virtual_servers)} are running"
+    log.emit(
+        "config.rejected",
+        f"The configuration was refused: {reason}. The configuration before it goes on running; stop the daemon to remove all.",
+        path=config.source,
+        reason=reason,
+        suggestion="stop the daemon to remove all virtual servers",
+        errors=0,
+        running_hash=running.digest,
+    )
+
+
+def loaded(outcome: Outcome, log: Log, old: Config | None = None) -> None:
+    """Say in the log that a configuration was loaded, and what it changes; each warning is a line of its own."""
+    config = outcome.config
+    assert config is not None
+    before = {vs.key: vs for vs in old.virtual_servers} if old else {}
+    after = {vs.key: vs for vs in config.virtual_servers}
+    changed = sum(key in before and before[key] != vs for key, vs in after.items())
+    for problem in outcome.problems:
+        if problem.severity is Severity.WARNING:
+            log.emit(
+                "config.warning",
+                f"{problem.file}:{problem.line}: {problem.message}",
+                path=problem.file,
+                line=problem.line,
+                column=problem.column,
+                text=problem.source_line,
+                reason=problem.message,
+                suggestion=problem.suggestion,
+            )
+    log.emit(
+        "config.loaded",
+        f"Configuration {config.source} loaded: {len(after)} virtual servers.",
+        path=config.source,
+        hash=config.digest,
+        files=len(outcome.files),
+        added=len(after.keys() - before.keys()),
+        changed=changed,
+        removed=len(before.keys() - after.keys()),
+        warnings=config.warnings,
+        virtual_servers=len(after),
+        real_servers=sum(len(vs.real_servers) for vs in after.values()),
     )

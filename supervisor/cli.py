@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
-        return carry_out(options)
+        status = carry_out(options)
+        sys.stdout.flush()  # here, where a reader that has gone is expected, and not at the interpreter's end
     except RequestError as error:
         print(f"vipervisor: {error}", file=sys.stderr)
         return int(error.status)
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Status.FINE
     except KeyboardInterrupt:
         return 130
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +85,7 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument(
         "-f", "--file", type=Path, required=True, metavar="FILE", help="the configuration (keepalived.conf)"
     )
+    _add_reading(parser)
     parser.add_argument(
         "--backend",
         choices=["auto", "kernel", "memory"],
@@ -174,7 +177,22 @@ def _add_why(verbs: Any) -> None:
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("positional", nargs="?", type=Path, metavar="FILE", help="the configuration file")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="the same")
+    _add_reading(parser)
     parser.set_defaults(usage_error=parser.error)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-i",
+        "--config-id",
+        metavar="ID",
+        help="which lines that begin with @ID or @^ID count (default: the host's name up to its first dot)",
+    )
+    parser.add_argument(
+        "--lenient",
+        action="store_true",
+        help="ignore extra words and unknown keywords as keepalived does, each with a warning",
+    )
 
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +230,8 @@ def _run(options: argparse.Namespace) -> int:
             admin_socket=_socket(options),
             user=options.user,
             workers=options.workers,
+            config_id=options.config_id,
+            lenient=options.lenient,
         )
     )
 
@@ -219,8 +239,8 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from supervisor import config  # noqa: PLC0415  (each verb imports what it needs)
 
-    outcome = config.load(_file(options))
-    print(config.render(outcome, color=_color()), end="")
+    outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
+    print(config.render(outcome, color=_color()))
     if outcome.config is None:
         return Status.CONFIG_INVALID
     return Status.CONFIG_WARNINGS if options.strict and outcome.config.warnings else Status.FINE
@@ -231,9 +251,9 @@ def _table(options: argparse.Namespace) -> int:
     from supervisor.core.director import Director  # noqa: PLC0415
     from supervisor.core.rules import rules  # noqa: PLC0415
 
-    outcome = config.load(_file(options))
+    outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
     if outcome.config is None:
-        print(config.render(outcome, color=_color()), end="", file=sys.stderr)
+        print(config.render(outcome, color=_color()), file=sys.stderr)
         return Status.CONFIG_INVALID
     director = Director(outcome.config, now=0.0)
     director.start(now=0.0)

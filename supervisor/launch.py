@@ -19,7 +19,7 @@ import trio
 
 from checkers.kit import cage
 from checkers.kit.link import Link, SeqpacketLink
-from supervisor import __version__, config, wiring
+from supervisor import __version__, announce, config
 from supervisor.admin import server as admin
 from supervisor.admin.protocol import Status
 from supervisor.children import spawn
@@ -43,6 +43,9 @@ KEPT = frozenset({cage.CAP_NET_ADMIN, cage.CAP_NET_RAW, cage.CAP_SETUID, cage.CA
 CHECKS_PER_WORKER = 2000
 """One more worker for this many checks, up to the number of processors."""
 
+FILES_MIN = 65_536
+"""Open files that a checker may have at least, as far as the system lets it: a reload can bring any number of checks."""
+
 LOG_FLUSH_MAX_S = 2.0
 """At the end, the longest wait for the reader of the log."""
 
@@ -58,6 +61,8 @@ class Options:
     admin_socket: Path
     user: str
     workers: int
+    config_id: str | None = None  # for @id conditions; None: the host's name
+    lenient: bool = False  # extra words and unknown keywords are only warned of
 
 
 class Refusal(Exception):
@@ -66,13 +71,17 @@ class Refusal(Exception):
 
 def run(options: Options) -> int:
     """Run the daemon until it is told to stop; return the exit status."""
-    outcome = config.load(options.file)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `_listen_for_signals` takes it, a reload would only end us
+    outcome = config.load(options.file, config_id=options.config_id, lenient=options.lenient)
+    if outcome.config is not None and options.backend != "memory":
+        preload({server.scheduler for server in outcome.config.virtual_servers})
+    cage.keep_only(KEPT)  # before the first thread (the log's): each thread has capabilities of its own
     log, writer = open_log(options.log_format)
     log.bridge_standard_library()
     try:
         if outcome.config is None:
-            sys.stderr.write(config.render(outcome))
-            wiring.log_rejected(outcome, log)
+            sys.stderr.write(f"{config.render(outcome)}\n")
+            announce.rejected(outcome, log)
             return Status.CONFIG_INVALID
         _start(options, outcome, outcome.config, log, writer)
     except Refusal as refusal:
@@ -90,7 +99,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
     except (spawn.UnknownUser, admin.SocketTaken) as error:
         raise Refusal(str(error)) from error
     try:
-        backend = _backend(options.backend, loaded)
+        backend = _backend(options.backend)
         log.emit(
             "daemon.starting",
             f"vipervisor {__version__} starts with {options.file}.",
@@ -98,15 +107,14 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             config_path=options.file,
             backend=backend.name,
         )
-        wiring.log_loaded(outcome, log)
-        cage.keep_only(KEPT)
+        announce.loaded(outcome, log)
         outside = Outside(
             backend=backend,
             start_checker=_checker_starter(account, len(set(specs(loaded)))),
             start_exporter=_exporter_starter(account, options.exporter),
             addresses=VirtualAddresses if backend.name == "kernel" else MemoryAddresses,
             deliver=None,
-            load=lambda: config.load(options.file),
+            load=lambda: config.load(options.file, config_id=options.config_id, lenient=options.lenient),
             log=log,
             notifier=Notifier(),
             wall_clock=lambda: datetime.now(UTC),
@@ -139,12 +147,11 @@ async def _listen_for_signals(send: trio.MemorySendChannel[Order]) -> None:
                 send.send_nowait(Order.RELOAD if reload else Order.STOP)
 
 
-def _backend(wanted: str, loaded: Config) -> Backend:
+def _backend(wanted: str) -> Backend:
     """Open the table. Raises Refusal."""
     if wanted == "memory":
         return MemoryBackend()
     try:
-        trio.run(preload, {server.scheduler for server in loaded.virtual_servers})
         return KernelBackend()
     except BackendUnavailable as error:
         raise Refusal(f"--backend {wanted}: {error}") from error
@@ -155,7 +162,7 @@ def _worker_count(loaded: Config) -> int:
 
 
 def _checker_starter(account: Account, checks: int) -> StartChecker:
-    files = str(max(1024, 2 * checks + 256))
+    files = str(max(FILES_MIN, 2 * checks + 256))
 
     async def start(index: int, epoch: int) -> tuple[Child, Link]:
         del index, epoch

@@ -16,7 +16,6 @@ forwarding, and the next start adopts its table.
 from __future__ import annotations
 
 import enum
-import json
 import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -25,27 +24,22 @@ from typing import Any, Protocol
 
 import trio
 
-from checkers.kit.api import Health as WireHealth
 from checkers.kit.wire import Job
-from supervisor import __version__, overview
+from supervisor import __version__, announce, answers, overview
 from supervisor.admin import server as admin
-from supervisor.admin.protocol import RequestError, Status
-from supervisor.announce import announce
-from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker
+from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker, job_of
 from supervisor.children.exporter import ExporterChild, StartExporter
-from supervisor.config import Outcome, Severity
+from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
-from supervisor.core import views
-from supervisor.core.causes import Cause
 from supervisor.core.director import Director
 from supervisor.core.events import Event, Tick
-from supervisor.core.jobs import definition, worker_of
+from supervisor.core.jobs import worker_of
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Transition
 from supervisor.ipvs.backend import Backend
-from supervisor.ipvs.writer import Drift, Notice, Recovered, Refused, Trouble, Writer
+from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
-from supervisor.model import AddressKey, CheckSpec, Config, IPAddress
+from supervisor.model import AddressKey, Config, IPAddress
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.systemd import Notifier
 
@@ -54,6 +48,9 @@ INBOX_MAX = 4096
 
 TURN_MAX = 256
 """Events taken in one turn of the decision loop before the table is computed: a rack that fails is one table, not five hundred."""
+
+TURN_PASSES = 4
+"""Passes of trio's loop that a turn waits for one more event: a worker's next frame needs two, once it is in the socket."""
 
 TICK_S = 0.5
 """How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
@@ -118,8 +115,12 @@ class Supervisor:
         self._log.config_digest = config.digest
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._stopping = False
+        self._early: list[Order] = []
         self._writer = Writer(
-            outside.backend, self._send.send, [vs.key for vs in config.virtual_servers], notice=self._notice
+            outside.backend,
+            self._send.send,
+            [vs.key for vs in config.virtual_servers],
+            notice=lambda notice: announce.notice(notice, self._log),
         )
         workers = [
             CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log)
@@ -141,7 +142,11 @@ class Supervisor:
         now = trio.current_time()
         self._facts = overview.Facts(started_at=now, config_at=now)
         async with trio.open_nursery() as nursery:
-            found: Reading = await nursery.start(self._writer.run)
+            found = await self._first_reading(nursery, orders)
+            if found is None:
+                self._log_stopped("left alone: it could not be read")
+                nursery.cancel_scope.cancel()
+                return
             self._director = Director(self._config, trio.current_time(), found.table)
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
@@ -161,6 +166,23 @@ class Supervisor:
                 watchers.cancel_scope.cancel()
             await self._undo()
             nursery.cancel_scope.cancel()
+
+    async def _first_reading(self, nursery: trio.Nursery, orders: trio.MemoryReceiveChannel[Order]) -> Reading | None:
+        """Start the writer and return what it found; None when a STOP order came before the table could be read."""
+        found: Reading | None = None
+
+        async def collect(scope: trio.CancelScope) -> None:
+            async for order in orders:
+                self._early.append(order)
+                if order is Order.STOP:
+                    scope.cancel()
+                    return
+
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(collect, waiting.cancel_scope)
+            found = await nursery.start(self._writer.run)
+            waiting.cancel_scope.cancel()
+        return found
 
     async def _announce_ready(self) -> None:
         await self._writer.settle(START_MAX_S)
@@ -186,7 +208,9 @@ class Supervisor:
         empty = await self._writer.settle(STOP_MAX_S)
         await self._addresses.release()
         await self._mailer.drain(MAIL_MAX_S)
-        left = "removed" if empty else "left, at least in part: the kernel did not take every change"
+        self._log_stopped("removed" if empty else "left, at least in part: the kernel did not take every change")
+
+    def _log_stopped(self, left: str) -> None:
         self._log.emit(
             "daemon.stopped",
             f"Stopped. Our part of the kernel's table was {left}.",
@@ -196,13 +220,22 @@ class Supervisor:
         )
 
     async def _obey(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
-        """Carry out orders until one is to stop."""
-        async for order in orders:
-            if order is Order.STOP:
-                self._outside.notifier.stopping()
-                self._log.emit("daemon.stopping", "Stopping: removing our services, addresses and children.")
+        """Carry out orders until one is to stop, first those that came before the table could be read."""
+        for order in self._early:
+            if await self._stops(order):
                 return
+        async for order in orders:
+            if await self._stops(order):
+                return
+
+    async def _stops(self, order: Order) -> bool:
+        """Carry out one order and tell whether it ends the program."""
+        if order is Order.RELOAD:
             await self._reload()
+            return False
+        self._outside.notifier.stopping()
+        self._log.emit("daemon.stopping", "Stopping: removing our services, addresses and children.")
+        return True
 
     async def _reload(self) -> None:
         """Replace the configuration by the file as it is now, or keep the old one whole when the file is not valid."""
@@ -212,7 +245,11 @@ class Supervisor:
         if outcome.config is None:
             self._facts.reload_ok = False
             self._facts.reloads_rejected += 1
-            log_rejected(outcome, self._log, running=self._config.digest)
+            announce.rejected(outcome, self._log, running=self._config.digest)
+        elif self._config.virtual_servers and not outcome.config.virtual_servers:
+            self._facts.reload_ok = False
+            self._facts.reloads_rejected += 1
+            announce.rejected_as_empty(outcome.config, self._log, running=self._config)
         else:
             self._replace(outcome.config, outcome)
         self._outside.notifier.ready()
@@ -224,7 +261,7 @@ class Supervisor:
         self._facts.reload_ok = True
         self._facts.reloads_ok += 1
         self._facts.config_at = now
-        log_loaded(outcome, self._log, old)
+        announce.loaded(outcome, self._log, old)
         self._mailer.reconfigure(config.mail, config.router_id)
         self._tell(self._director.reconfigure(config, now))
         self._writer.want(self._director.desired())
@@ -241,13 +278,21 @@ class Supervisor:
                 event = await self._inbox.receive()
             since = self._take(event)
             for _ in range(TURN_MAX):
-                try:
-                    event = self._inbox.receive_nowait()
-                except trio.WouldBlock:
+                more = await self._more()
+                if more is None:
                     break
-                since = min(since, self._take(event))
+                since = min(since, self._take(more))
             if not self._stopping:
                 self._writer.want(self._director.desired(), since)
+
+    async def _more(self) -> Event | None:
+        """Return an event that is there, or on its way already; None when it is quiet. Takes no time that anybody could see."""
+        for _ in range(TURN_PASSES):
+            try:
+                return self._inbox.receive_nowait()
+            except trio.WouldBlock:
+                await trio.lowlevel.checkpoint()
+        return None
 
     def _take(self, event: Event) -> float:
         """Give one event to the director and tell what it led to; return the time of the verdict."""
@@ -257,7 +302,7 @@ class Supervisor:
 
     def _tell(self, transitions: Collection[Transition]) -> None:
         for transition in transitions:
-            announce(transition, self._log)
+            announce.transition(transition, self._log)
             self._mailer.tell(transition)
 
     async def _tick(self) -> None:
@@ -278,7 +323,7 @@ class Supervisor:
     def _jobs(self, index: int) -> list[Job]:
         """Return what worker `index` shall check now."""
         return [
-            _job(spec, number, self._director)
+            job_of(spec, number, self._director.job_health(number))
             for spec, number in self._director.jobs.jobs.items()
             if self._outside.workers == 1 or worker_of(spec, self._outside.workers) == index
         ]
@@ -296,51 +341,10 @@ class Supervisor:
             await self._address_news.wait()
 
     def _address_reported(self, address: IPAddress, state: str, detail: str) -> None:
-        event = f"address.{state}"
         self._facts.addresses[str(address)] = f"{state} {detail}".strip()
-        words = {
-            "assigned": f"Virtual address {address} was assigned on {detail}.",
-            "present": f"Virtual address {address} is present on {detail} already and was left alone.",
-            "conflict": f"Virtual address {address} was NOT assigned: the machine {detail} answers for it.",
-            "failed": f"Virtual address {address} was NOT assigned: {detail}.",
-            "released": f"Virtual address {address} was removed from {detail}.",
-        }
-        if state == "conflict":
-            self._log.emit(event, words[state], address=address, mac=detail)
-        elif state == "failed":
-            self._log.emit(event, words[state], address=address, reason=detail)
-        else:
-            self._log.emit(event, words[state], address=address, interface=detail)
+        announce.address(address, state, detail, self._log)
 
     # -- observing -------------------------------------------------------------------------------------------------
-
-    def _notice(self, notice: Notice) -> None:
-        """Log what the writer noticed."""
-        match notice:
-            case Refused(op, word):
-                self._log.emit(
-                    "kernel.write_failed",
-                    f"The kernel refused {type(op).__name__} for {op.key}: {word}.",
-                    operation=type(op).__name__,
-                    errno=word,
-                    virtual_server=op.key,
-                    reason=str(op),
-                )
-            case Drift():
-                self._log.emit(
-                    "kernel.drift_found",
-                    f"The kernel's table was changed by somebody else; putting {len(notice.ops)} entries right.",
-                    action="repaired",
-                    entries=len(notice.ops),
-                    missing=notice.missing,
-                    extra=notice.extra,
-                    weight=notice.weight,
-                    settings=notice.settings,
-                )
-            case Trouble(text):
-                self._log.emit("kernel.write_failed", f"The kernel's table is out of reach: {text}", reason=text)
-            case Recovered():
-                self._log.emit("kernel.recovered", "The kernel's table can be reached again.")
 
     def snapshot(self) -> wire_form.Snapshot:
         """Return everything that observers may know now."""
@@ -361,107 +365,4 @@ class Supervisor:
         return wire_form.as_json(self.snapshot())
 
     def _verb_why(self, args: dict[str, Any]) -> Any:
-        name, inside = str(args.get("real_server", "")), args.get("virtual_server")
-        now = trio.current_time()
-        found = [
-            {
-                "virtual_server": str(virtual_server.spec.key),
-                "quorate": virtual_server.quorate,
-                "real_server": wire_form.as_json(views.real_server_view(self._director, virtual_server, server, now)),
-                "chain": [_link(cause, now) for cause in server.why],
-            }
-            for virtual_server, server in views.matching(self._director, name)
-            if inside in {None, str(virtual_server.spec.key)}
-        ]
-        if not found:
-            raise RequestError(
-                f"no real server {name!r} in the configuration; `vipervisor status` lists them all", Status.NOT_FOUND
-            )
-        return found
-
-
-def _job(spec: CheckSpec, number: int, director: Director) -> Job:
-    schedule = spec.schedule
-    return Job(
-        id=number,
-        type=spec.type,
-        address=str(spec.target.address),
-        port=spec.target.port,
-        bind_address=str(spec.bind_address) if spec.bind_address else "",
-        bind_port=spec.bind_port,
-        bind_interface=spec.bind_interface,
-        options=json.loads(spec.options_json),
-        delay_loop=schedule.delay_loop,
-        retry=schedule.retry,
-        delay_before_retry=schedule.delay_before_retry,
-        connect_timeout=schedule.connect_timeout,
-        warmup=schedule.warmup,
-        alpha=spec.alpha,
-        log_all_failures=spec.log_all_failures,
-        health=WireHealth[director.job_health(number).name],
-        definition=definition(spec),
-    )
-
-
-def _link(cause: Cause, now: float) -> dict[str, Any]:
-    return {
-        "id": cause.id,
-        "parent": cause.parent,
-        "age_s": round(now - cause.at, 6),
-        "kind": cause.kind.value,
-        "text": cause.text,
-        "facts": dict(cause.facts),
-    }
-
-
-def log_rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:
-    """Say in the log that a configuration was refused, with its first problem; each other one is a line of its own."""
-    errors = [problem for problem in outcome.problems if problem.severity is Severity.ERROR]
-    first = errors[0]
-    kept = " The configuration before it goes on running." if running else ""
-    log.emit(
-        "config.rejected",
-        f"The configuration was refused: {len(errors)} errors, the first at {first.file}:{first.line}: {first.message}.{kept}",
-        path=first.file,
-        line=first.line,
-        column=first.column,
-        text=first.source_line,
-        reason=first.message,
-        suggestion=first.suggestion,
-        errors=len(errors),
-        running_hash=running,
-    )
-
-
-def log_loaded(outcome: Outcome, log: Log, old: Config | None = None) -> None:
-    """Say in the log that a configuration was loaded, and what it changes; each warning is a line of its own."""
-    config = outcome.config
-    assert config is not None
-    before = {vs.key: vs for vs in old.virtual_servers} if old else {}
-    after = {vs.key: vs for vs in config.virtual_servers}
-    changed = sum(key in before and before[key] != vs for key, vs in after.items())
-    for problem in outcome.problems:
-        if problem.severity is Severity.WARNING:
-            log.emit(
-                "config.warning",
-                f"{problem.file}:{problem.line}: {problem.message}",
-                path=problem.file,
-                line=problem.line,
-                column=problem.column,
-                text=problem.source_line,
-                reason=problem.message,
-                suggestion=problem.suggestion,
-            )
-    log.emit(
-        "config.loaded",
-        f"Configuration {config.source} loaded: {len(after)} virtual servers.",
-        path=config.source,
-        hash=config.digest,
-        files=len(outcome.files),
-        added=len(after.keys() - before.keys()),
-        changed=changed,
-        removed=len(before.keys() - after.keys()),
-        warnings=config.warnings,
-        virtual_servers=len(after),
-        real_servers=sum(len(vs.real_servers) for vs in after.values()),
-    )
+        return answers.why(self._director, args, trio.current_time())

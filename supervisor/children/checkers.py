@@ -8,6 +8,7 @@ configuration are passed over: the full state that follows each assignment says 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -21,11 +22,16 @@ from checkers.kit.link import Link, LinkError
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
+from supervisor.core.jobs import definition
 from supervisor.core.snapshot import CheckCount, CheckTiming, Histogram, WorkerView
 from supervisor.log import Log
+from supervisor.model import CheckSpec
 
 SILENCE_MAX_S = 3.5
 """A worker beats once a second; three beats missed, and half a second for the way, mean that it hangs (reliability.md, section 6)."""
+
+SECOND_LOOK_S = 0.1
+"""After the patience with a worker is over: when it was we who stood still, what it said meanwhile is there at once."""
 
 HELLO_MAX_S = 30.0
 """A starting worker may take this long until its first frame: Python and the imports, on a machine under load."""
@@ -144,15 +150,34 @@ class CheckerWorker:
         """Send the jobs now and whenever they change."""
         while True:
             self._assign = trio.Event()
-            jobs = self._jobs(self.index)
             self._generation += 1
+            jobs = self._jobs(self.index)
+            try:
+                frames = wire.assign_frames(epoch, self._generation, jobs)
+            except wire.WireError:
+                jobs = [job for job in jobs if self._fits(job)]
+                frames = wire.assign_frames(epoch, self._generation, jobs)
             self._owned = frozenset(job.id for job in jobs)
             try:
-                for frame in wire.assign_frames(epoch, self._generation, jobs):
+                for frame in frames:
                     await link.send(frame)
             except LinkError:
                 return  # it is gone; `_listen` sees that too
             await self._assign.wait()
+
+    def _fits(self, job: wire.Job) -> bool:
+        """Tell whether a job fits a frame; complain if not. It stays unchecked then, and the program not ready."""
+        try:
+            wire.assign_frames(1, 1, [job])
+        except wire.WireError as error:
+            self._log.emit(
+                "worker.protocol_error",
+                f"{job.type} of {job.address} port {job.port} cannot be checked: {error}",
+                worker=self.keeper.name,
+                reason=str(error),
+            )
+            return False
+        return True
 
     async def _listen(self, link: Link, epoch: int) -> None:
         seq = 0
@@ -171,13 +196,16 @@ class CheckerWorker:
 
     async def _receive(self, link: Link, patience_s: float) -> wire.FromWorker | None:
         """Return the next frame, None at the end. Raises ProtocolBroken for garbage and for silence."""
+        data: bytes | None = None
         try:
-            with trio.fail_after(patience_s):
-                data = await link.receive()
-        except trio.TooSlowError:
-            raise ProtocolBroken(f"silent for {patience_s:g} s") from None
+            for wait_s in (patience_s, SECOND_LOOK_S):
+                with trio.move_on_after(wait_s):
+                    data = await link.receive()
+                    break
         except LinkError as error:
             raise ProtocolBroken(str(error)) from error
+        if data is None:
+            raise ProtocolBroken(f"silent for {patience_s:g} s")
         if not data:
             return None
         self._heard_at = trio.current_time()
@@ -266,3 +294,27 @@ HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHeal
 def _sum(one: Histogram, other: Histogram | wire.Histogram) -> Histogram:
     counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))
     return Histogram(counts, one.sum_s + other.sum_s)
+
+
+def job_of(spec: CheckSpec, number: int, health: Health) -> wire.Job:
+    """Return a check as a worker gets it; `health` is what the director believes of it now."""
+    schedule = spec.schedule
+    return wire.Job(
+        id=number,
+        type=spec.type,
+        address=str(spec.target.address),
+        port=spec.target.port,
+        bind_address=str(spec.bind_address) if spec.bind_address else "",
+        bind_port=spec.bind_port,
+        bind_interface=spec.bind_interface,
+        options=json.loads(spec.options_json),
+        delay_loop=schedule.delay_loop,
+        retry=schedule.retry,
+        delay_before_retry=schedule.delay_before_retry,
+        connect_timeout=schedule.connect_timeout,
+        warmup=schedule.warmup,
+        alpha=spec.alpha,
+        log_all_failures=spec.log_all_failures,
+        health=WireHealth[health.name],
+        definition=definition(spec),
+    )

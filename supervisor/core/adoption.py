@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 
 from supervisor.core.table import Service
-from supervisor.model import RealServer
+from supervisor.model import Endpoint, RealServer, VirtualServer
 
 
 class Standing(enum.Enum):
@@ -16,18 +16,33 @@ class Standing(enum.Enum):
 
     FRESH = "fresh"  # the kernel knows nothing: the configuration's rules (alpha or not)
     SERVING = "serving"  # it has traffic: as if its checks had passed
-    OUT = "out"  # weight 0 or absent beside others: as if they had failed
+    OUT = "out"  # weight 0 or absent beside others of ours: as if they had failed
 
 
-def standing(spec: RealServer, found: Service | None) -> Standing:
+def standing(spec: RealServer, found: Service | None, *, other_file: bool = False) -> Standing:
     """Return how a real server starts, given the kernel's service as it was found (None: there was none).
 
     A service without any destination says nothing (we died while making it), a server without checks could never come back,
-    and a configured weight of 0 is the operator's own drain.
+    and a configured weight of 0 is the operator's own drain. An absent server is out, unless the table cannot mean it: with
+    inhibit_on_failure it would have stood there with weight 0, and `other_file` (see `made_from_another_file`) says nothing of it.
     """
     if found is None or not found.destinations or not spec.checks:
         return Standing.FRESH
     destination = found.destinations.get(spec.endpoint)
-    if destination is None or (destination.weight == 0 and spec.weight > 0):
-        return Standing.OUT
-    return Standing.SERVING
+    if destination is None:
+        return Standing.FRESH if spec.inhibit_on_failure or other_file else Standing.OUT
+    return Standing.OUT if destination.weight == 0 and spec.weight > 0 else Standing.SERVING
+
+
+def made_from_another_file(virtual_server: VirtualServer, found: Service | None) -> bool:
+    """Tell whether nothing that serves in the table is named by the file any more.
+
+    To take all the servers that the file names for dead would then empty the pool.
+    """
+    if found is None:
+        return False
+    ours: set[Endpoint] = {rs.endpoint for rs in virtual_server.real_servers}
+    if virtual_server.sorry_server is not None:
+        ours.add(virtual_server.sorry_server.endpoint)
+    serving = {endpoint for endpoint, destination in found.destinations.items() if destination.weight > 0}
+    return bool(serving) and not serving & ours

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from supervisor.core import telling
-from supervisor.core.adoption import Standing, standing
+from supervisor.core.adoption import Standing, made_from_another_file, standing
 from supervisor.core.causes import Chain, Chronicle, Kind
 from supervisor.core.events import (
     CheckReported,
@@ -81,19 +81,31 @@ class Director:
         return math.inf
 
     def job_health(self, job: int) -> Health:
-        """Return the health that a (new) worker should start this job from."""
-        consumers = self._consumers.get(job, ())
-        return consumers[0][2].health if consumers else Health.UNKNOWN
+        """Return the health that a (new) worker should start this job from.
+
+        It comes back as the worker's first full state, before any probe. So consumers that disagree (adopted from a table
+        that served in one place and not in the other) give UNKNOWN: no belief may overrule another, only a probe may.
+        """
+        known = {check.health for _, _, check in self._consumers.get(job, ())} - {Health.UNKNOWN}
+        return known.pop() if len(known) == 1 else Health.UNKNOWN
 
     # -- beginnings ------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Transition]:
-        """Judge every quorum for the first time. Adopted virtual servers tell nothing: for their clients nothing changed."""
+        """Judge every quorum for the first time.
+
+        Adopted virtual servers tell nothing, for nothing changed for their clients, unless the file has changed so much meanwhile
+        that what the table shows does not hold any more.
+        """
         told: list[Transition] = []
         for key, virtual_server in self.virtual_servers.items():
             found = self._found(key)
             if found is not None and found.destinations:
-                _adopt_quorum(virtual_server, found)
+                virtual_server.quorate = _adopted_quorum(virtual_server, found)
+                sorry_before = virtual_server.sorry_in_service
+                if virtual_server.judge(now):
+                    chain = self._chronicle.begin(now, Kind.ADOPTED, "the kernel's table shows another quorum")
+                    told += self._quorum_flipped(virtual_server, chain, sorry_before, now)
             else:
                 told += self._first_quorum(virtual_server, now)
             self._dirty.add(key)
@@ -104,7 +116,11 @@ class Director:
 
     def _enter(self, spec: VirtualServer, now: float, found: Service | None) -> VirtualServerState:
         """Make the state of a virtual server that is new to us, from what the kernel has of it."""
-        servers = {rs.endpoint: self._new_real_server(rs, standing(rs, found), now) for rs in spec.real_servers}
+        other_file = made_from_another_file(spec, found)
+        servers = {
+            rs.endpoint: self._new_real_server(rs, standing(rs, found, other_file=other_file), now)
+            for rs in spec.real_servers
+        }
         return VirtualServerState(spec, servers, now)
 
     def _new_real_server(self, spec: RealServer, how: Standing, now: float) -> RealServerState:
@@ -122,8 +138,19 @@ class Director:
             case _:
                 assert_never(how)
         jobs = self.jobs.jobs
-        checks = tuple(Check(c, jobs[c], now, health=health, trusted=not c.alpha) for c in spec.checks)
+        checks = tuple(
+            Check(c, jobs[c], now, health=self._known(jobs[c], health), trusted=not c.alpha) for c in spec.checks
+        )
+        if how is Standing.FRESH and any(check.health is not Health.UNKNOWN for check in checks):
+            text = "in the configuration, its checks are known already"
         return RealServerState(spec, checks, now, self._chronicle.begin(now, kind, text, weight=spec.weight))
+
+    def _known(self, job: int, health: Health) -> Health:
+        """Return what a check starts from: `health`, or where that says nothing, what its job says elsewhere already.
+
+        So a virtual server that is renamed does not send its first clients to a server that is known to be dead.
+        """
+        return self.job_health(job) if health is Health.UNKNOWN else health
 
     def _first_quorum(self, virtual_server: VirtualServerState, now: float) -> list[Transition]:
         """Judge the quorum of a virtual server that the kernel does not have yet (keepalived.md 3.3, "Start")."""
@@ -182,6 +209,8 @@ class Director:
         since, weight_old = server.since, virtual_server.weight_of(server)
         sorry_before = virtual_server.sorry_in_service
         flipped = server.judge(now)
+        if flipped:
+            virtual_server.count(server)
         told.append(telling.check_changed(virtual_server, server, check, chain))
         if not flipped:
             return told
@@ -275,10 +304,11 @@ class Director:
     def _update(self, known: VirtualServerState, spec: VirtualServer, now: float) -> list[Transition]:
         """Bring a virtual server to a new specification."""
         old, sorry_before = known.real_servers, known.sorry_in_service
+        staying = {rs.endpoint for rs in spec.real_servers}
         told: list[Transition] = [
             telling.removed(known.spec, server.spec, stopping=False)
             for endpoint, server in old.items()
-            if endpoint not in {rs.endpoint for rs in spec.real_servers}
+            if endpoint not in staying
         ]
         flipped: list[tuple[RealServerState, float]] = []
         servers: dict[Endpoint, RealServerState] = {}
@@ -292,6 +322,7 @@ class Director:
                     flipped.append((server, since))
             servers[wanted.endpoint] = server
         known.spec, known.real_servers = spec, servers
+        known.recount()
         chain = self._chronicle.begin(now, Kind.CONFIGURATION, "a new configuration was loaded")
         quorum_flipped = known.judge(now)
         for server, since in flipped:
@@ -353,14 +384,12 @@ class Director:
                     self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
 
 
-def _adopt_quorum(virtual_server: VirtualServerState, found: Service) -> None:
-    """Take over the quorum as the table shows it: lost while the sorry server has weight (unless it is a real server too)."""
+def _adopted_quorum(virtual_server: VirtualServerState, found: Service) -> bool:
+    """Return the quorum as the table shows it: lost while the sorry server has weight (unless it is a real server too)."""
     sorry = virtual_server.spec.sorry_server
     standing_in = found.destinations.get(sorry.endpoint) if sorry else None
     is_real = sorry is not None and sorry.endpoint in virtual_server.real_servers
-    virtual_server.quorate = is_real or standing_in is None or standing_in.weight == 0
-    virtual_server.judge(virtual_server.since)
-    virtual_server.ups = virtual_server.downs = 0
+    return is_real or standing_in is None or standing_in.weight == 0
 
 
 def _renumber(virtual_server: VirtualServerState, jobs: JobBook) -> None:

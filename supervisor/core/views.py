@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from supervisor.core.director import Director
 from supervisor.core.health import Check
 from supervisor.core.realserver import RealServerState
@@ -17,13 +19,27 @@ def virtual_servers(director: Director, now: float) -> tuple[VirtualServerView, 
 
 
 def matching(director: Director, name: str) -> list[tuple[VirtualServerState, RealServerState]]:
-    """Return the real servers with this "address:port" or address, in each virtual server that has it."""
+    """Return the real servers with this "address:port" or address, in each virtual server that has it.
+
+    An IPv6 address may be written in any way, with brackets or without.
+    """
+    name = _canonical(name)
     return [
         (virtual_server, server)
         for virtual_server in director.virtual_servers.values()
         for server in virtual_server.real_servers.values()
         if name in {str(server.spec.endpoint), str(server.spec.endpoint.address)}
     ]
+
+
+def _canonical(name: str) -> str:
+    """Return a name of a real server as we write it ourselves; unchanged when it is none."""
+    address, bracket, port = name.partition("]") if name.startswith("[") else (name, "", "")
+    try:
+        found = str(ip_address(address.removeprefix("[")))
+    except ValueError:
+        return name
+    return f"[{found}]{port}" if bracket and port else found
 
 
 def real_server_view(

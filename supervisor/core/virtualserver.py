@@ -23,9 +23,13 @@ SORRY_WEIGHT = 1
 
 
 class VirtualServerState:
-    """What is known of one virtual server."""
+    """What is known of one virtual server.
 
-    __slots__ = ("downs", "quorate", "real_servers", "since", "spec", "ups")
+    `weight_up` is the sum of the effective weights of the live real servers, `servers_up` how many are live. They are kept, not
+    summed at each question: a rack that fails asks thousands of times.
+    """
+
+    __slots__ = ("downs", "quorate", "real_servers", "servers_up", "since", "spec", "ups", "weight_up")
 
     def __init__(self, spec: VirtualServer, real_servers: dict[Endpoint, RealServerState], now: float) -> None:
         self.spec = spec
@@ -34,16 +38,18 @@ class VirtualServerState:
         self.since = now
         self.ups = 0
         self.downs = 0
+        self.recount()
 
-    @property
-    def weight_up(self) -> int:
-        """Sum of the effective weights of the live real servers."""
-        return sum(server.effective_weight for server in self.real_servers.values())
+    def recount(self) -> None:
+        """Sum up anew, after the real servers or their weights were changed."""
+        self.weight_up = sum(server.effective_weight for server in self.real_servers.values())
+        self.servers_up = sum(server.live for server in self.real_servers.values())
 
-    @property
-    def servers_up(self) -> int:
-        """How many real servers are live."""
-        return sum(server.live for server in self.real_servers.values())
+    def count(self, flipped: RealServerState) -> None:
+        """Follow one real server that just went live or ceased to be."""
+        sign = 1 if flipped.live else -1
+        self.weight_up += sign * flipped.spec.weight
+        self.servers_up += sign
 
     @property
     def sorry_active(self) -> bool:

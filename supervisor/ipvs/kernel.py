@@ -10,8 +10,6 @@ import subprocess
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
-import trio
-
 from supervisor.core.table import Counters, Destination, Load, Op, Reading, Service, ServiceSettings, Table
 from supervisor.ipvs.backend import AnswerLost, BackendUnavailable
 from supervisor.ipvs.netlink import Denied, FamilyMissing, GenericNetlink, NetlinkError, NoNetlink, error_word
@@ -33,16 +31,12 @@ UNENCODABLE = "EINVAL"
 """What the kernel would say of a value that has no room in its field."""
 
 
-async def preload(schedulers: Iterable[str]) -> bool:
-    """Load ip_vs and the modules of `schedulers` ahead of time, in a thread; tell whether modprobe did it.
+def preload(schedulers: Iterable[str]) -> bool:
+    """Load ip_vs and the modules of `schedulers` ahead of time; tell whether modprobe did it. Blocks: only for the start.
 
     Failure is fine: the kernel loads them itself when they are first used, only inside our `send`, where the loop waits.
     """
     modules = ["ip_vs", *sorted({f"ip_vs_{name}" for name in schedulers if name.isalnum()})]
-    return await trio.to_thread.run_sync(_modprobe, modules)
-
-
-def _modprobe(modules: list[str]) -> bool:
     try:
         done = subprocess.run(
             ["modprobe", "--quiet", "--all", *modules],

@@ -174,7 +174,7 @@ class Writer:
             batch_durations=self._tally.batches.view(),
             verdict_to_kernel=self._tally.verdicts.view(),
             queue_length=max(self._plan_left, int(waiting)),
-            queue_oldest_s=now - self._wanted_at if waiting else 0.0,
+            queue_oldest_s=max(now - self._wanted_at, 0.0) if waiting else 0.0,
             drift_missing=self._drift.missing,
             drift_extra=self._drift.extra,
             drift_weight=self._drift.weight,

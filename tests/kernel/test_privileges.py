@@ -25,9 +25,10 @@ def daemon(directory: Path) -> Iterator[Daemon]:
         daemon.stop()
 
 
-def status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+def threads(pid: int) -> list[dict[str, str]]:
+    """Return /proc/PID/task/TID/status of every thread: a capability belongs to a thread, not to the process."""
+    texts = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return [dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in texts]
 
 
 def capabilities(facts: dict[str, str], name: str) -> set[int]:
@@ -37,21 +38,21 @@ def capabilities(facts: dict[str, str], name: str) -> set[int]:
 
 @pytest.mark.parametrize("child", ["checker-0", "exporter"])
 def test_a_child_has_no_privilege_and_can_get_none(daemon: Daemon, child: str) -> None:
-    facts = status(daemon.child(child))
-    assert facts["NoNewPrivs"] == "1"
-    assert "0" not in facts["Uid"].split()
-    assert "0" not in facts["Gid"].split()
-    assert "0" not in facts["Groups"].split()
-    assert {name: capabilities(facts, name) for name in SETS} == {name: set() for name in SETS}
+    for facts in threads(daemon.child(child)):
+        assert facts["NoNewPrivs"] == "1"
+        assert "0" not in facts["Uid"].split()
+        assert "0" not in facts["Gid"].split()
+        assert "0" not in facts["Groups"].split()
+        assert {name: capabilities(facts, name) for name in SETS} == {name: set() for name in SETS}
 
 
 def test_the_supervisor_has_only_the_capabilities_it_needs(daemon: Daemon) -> None:
-    facts = status(daemon.process.pid)
-    for name in ("CapPrm", "CapEff"):
-        held = capabilities(facts, name)
-        assert CAP_NET_ADMIN in held
-        assert held <= SUPERVISOR_MAY_HAVE
-    assert capabilities(facts, "CapAmb") == set()
+    for facts in threads(daemon.process.pid):
+        for name in ("CapPrm", "CapEff"):
+            held = capabilities(facts, name)
+            assert CAP_NET_ADMIN in held
+            assert held <= SUPERVISOR_MAY_HAVE, f"thread {facts['Name']}"
+        assert capabilities(facts, "CapAmb") == set()
 
 
 def test_only_the_exporter_listens_on_the_network(daemon: Daemon) -> None:

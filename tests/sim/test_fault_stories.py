@@ -219,6 +219,37 @@ def test_an_invalid_file_is_refused_whole_and_the_old_configuration_goes_on(tmp_
     assert [line["suggestion"] for line in world.events("config.rejected")] == ['did you mean "weight"?']
 
 
+def test_a_file_without_any_virtual_server_is_refused_while_some_are_running(tmp_path: Path) -> None:
+    """A truncated file makes keepalived delete every service."""
+
+    async def story(world: World) -> None:
+        settled(world)
+        await world.later(30)
+        before = writes(world)
+        world.reload("")
+        await world.later(5)
+        assert writes(world) == before
+        assert not world.snapshot().process.reload_ok
+        world.path.write_text(ARTICLE)
+        world.reload()
+        await world.later(5)
+        assert world.snapshot().process.reload_ok
+
+    world = play(story, ARTICLE, tmp_path)
+    assert "stop the daemon to remove all" in world.events("config.rejected")[0]["message"]
+
+
+def test_the_daemon_starts_with_an_empty_file_and_takes_a_full_one_later(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        assert world.snapshot().process.ready
+        settled(world)
+        world.reload(ARTICLE)
+        await world.later(5)
+        assert world.weights() == {21: 1, 22: 1}
+
+    play(story, "", tmp_path)
+
+
 def test_a_new_server_of_a_reload_joins_at_once_and_a_removed_one_leaves(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         settled(world)

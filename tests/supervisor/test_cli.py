@@ -40,7 +40,7 @@ virtual_server 203.0.113.100 80 {
 
 def test_check_of_the_articles_file_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(ARTICLE)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "fine: 1 virtual server, 2 real servers"
+    assert capsys.readouterr().out.endswith("\nfine: 1 virtual server, 2 real servers\n")
 
 
 def test_check_names_eight_mistakes_with_their_places_and_exits_3(
@@ -120,6 +120,26 @@ def test_help_is_everywhere(verb: list[str], capsys: pytest.CaptureFixture[str])
         main([*verb, "--help"])
     assert caught.value.code == 0
     assert "exit status:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["-i", "--config-id"])
+def test_the_configuration_id_chooses_lines(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "main.conf"
+    path.write_text("@one nonsense\n@^one global_defs { }\n")
+    assert main(["check", option, "one", str(path)]) == 3
+    assert main(["check", option, "two", str(path)]) == 0
+    assert main(["table", "-f", str(path), option, "two"]) == 0
+    assert 'unknown keyword "nonsense"' in capsys.readouterr().out
+
+
+def test_lenient_makes_warnings_of_what_keepalived_ignores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "main.conf"
+    path.write_text("global_defs {\n router_id a b\n}\n")
+    assert main(["check", str(path)]) == 3
+    assert main(["check", "--lenient", str(path)]) == 0
+    assert main(["check", "--lenient", "--strict", str(path)]) == 4
+    assert main(["table", "--lenient", "-f", str(path)]) == 0
+    assert 'extra word "b" after "router_id"; ignored' in capsys.readouterr().out
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -16,7 +17,7 @@ from checkers.kit.api import Health as WireHealth
 from checkers.kit.api import Reason
 from checkers.kit.link import Link, MemoryLink, memory_link_pair
 from supervisor.children import spawn
-from supervisor.children.checkers import SILENCE_MAX_S, CheckerWorker
+from supervisor.children.checkers import SECOND_LOOK_S, SILENCE_MAX_S, CheckerWorker
 from supervisor.children.exporter import ExporterChild, StreamLink
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
@@ -49,7 +50,8 @@ class Stage:
         self.log = Log(lambda line, _level: self.lines.append(line.decode()), strict=True)
         self.theirs: list[MemoryLink] = []
         self.children: list[Scripted] = []
-        self.worker = CheckerWorker(0, self.start, lambda _index: [JOB], self.send, self.log)
+        self.jobs = [JOB]
+        self.worker = CheckerWorker(0, self.start, lambda _index: self.jobs, self.send, self.log)
 
     async def start(self, _index: int, _epoch: int) -> tuple[Child, Link]:
         ours, theirs = memory_link_pair()
@@ -178,6 +180,32 @@ def test_a_silent_worker_is_killed_in_time_and_a_beating_one_is_not() -> None:
         assert stage.children[0].killed.is_set()
 
     on_stage(part)
+
+
+def test_a_worker_is_not_blamed_for_a_silence_in_which_it_was_we_who_stood_still() -> None:
+    """A stopped supervisor wakes up with its patience over and the beats in the socket: the kernel shows them a moment later."""
+
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await trio.sleep(SILENCE_MAX_S + SECOND_LOOK_S / 2)
+        await stage.say(wire.Beat(1, 1, 1, 0.0, 0, 0, (), (), wire.Histogram()))
+        await trio.sleep(1)
+        assert not stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+def test_a_job_that_no_frame_can_carry_is_named_and_left_out_and_the_others_are_checked() -> None:
+    async def part(stage: Stage) -> None:
+        huge = dataclasses.replace(JOB, id=2, address="192.0.2.2", options={"regex": "x" * 70_000})
+        stage.jobs = [huge, JOB]
+        await stage.hello()
+        assign = wire.decode_from_supervisor(await stage.theirs[0].receive())
+        assert isinstance(assign, wire.Assign)
+        assert assign.jobs == (JOB,)
+
+    (line,) = (line for line in on_stage(part).lines if "protocol_error" in line)
+    assert "TCP_CHECK of 192.0.2.2 port 80 cannot be checked" in line
 
 
 def test_counts_go_on_over_a_restart() -> None:

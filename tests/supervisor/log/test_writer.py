@@ -1,5 +1,6 @@
 """LogWriter on real pipes, above all on one that nobody reads."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -41,6 +42,15 @@ def reading(fd: int) -> tuple[threading.Thread, list[bytes]]:
     return thread, seen
 
 
+def fill(fd: int) -> None:
+    """Fill a pipe with blank lines, so that the first line of the log finds it full already."""
+    os.set_blocking(fd, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(fd, b"\n" * 4096):
+            pass
+    os.set_blocking(fd, True)
+
+
 def test_a_reader_that_never_reads_stops_nobody(pipe: tuple[int, int]) -> None:
     reader, fd = pipe
     writer = LogWriter(fd, capacity_bytes=1 << 20, environ={})
@@ -77,6 +87,7 @@ def test_debug_is_refused_first_then_info_and_warnings_keep_a_reserve(pipe: tupl
 
 def test_after_the_jam_everything_kept_comes_out_and_the_loss_is_told_once(pipe: tuple[int, int]) -> None:
     reader, fd = pipe
+    fill(fd)
     log, writer = open_log("json", fd, environ={}, lowest="debug")
     for number in range(60_000):
         log.emit("kernel.sync", "Read the table.", entries=number)
@@ -90,7 +101,7 @@ def test_after_the_jam_everything_kept_comes_out_and_the_loss_is_told_once(pipe:
     assert writer.close(10)
     os.close(fd)
     thread.join(10)
-    told = [json.loads(line) for line in seen[0].splitlines()]
+    told = [json.loads(line) for line in seen[0].splitlines() if line]
     assert [line["entries"] for line in told if line["event"] == "kernel.sync"] == list(range(60_000 - lost))
     assert [line["message"] for line in told if line["event"] == "config.rejected"] == ["This one must arrive."]
     assert [line["count"] for line in told if line["event"] == "log.dropped"] == [lost]

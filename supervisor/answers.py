@@ -1,0 +1,45 @@
+"""Answers the operator's questions about decisions, from the director's state. Reads only; JSON values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supervisor.admin.protocol import RequestError, Status
+from supervisor.core import views
+from supervisor.core.causes import Cause
+from supervisor.core.director import Director
+from supervisor.core.snapshot import as_json
+
+
+def why(director: Director, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+    """Return the causal chains of a real server, one for each virtual server that has it.
+
+    `args`: "real_server" (address or address:port), optionally "virtual_server" (as status names it). Raises RequestError.
+    """
+    name, inside = str(args.get("real_server", "")), args.get("virtual_server")
+    found = [
+        {
+            "virtual_server": str(virtual_server.spec.key),
+            "quorate": virtual_server.quorate,
+            "real_server": as_json(views.real_server_view(director, virtual_server, server, now)),
+            "chain": [_link(cause, now) for cause in server.why],
+        }
+        for virtual_server, server in views.matching(director, name)
+        if inside is None or inside == str(virtual_server.spec.key)
+    ]
+    if not found:
+        raise RequestError(
+            f"no real server {name!r} in the configuration; `vipervisor status` lists them all", Status.NOT_FOUND
+        )
+    return found
+
+
+def _link(cause: Cause, now: float) -> dict[str, Any]:
+    return {
+        "id": cause.id,
+        "parent": cause.parent,
+        "age_s": round(now - cause.at, 6),
+        "kind": cause.kind.value,
+        "text": cause.text,
+        "facts": dict(cause.facts),
+    }
