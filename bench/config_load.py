@@ -4,7 +4,7 @@
 
 `--distinct` gives every real server its own weight and path, so that hardly any line or block is like another: the worst case for the
 reader's memory of lines and checks. Prints the time of each round in seconds and the peak resident size. The target is
-one second (issue 2; keepalived's own parser in C takes 0.34 to 0.42 s, observability.md, section 5.3).
+one and a half seconds (issue 3; keepalived's own parser in C takes 0.34 to 0.42 s, observability.md, section 5.3).
 """
 
 from __future__ import annotations

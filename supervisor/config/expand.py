@@ -28,7 +28,7 @@ MAX_GENERATED_LINES = 250_000
 MAX_NESTED = 64
 """Repetitions and definitions of several lines inside each other."""
 
-_SPECIAL = re.compile(r"[$~]|^[ \t\f\v]*(?:@|include)|include_check|random_seed")
+_SPECIAL = re.compile(r"[$~]|^[ \t\f\v]*(?:@|include|random_seed)|[{}].*(?:include_check|random_seed)")
 _DEFINITION = re.compile(r"[ \t\f\v]*\$([A-Za-z_][A-Za-z0-9_]*)=[ \t]*(.*)", re.DOTALL)
 _CONDITION = re.compile(r"[ \t\f\v]*@(\^?)([^ \t\f\v\r]*)[ \t\f\v]*(.*)", re.DOTALL)
 

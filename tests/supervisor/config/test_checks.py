@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from checkers.kit.api import TYPES
+from supervisor.config.keywords import CHECK_DEFAULTS
 from supervisor.model import CheckSpec, Endpoint, Schedule
 from tests.fakes.tls import AUTHORITY
 from tests.supervisor.config.written import config_of, only_real_server, outcome_of, real_server, said, virtual_server
@@ -35,6 +37,10 @@ def only_check(
 )
 def test_each_type_has_its_own_defaults(kind: str, lines: list[str], wanted: Schedule) -> None:
     assert only_check(*lines, kind=kind).schedule == wanted
+
+
+def test_no_type_is_without_defaults() -> None:
+    assert set(CHECK_DEFAULTS) == set(TYPES)
 
 
 TIMES = ("delay_loop {}", "retry {}", "delay_before_retry {}", "connect_timeout {}", "warmup {}")
