@@ -131,6 +131,7 @@ class CheckerWorker:
     async def _ended(self) -> None:
         """The incarnation is over: keep its counts, freeze its verdicts."""
         self.totals.close()
+        self.caged = ""
         await self._inbox.send(WorkerSilent(tuple(self._owned)))
 
     async def _greet(self, link: Link) -> None:

@@ -48,7 +48,7 @@ class ExporterChild:
         self._snapshot = snapshot
         self._log = log
         self._heard_at: float | None = None
-        self.keeper: Keeper[StreamLink] = Keeper("exporter", start, self._converse, log)
+        self.keeper: Keeper[StreamLink] = Keeper("exporter", start, self._converse, log, self._ended)
 
     def view(self, now: float) -> WorkerView:
         """Return what observers may know of the exporter."""
@@ -62,6 +62,10 @@ class ExporterChild:
             overdue=0,
             caged=self.caged,
         )
+
+    async def _ended(self) -> None:
+        """The incarnation is over: what is known of it holds no more."""
+        self.caged = self.listening = ""
 
     async def _converse(self, link: StreamLink, _epoch: int) -> None:
         """Speak with one incarnation until it is gone. Raises ProtocolBroken."""

@@ -262,10 +262,11 @@ def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
             for data in said:
                 await there.send_all(data)
                 await trio.sleep(0.1)
+            listening = exporter.listening
             with trio.move_on_after(1):
                 answers.append(bytes(await there.receive_some()))
             nursery.cancel_scope.cancel()
-        return exporter.listening
+        return listening
 
     return lines, answers, trio.run(main, clock=MockClock(autojump_threshold=0))
 
