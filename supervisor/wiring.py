@@ -58,6 +58,9 @@ TICK_S = 0.5
 START_MAX_S = 10.0
 """At start, addresses and "ready" wait this long for the kernel to be as wanted; a service that it refuses must not stop the rest."""
 
+CHECKERS_FIRST_S = 2.0
+"""Addresses wait this long for the checkers to start: loading what assigns them costs the processor as much as two of those."""
+
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
 
@@ -332,6 +335,8 @@ class Supervisor:
 
     async def _assign_addresses(self) -> None:
         """Assign the virtual addresses once the kernel can serve them, and again whenever the configuration changes."""
+        with trio.move_on_after(CHECKERS_FIRST_S):
+            await self._pool.greeted()
         while True:
             self._address_news = trio.Event()
             await self._writer.settle(START_MAX_S)

@@ -193,7 +193,7 @@ class TlsStream:
             self._incoming.write_eof()
 
     def _failure(self, error: ssl.SSLError) -> ProbeError:
-        ended = isinstance(error, ssl.SSLEOFError)
+        ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)  # which of them hangs on Python and OpenSSL
         return self._blame("connection closed" if ended else words_of(error))
 
     def _blame(self, complaint: str) -> ProbeError:

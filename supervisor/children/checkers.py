@@ -90,6 +90,8 @@ class CheckerWorker:
         self._owned: frozenset[int] = frozenset()
         self._generation = 0
         self._assign = trio.Event()
+        self.greeted = trio.Event()
+        """Set by the first greeting of all."""
         self._inbox = inbox
         self._log = log
         self.keeper: Keeper[Link] = Keeper(
@@ -139,6 +141,7 @@ class CheckerWorker:
         if not isinstance(hello, wire.Hello):
             raise ProtocolBroken(f"expected a hello, got {type(hello).__name__ if hello else 'the end'}")
         self.caged = hello.caged
+        self.greeted.set()
         self._log.emit(
             "worker.started",
             f"{self.keeper.name} runs with {hello.caged}",
@@ -251,6 +254,11 @@ class CheckerPool:
         async with trio.open_nursery() as nursery:
             for worker in self.workers:
                 nursery.start_soon(worker.keeper.run)
+
+    async def greeted(self) -> None:
+        """Wait until every worker has greeted once."""
+        for worker in self.workers:
+            await worker.greeted.wait()
 
     def reassign(self) -> None:
         """The configuration changed: each worker gets its jobs anew."""

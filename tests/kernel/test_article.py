@@ -27,7 +27,9 @@ DELAY_LOOP_S, RETRIES, DELAY_BEFORE_RETRY_S = 5, 3, 3
 DETECTION_S = DELAY_LOOP_S + RETRIES * DELAY_BEFORE_RETRY_S + 2
 RECOVERY_S = DELAY_LOOP_S + 2
 BACK_S = 2
-"""Within so many seconds after a kill -9 everything is as it was, beside what starting the programs anew costs in this kernel."""
+"""Within so many seconds after a kill -9 everything is as it was, beside what starting the programs anew costs in this kernel:
+nothing to speak of on a machine, a second each on the one slow processor of a User-Mode Linux guest, and twice that when clients and
+the other group of tests want processors too."""
 SUPERVISOR, WORKER, EXPORTER = "supervisor.launch", "checkers.__main__", "supervisor.exporter.__main__"
 VIRTUAL_ADDRESS = f"inet {VIRTUAL}/32 scope global eth0"
 
@@ -56,7 +58,7 @@ class World:
         """kill -9, and start it at once as systemd would; assert that it and its two children are back in time."""
         kill(self.daemon.process.pid)
         self.daemon.restart()
-        limit_s = BACK_S + sum(self.cost_s.values())
+        limit_s = BACK_S + 2 * sum(self.cost_s.values())
         print(f"back after {wait_until('all three processes', self.daemon.is_staffed, limit_s, every=0.1):.2f} s")
 
     def requests_go_on(self, for_s: float, since_s: float) -> None:
@@ -107,7 +109,7 @@ def test_killing_the_checker_worker_harms_no_request_and_it_is_back_in_two_secon
     killed = world.daemon.child("checker-0")
     kill(killed)
     back = lambda: world.daemon.child("checker-0") not in {0, killed} and world.daemon.is_whole()  # noqa: E731
-    took = wait_until("another worker that knows every check", back, BACK_S + world.cost_s[WORKER], every=0.1)
+    took = wait_until("another worker that knows every check", back, BACK_S + 2 * world.cost_s[WORKER], every=0.1)
     print(f"back after {took:.2f} s")
     world.requests_go_on(1, since_s=moment)
     assert world.wiretap.since(moment) == []
@@ -118,7 +120,7 @@ def test_killing_the_exporter_harms_no_request_and_it_is_back_in_two_seconds(wor
     killed = world.daemon.child("exporter")
     kill(killed)
     back = lambda: world.daemon.child("exporter") not in {0, killed} and world.daemon.is_staffed()  # noqa: E731
-    took = wait_until("another exporter that answers", back, BACK_S + world.cost_s[EXPORTER], every=0.1)
+    took = wait_until("another exporter that answers", back, BACK_S + 2 * world.cost_s[EXPORTER], every=0.1)
     print(f"back after {took:.2f} s")
     world.requests_go_on(1, since_s=moment)
     assert world.wiretap.since(moment) == []
