@@ -287,21 +287,16 @@ def _color() -> bool:
 
 def _listen_address(text: str) -> str:
     """Check an ADDRESS:PORT of --exporter; argparse makes the error."""
-    import ipaddress  # noqa: PLC0415  (each verb imports what it needs)
+    from supervisor.exporter.listen import parse_listen  # noqa: PLC0415  (each verb imports what it needs)
 
     if text == "off":
         return text
-    address, _, port = text.rpartition(":")
-    bracketed = address.startswith("[") and address.endswith("]")
     try:
-        found = ipaddress.ip_address(address[1:-1] if bracketed else address)
-    except ValueError:
-        found = None
-    fits = port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535
-    if found is None or (found.version == 6) is not bracketed or not fits:
-        raise argparse.ArgumentTypeError(
-            f"expected ADDRESS:PORT such as 127.0.0.1:9720 or [::1]:9720, or 'off'; got {text!r}"
-        )
+        _, port = parse_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; 'off' for nowhere") from None
+    if port == 0:
+        raise argparse.ArgumentTypeError(f"expected a port of 1 to 65535, got {text!r}; 'off' for nowhere")
     return text
 
 

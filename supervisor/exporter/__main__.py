@@ -18,7 +18,8 @@ import trio
 
 from checkers.kit.cage import confine
 from supervisor.exporter.link import SupervisorLink
-from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site, parse_listen
+from supervisor.exporter.listen import parse_listen
+from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site
 
 BACKLOG = 64
 FILES_MAX = CONNECTIONS_MAX + 32

@@ -13,6 +13,7 @@ from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair
 
 from supervisor.core.snapshot import Snapshot, encode
 from supervisor.exporter.link import CACHE_S, SupervisorLink
+from supervisor.exporter.listen import parse_listen
 from supervisor.exporter.server import (
     CONNECTIONS_MAX,
     CONNECTIONS_PER_PEER_MAX,
@@ -20,7 +21,6 @@ from supervisor.exporter.server import (
     TOTAL_MAX_S,
     Doorkeeper,
     Site,
-    parse_listen,
 )
 from tests.fakes import snapshots
 
