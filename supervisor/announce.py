@@ -49,14 +49,9 @@ def _real_server_changed(changed: RealServerChanged, log: Log) -> None:
         "real_server.state_changed",
         f"Server {changed.real_server} of {changed.virtual_server} is {word}{because}{took}."
         f" {changed.up_left} active servers left with weight {changed.weight_left}.",
-        virtual_server=changed.virtual_server,
-        real_server=changed.real_server,
+        **_probe(changed),
         **{"from": changed.was, "to": word},
         cause="check" if changed.check else "config",
-        cause_id=changed.cause,
-        check=changed.check,
-        result=changed.reason,
-        detail=changed.detail,
         failures=changed.failures,
         threshold=changed.retry + 1,
         duration_s=changed.duration_s,
@@ -69,19 +64,26 @@ def _real_server_changed(changed: RealServerChanged, log: Log) -> None:
     )
 
 
+def _probe(told: RealServerChanged | CheckChanged | CheckFailed) -> dict[str, object]:
+    """Return the fields that every event about a probe has."""
+    return {
+        "virtual_server": told.virtual_server,
+        "real_server": told.real_server,
+        "check": told.check,
+        "result": told.reason,
+        "detail": told.detail,
+        "cause_id": told.cause,
+    }
+
+
 def _check_changed(changed: CheckChanged, log: Log) -> None:
     word = "passes" if changed.up else "fails"
     log.emit(
         "check.changed",
         f"{changed.check} of {changed.real_server} for {changed.virtual_server} {word}: {changed.reason} {changed.detail}".rstrip(),
-        virtual_server=changed.virtual_server,
-        real_server=changed.real_server,
-        check=changed.check,
-        result=changed.reason,
-        detail=changed.detail,
+        **_probe(changed),
         up=changed.up,
         real_server_up=changed.real_server_up,
-        cause_id=changed.cause,
     )
 
 
@@ -93,14 +95,9 @@ def _check_failed(failed: CheckFailed, log: Log) -> None:
         "real_server.check_failed",
         f"{failed.check} of {failed.real_server} for {failed.virtual_server} failed, attempt {failed.attempt}"
         f" of {failed.retry + 1}: {failed.reason} {failed.detail}".rstrip(),
-        virtual_server=failed.virtual_server,
-        real_server=failed.real_server,
-        check=failed.check,
-        result=failed.reason,
-        detail=failed.detail,
+        **_probe(failed),
         attempt=failed.attempt,
         retries=failed.retry,
-        cause_id=failed.cause,
     )
 
 
