@@ -20,7 +20,7 @@ import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
@@ -37,6 +37,8 @@ from supervisor.core.jobs import worker_of
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Transition
 from supervisor.ipvs.backend import Backend
+from supervisor.ipvs.vip import AddressPort
+from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
 from supervisor.model import AddressKey, Config, IPAddress
@@ -59,7 +61,7 @@ START_MAX_S = 10.0
 """At start, addresses and "ready" wait this long for the kernel to be as wanted; a service that it refuses must not stop the rest."""
 
 CHECKERS_FIRST_S = 2.0
-"""Addresses wait this long for the checkers to start: loading what assigns them costs the processor as much as two of those."""
+"""Addresses wait at most this long for the checkers to start: what assigns them is loaded only then, and that keeps a processor busy."""
 
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
@@ -75,20 +77,6 @@ class Order(enum.Enum):
     RELOAD = "reload"
 
 
-class Addresses(Protocol):
-    """Who puts virtual IP addresses on interfaces."""
-
-    async def assign(self, addresses: Collection[IPAddress], default_interface: str) -> None:
-        """Make these the assigned ones; never raises."""
-
-    async def release(self) -> None:
-        """Take back what we assigned; never raises."""
-
-
-AddressReport = Callable[[IPAddress, str, str], None]
-"""Told what became of an address: (address, state, detail)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outside:
     """Everything around the decisions: the real thing in production, a fake in a story."""
@@ -96,7 +84,7 @@ class Outside:
     backend: Backend
     start_checker: StartChecker
     start_exporter: StartExporter | None
-    addresses: Callable[[AddressReport], Addresses]
+    addresses: Callable[[AddressReport], AddressPort]
     deliver: Deliver | None  # None: over SMTP
     load: Callable[[], Outcome]
     log: Log

@@ -26,10 +26,11 @@ from trio.testing import MockClock
 
 from checkers.kit import worker as checker_worker
 from checkers.kit.link import Link, memory_link_pair
-from supervisor import config, wiring
+from supervisor import config
 from supervisor.children.spawn import Child
 from supervisor.config import Outcome
 from supervisor.core.snapshot import Snapshot
+from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.log import Log
 from supervisor.model import Config, MailSettings, ServiceKey
 from supervisor.systemd import Notifier
@@ -183,7 +184,7 @@ class World:
     def _load(self) -> Outcome:
         return config.load(self.path)
 
-    def _make_addresses(self, report: wiring.AddressReport) -> FakeAddresses:
+    def _make_addresses(self, report: AddressReport) -> FakeAddresses:
         self.addresses = FakeAddresses(report)
         return self.addresses
 
