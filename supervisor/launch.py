@@ -108,9 +108,10 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             backend=backend.name,
         )
         announce.loaded(outcome, log)
+        checks = len(set(specs(loaded)))
         outside = Outside(
             backend=backend,
-            start_checker=_checker_starter(account, len(set(specs(loaded)))),
+            start_checker=_checker_starter(account, checks),
             start_exporter=_exporter_starter(account, options.exporter),
             addresses=VirtualAddresses if backend.name == "kernel" else MemoryAddresses,
             deliver=None,
@@ -118,7 +119,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             log=log,
             notifier=Notifier(),
             wall_clock=lambda: datetime.now(UTC),
-            workers=options.workers or _worker_count(loaded),
+            workers=options.workers or _worker_count(checks),
             admin=control,
             log_dropped=lambda: writer.dropped,
         )
@@ -157,8 +158,8 @@ def _backend(wanted: str) -> Backend:
         raise Refusal(f"--backend {wanted}: {error}") from error
 
 
-def _worker_count(loaded: Config) -> int:
-    return max(1, min(len(os.sched_getaffinity(0)), -(-len(set(specs(loaded))) // CHECKS_PER_WORKER)))
+def _worker_count(checks: int) -> int:
+    return max(1, min(len(os.sched_getaffinity(0)), -(-checks // CHECKS_PER_WORKER)))
 
 
 def _checker_starter(account: Account, checks: int) -> StartChecker:

@@ -218,7 +218,7 @@ def as_json(value: Snapshot | RealServerView) -> dict[str, Any]:
 
 
 def encode(value: Snapshot | RealServerView) -> bytes:
-    """Return the wire form. Runs on the decision loop, so it copies nothing (dataclasses.asdict takes four times as long)."""
+    """Return the wire form. Runs on the decision loop, so it copies nothing, as dataclasses.asdict would."""
     return json.dumps(value, separators=(",", ":"), default=_fields).encode()
 
 
