@@ -20,7 +20,7 @@ help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit kernel (each is a target of its own)"
-	@echo "make bench                  measurements: how fast a large file loads, what a probe costs"
+	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
 	@echo "make clean                  remove .venv, .lab and caches"
 
 demo:
@@ -56,6 +56,7 @@ kernel: development
 bench: development
 	$(RUN) bench.config_load
 	$(RUN) bench.probe_cost
+	$(RUN) bench.restart
 
 clean:
 	rm -rf .venv .lab .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
