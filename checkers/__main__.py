@@ -46,7 +46,7 @@ def main() -> int:
 
 
 async def _serve(link_socket: socket.socket, cage: functools.partial[str]) -> None:
-    link = SeqpacketLink(trio.socket.from_stdlib_socket(link_socket))
+    link = SeqpacketLink(trio.socket.from_stdlib_socket(link_socket), takes_descriptors=True)
     timer = Timer()
     network = Network(timer)
     failure: WireError | CageError | None = None

@@ -10,7 +10,8 @@ A checker type is a public module of `checkers` with three things:
   never sleeps, never retries, never logs and keeps no state: the kit does timing, deadlines, isolation and counting
   once, around every check. Failure of the server is a value; an exception that is not `ProbeError` is a bug.
 
-Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
+A module may also have `COMMON` (the common keywords that it knows, where it does not know all) and `WEIGHS` (what its verdicts' weights
+mean). Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ class Reason(enum.IntEnum):
     CRASHED = 13  # a bug in the checker
     PROCERR = 14  # script: failed
     PROCTOUT = 15  # script: not done within its limit
+    PROCOK = 16  # script: succeeded
+    FILEOK = 17  # file: its value is that of a healthy server
+    FILEERR = 18  # file: its value is that of a server that is down
 
 
 INCONCLUSIVE = frozenset({Reason.NONE, Reason.LOCAL, Reason.LATE})
 """Reasons that are no evidence about the real server: neither success nor failure is counted."""
 
-PASSED = frozenset({Reason.L4OK, Reason.L7OK})
+PASSED = frozenset({Reason.L4OK, Reason.L7OK, Reason.PROCOK, Reason.FILEOK})
 """Reasons of success; every other one that is not inconclusive is a failure."""
 
 
@@ -70,13 +74,19 @@ _CONCLUSIVE = tuple(reason not in INCONCLUSIVE for reason in Reason)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of one probe. `sent` and `received` are short printable excerpts for the causal chain."""
+    """The result of one probe. `sent` and `received` are short printable excerpts for the causal chain.
+
+    `weight` is what the check has to say about the real server's weight, of the types whose `WEIGHS` is not NOTHING; None: nothing
+    (any more). It counts only with a success. `expires_at` is when the server's certificate ends (Unix seconds; 0: there is none).
+    """
 
     reason: Reason
     detail: str = ""
     sent: str = ""
     received: str = ""
     duration_s: float = 0.0
+    weight: int | None = None
+    expires_at: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -98,6 +108,7 @@ class Target:
     bind_address: str = ""
     bind_port: int = 0  # 0: any
     bind_interface: str = ""
+    mark: int = 0  # SO_MARK of the probe's packets; 0: none
 
     @property
     def is_ipv6(self) -> bool:
@@ -169,6 +180,23 @@ class Datagrams(Protocol):
         """Close at once; never raises; may be called twice."""
 
 
+class Ending(enum.IntEnum):
+    """How a favour ended. The number is the wire form."""
+
+    DONE = 0
+    TIMED_OUT = 1
+    REFUSED = 2  # it could not even be tried; `text` says why
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a favour: of a script its exit status (0 to 255), of a file its first line, of a socket nothing here."""
+
+    ending: Ending
+    status: int = 0
+    text: str = ""
+
+
 class Dialer(Protocol):
     """The only way to the network. One value serves one probe and carries its time limit.
 
@@ -182,12 +210,61 @@ class Dialer(Protocol):
     async def connect_udp(self, target: Target) -> Datagrams:
         """Open a UDP socket that hears of this target alone; nothing is sent. Raises as `connect` does."""
 
+    async def connect_echo(self, target: Target) -> Datagrams:
+        """Open a socket for ICMP echo messages to this target, each without its IP header. Raises as `connect` does."""
+
+    async def run_script(self) -> Answer:
+        """Have the job's own script run, within its own time limit. Raises LocalTrouble when nobody can run it."""
+
+    async def read_file(self) -> Answer:
+        """Have the first line of the job's own file read. Raises LocalTrouble when nobody can read it."""
+
     def close(self) -> None:
         """Close whatever the probe left open. The kit calls it after every probe; never raises."""
 
 
-MakeDialer: TypeAlias = Callable[[float], Dialer]
-"""Makes the dialer of one probe from its time limit in seconds (connect_timeout)."""
+class Favours(Protocol):
+    """What the supervisor does for one job that its worker may not do itself (`kit.favours`)."""
+
+    async def socket(self, favour: Favour) -> int:
+        """Return the descriptor of a new socket for the job's own target. Raises LocalTrouble."""
+
+    async def answer(self, favour: Favour) -> Answer:
+        """Return what came of running the job's script or reading its file. Raises LocalTrouble."""
+
+
+class Favour(enum.IntEnum):
+    """What a worker may ask of its supervisor, always for one of its own jobs. The number is the wire form."""
+
+    STREAM = 1  # a TCP socket, bound and marked as the job wants
+    DATAGRAMS = 2  # a UDP socket, the same
+    ECHO = 3  # an ICMP socket that hears of the job's target alone
+    SCRIPT = 4  # to run the job's script
+    FILE = 5  # to read the first line of the job's file
+
+
+MakeDialer: TypeAlias = Callable[[float, Favours], Dialer]
+"""Makes the dialer of one probe from its time limit in seconds (connect_timeout) and what its job may ask for."""
+
+
+class Weighs(enum.Enum):
+    """What `Verdict.weight` of a checker type means to its real server."""
+
+    NOTHING = "nothing"
+    ADDS = "adds"  # to the configured weight
+    REPLACES = "replaces"  # the configured weight
+
+
+def common_options(keyword: str) -> tuple[Keyword, ...]:
+    """Return the keywords that a checker type shares with others: all, unless its module has a `COMMON` of its own."""
+    found: tuple[Keyword, ...] = getattr(load(keyword), "COMMON", COMMON_OPTIONS)
+    return found
+
+
+def weighs(keyword: str) -> Weighs:
+    """Return what a checker type's word on the weight means: nothing, unless its module has a `WEIGHS`."""
+    found: Weighs = getattr(load(keyword), "WEIGHS", Weighs.NOTHING)
+    return found
 
 
 class CheckerType(Protocol):
@@ -209,11 +286,14 @@ COMMON_OPTIONS: tuple[Keyword, ...] = (
     Keyword("bindto", Kind.ADDRESS, "source address of the probe"),
     Keyword("bind_port", Kind.PORT, "source port of the probe"),
     Keyword("bind_if", Kind.TEXT, "interface the probe leaves by; needed for link-local targets"),
-    Keyword("fwmark", Kind.INTEGER, "firewall mark on the probe's packets", low=0, high=4294967295, handled=False),
+    Keyword("fwmark", Kind.INTEGER, "firewall mark on the probe's packets", low=0, high=4294967295),
     Keyword(
         "connect_timeout", Kind.TIMER, "absolute time limit of one probe", unit="s", low=0.000001, high=4294.967295
     ),
     Keyword("retry", Kind.INTEGER, "failed probes to repeat before the server is down", low=0, high=4294967295),
+    Keyword(
+        "rise", Kind.INTEGER, "successes in a row before a server that is down is up", low=1, high=4294967295, own=True
+    ),
     Keyword("delay_before_retry", Kind.TIMER, "pause before such a repetition", unit="s", low=0, high=4294.967295),
     Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=4294.967295),
     Keyword(
@@ -223,6 +303,11 @@ COMMON_OPTIONS: tuple[Keyword, ...] = (
     Keyword("log_all_failures", Kind.FLAG, "also log failures that only consume a retry"),
 )
 
+_ABOUT_TIME = frozenset({"retry", "rise", "delay_before_retry", "warmup", "delay_loop", "alpha", "log_all_failures"})
+
+TIMING_OPTIONS: tuple[Keyword, ...] = tuple(option for option in COMMON_OPTIONS if option.name in _ABOUT_TIME)
+"""The part of COMMON_OPTIONS that a checker type without connections knows (keepalived.md, section 2.5)."""
+
 TYPES: Mapping[str, str] = {
     "HTTP_GET": "http",
     "SSL_GET": "ssl",
@@ -230,6 +315,9 @@ TYPES: Mapping[str, str] = {
     "SMTP_CHECK": "smtp",
     "DNS_CHECK": "dns",
     "UDP_CHECK": "udp",
+    "MISC_CHECK": "misc",
+    "PING_CHECK": "ping",
+    "FILE_CHECK": "file",
 }
 """Block name in keepalived.conf → module of `checkers`."""
 

@@ -19,14 +19,16 @@ import select
 import socket
 import struct
 from collections import deque
+from dataclasses import replace
 from typing import NoReturn
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_task_rescheduled
 
-from checkers.kit.api import ConnectionLost, DeadlinePassed, ProbeError, Target
+from checkers.kit.api import Answer, ConnectionLost, Datagrams, DeadlinePassed, Favour, Favours, ProbeError, Target
+from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
-from checkers.kit.sockets import address_of, connect_error, errno_text, open_socket
+from checkers.kit.sockets import address_of, connect_error, errno_text, open_socket, privileged
 from checkers.kit.timer import TICK_S, Timer
 
 PULSE_S = 0.1
@@ -78,9 +80,9 @@ class Network:
         self.gate = Gate(timer)
         self._deadlines: dict[float, Deadlines] = {}
 
-    def dialer(self, limit_s: float) -> SocketDialer:
+    def dialer(self, limit_s: float, favours: Favours = NO_FAVOURS) -> SocketDialer:
         """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
-        return SocketDialer(self, limit_s)
+        return SocketDialer(self, limit_s, favours)
 
     def deadlines(self, limit_s: float) -> Deadlines:
         """Return the queue of connections that may last `limit_s` seconds."""
@@ -142,34 +144,79 @@ class Deadlines:
 class SocketDialer:
     """The dialer of one probe (kit.api.Dialer)."""
 
-    __slots__ = ("_connections", "_limit_s", "_network")
+    __slots__ = ("_connections", "_favours", "_limit_s", "_network")
 
-    def __init__(self, network: Network, limit_s: float) -> None:
+    def __init__(self, network: Network, limit_s: float, favours: Favours) -> None:
         self._network = network
         self._limit_s = limit_s
+        self._favours = favours
         self._connections: list[Connection] = []
 
     async def connect(self, target: Target) -> Connection:
         """See `kit.api.Dialer.connect`."""
-        return await self._connect(target, socket.SOCK_STREAM)
+        sock = await self._asked(Favour.STREAM) if privileged(target) else None
+        return await self._connect(target, socket.SOCK_STREAM, sock)
 
     async def connect_udp(self, target: Target) -> Connection:
         """See `kit.api.Dialer.connect_udp`."""
-        return await self._connect(target, socket.SOCK_DGRAM)
+        sock = await self._asked(Favour.DATAGRAMS) if privileged(target) else None
+        return await self._connect(target, socket.SOCK_DGRAM, sock)
 
-    async def _connect(self, target: Target, kind: socket.SocketKind) -> Connection:
+    async def connect_echo(self, target: Target) -> Datagrams:
+        """See `kit.api.Dialer.connect_echo`."""
+        sock = await self._asked(Favour.ECHO)
+        raw = sock.type is socket.SOCK_RAW and not target.is_ipv6
+        connection = await self._connect(replace(target, port=0), socket.SOCK_DGRAM, sock)
+        return _WithoutIpHeader(connection) if raw else connection
+
+    async def run_script(self) -> Answer:
+        """See `kit.api.Dialer.run_script`."""
+        return await self._favours.answer(Favour.SCRIPT)
+
+    async def read_file(self) -> Answer:
+        """See `kit.api.Dialer.read_file`."""
+        return await self._favours.answer(Favour.FILE)
+
+    async def _asked(self, favour: Favour) -> socket.socket:
+        return socket.socket(fileno=await self._favours.socket(favour))
+
+    async def _connect(
+        self, target: Target, kind: socket.SocketKind, sock: socket.SocketType | None = None
+    ) -> Connection:
         gate = self._network.gate
         if gate.full:
             await gate.wait()
         connection = Connection(self._network, self._limit_s, kind)
         self._connections.append(connection)
-        await connection.open(target)
+        await connection.open(target, sock)
         return connection
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
         for connection in self._connections:
             connection.close()
+
+
+class _WithoutIpHeader:
+    """Datagrams of a raw IPv4 socket, each without the IP header that comes with it (kit.api.Datagrams)."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Datagrams.send`."""
+        await self._connection.send(data)
+
+    async def receive(self) -> bytes:
+        """See `kit.api.Datagrams.receive`."""
+        packet = await self._connection.receive()
+        return packet[(packet[0] & 0x0F) * 4 :] if packet else packet
+
+    def close(self) -> None:
+        """See `kit.api.Datagrams.close`."""
+        self._connection.close()
 
 
 class Connection:
@@ -209,14 +256,17 @@ class Connection:
         self.connected = False
         self.closed = False
 
-    async def open(self, target: Target) -> None:
-        """Connect; the time limit starts now. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+    async def open(self, target: Target, sock: socket.SocketType | None = None) -> None:
+        """Connect, with `sock` if the supervisor opened one; the time limit starts now.
+
+        Raises ConnectFailed, DeadlinePassed, LocalTrouble.
+        """
         network = self._network
         now = trio.current_time()
         network.gate.enter(self, now)
         self._lost_s = network.punctuality.lost_s
         self.deadline = now + self._limit_s
-        self._sock = sock = open_socket(target, self._kind)
+        self._sock = sock = open_socket(target, self._kind) if sock is None else sock
         self._fd = fd = sock.fileno()
         error = sock.connect_ex(address_of(target))
         if error and error != errno.EINPROGRESS:

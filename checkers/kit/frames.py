@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from checkers.kit.api import Health, Reason
+from checkers.kit.api import Ending, Favour, Health, Reason
 from checkers.kit.job import Job
 
-VERSION = 1
+VERSION = 2
 """Version of all frames: the first byte of each."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -41,6 +41,7 @@ class ReportResult:
     detail: str = ""
     sent: str = ""
     received: str = ""
+    expires_at: float = 0.0  # when the server's certificate ends, Unix seconds; 0: there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Report:
     edges: int
     failures: int
     result: ReportResult | None
+    weight: int | None = None  # what the check says of the weight (kit.api.Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class StateEntry:
     health: Health
     edges: int
     failures: int
+    weight: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,19 @@ class Beat:
     schedule_lag: Histogram
 
 
-FromWorker: TypeAlias = Hello | Report | State | Beat
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The worker asks a favour for one of its jobs. `number` comes back in the grant; no job asks twice at once."""
+
+    epoch: int
+    generation: int
+    seq: int
+    number: int
+    job: int
+    favour: Favour
+
+
+FromWorker: TypeAlias = Hello | Report | State | Beat | Ask
 
 
 # Supervisor → worker
@@ -135,5 +150,15 @@ class Stop:
     """End in an orderly way."""
 
 
-FromSupervisor: TypeAlias = Assign | AskState | Stop
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What came of a favour; a socket travels beside the frame, as a descriptor."""
+
+    number: int
+    ending: Ending
+    status: int = 0  # exit status of a script, 0 to 255
+    text: str = ""
+
+
+FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant
 Frame: TypeAlias = FromWorker | FromSupervisor

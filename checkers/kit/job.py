@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from checkers.kit.api import Health, Target
 from checkers.kit.options import Json
 
 UINT32_MAX = 0xFFFF_FFFF
+WEIGHT_MAX = 2**40
+"""Greatest weight either way that a check may speak of: what a file may say (32 bits) times what it weighs (8 bits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Job:
     """One unique check. Times are seconds; addresses are numeric text; `options` are the block's own values (kit.options.Kind).
 
     `health` is what the supervisor believes now (UNKNOWN: a fresh check). `definition` is the supervisor's short name for everything
-    but `id` and `health`. A job that differs from an earlier one in nothing but these two goes on undisturbed when a new
+    but `id`, `health` and `weight`. A job that differs from an earlier one in nothing but these goes on undisturbed when a new
     assignment comes.
     """
 
@@ -42,17 +45,20 @@ class Job:
     bind_interface: str = ""
     alpha: bool = False
     log_all_failures: bool = False
+    mark: int = 0
+    rise: int = 1
     health: Health = Health.UNKNOWN
+    weight: int | None = None  # what the supervisor believes that the check says of the weight
     definition: str = ""
 
     @property
     def target(self) -> Target:
         """Where its probes go."""
-        return Target(self.address, self.port, self.bind_address, self.bind_port, self.bind_interface)
+        return Target(self.address, self.port, self.bind_address, self.bind_port, self.bind_interface, self.mark)
 
     def identity(self) -> str:
-        """Return everything but `id` and `health` as text: equal for jobs that are the same check."""
-        return encode_job(dataclasses.replace(self, id=0, health=Health.UNKNOWN))
+        """Return everything but `id`, `health` and `weight` as text: equal for jobs that are the same check."""
+        return encode_job(dataclasses.replace(self, id=0, health=Health.UNKNOWN, weight=None))
 
 
 def encode_job(job: Job) -> str:
@@ -74,28 +80,36 @@ def job_from(raw: Any) -> Job:
 
 
 def _value(name: str, kind: str, value: Any) -> Any:
-    match kind:
-        case "int":
-            top = 65535 if name in {"port", "bind_port"} else UINT32_MAX
-            if type(value) is int and 0 <= value <= top:
-                return value
-        case "float":
-            if type(value) in {int, float} and math.isfinite(value) and value >= 0:
-                return float(value)
-        case "str":
-            if isinstance(value, str):
-                return value
-        case "bool":
-            if isinstance(value, bool):
-                return value
-        case "Health":
-            if isinstance(value, str) and value in Health.__members__:
-                return Health[value]
-        case _:
-            if isinstance(value, dict):
-                return value
+    if kind == "Health":
+        if isinstance(value, str) and value in Health.__members__:
+            return Health[value]
+    elif _FITS[kind](name, value):
+        return float(value) if kind == "float" else value
     raise ValueError(f"job: {name}: expected {kind}, got {value!r:.60}")
 
+
+def _is_integer(name: str, value: Any) -> bool:
+    top = 65535 if name in {"port", "bind_port"} else UINT32_MAX
+    return type(value) is int and 0 <= value <= top
+
+
+def _is_seconds(_name: str, value: Any) -> bool:
+    return type(value) in {int, float} and math.isfinite(value) and value >= 0
+
+
+def _is_weight(_name: str, value: Any) -> bool:
+    return value is None or (type(value) is int and abs(value) <= WEIGHT_MAX)
+
+
+_FITS: dict[str, Callable[[str, Any], bool]] = {
+    "int": _is_integer,
+    "float": _is_seconds,
+    "int | None": _is_weight,
+    "str": lambda _, value: isinstance(value, str),
+    "bool": lambda _, value: isinstance(value, bool),
+    "dict[str, Json]": lambda _, value: isinstance(value, dict),
+}
+"""Annotation of a field → whether a value from JSON is one."""
 
 _FIELDS: dict[str, str] = {member.name: str(member.type) for member in dataclasses.fields(Job)}
 """Field name → its annotation, as text."""

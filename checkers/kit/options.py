@@ -70,3 +70,4 @@ class Keyword:
     alias_of: str = ""
     deprecated: str = ""
     block: tuple[Keyword, ...] = ()
+    own: bool = False  # ours: keepalived ignores it with a warning

@@ -2,15 +2,16 @@
 
 The rules are keepalived's (keepalived.md, sections 3.1 and 3.2), so that an operator's timings mean what they meant:
 
-* The first probe comes 1 s plus a uniform random part of `warmup` after the assignment.
+* The first probe comes 1 s plus a uniform random part of `warmup` after the assignment (FILE_CHECK: at once).
 * The retry counter starts exhausted: the very first failure of a fresh check is decisive, and one success brings it up.
 * A failure while UP uses a retry, after `delay_before_retry`, until they are used up; then the check is DOWN.
 * While DOWN, the next probe comes after `delay_loop` (HTTP_GET: the longer of `delay_loop` and `delay_before_retry`).
-* All pauses are measured from the end of the probe.
+* All pauses are measured from the end of the probe (MISC_CHECK: from its beginning, so that the period does not grow by the script).
 
 Ours: a check that the supervisor already believes UP (carried over a reload, or adopted after a restart) starts with all its
 retries, so that a restart of ours never makes a healthy server more fragile than it was; one believed DOWN needs one success.
-An `alpha` check and an ordinary one obey the same rules: they differ in what the supervisor makes of UNKNOWN.
+An `alpha` check and an ordinary one differ in what the supervisor makes of UNKNOWN. `rise` (ours, 1 unless set) is how many successes in
+a row bring up a check that is DOWN, or an alpha one that never was up; an ordinary one that is UNKNOWN serves already and needs one.
 
 Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in
 keepalived. LATE (our own loop was not punctual) is tried again at once, but the fourth in a row is taken for the time-out that it
@@ -31,6 +32,8 @@ LATE_MAX = 3
 """Most LATE verdicts in a row that are repeated at once (reliability.md, section 7, point 3)."""
 
 _LONGER_PAUSE_WHILE_DOWN = frozenset({"HTTP_GET", "SSL_GET"})
+_PAUSE_FROM_BEGINNING = frozenset({"MISC_CHECK"})
+_FIRST_AT_ONCE = frozenset({"FILE_CHECK"})
 
 
 class Random(Protocol):
@@ -60,6 +63,14 @@ class Settings(Protocol):
         """Pause before such a repetition."""
 
     @property
+    def rise(self) -> int:
+        """Successes in a row that bring a check up."""
+
+    @property
+    def alpha(self) -> bool:
+        """Whether UNKNOWN counts as down."""
+
+    @property
     def warmup(self) -> float:
         """The first probe comes at a random time within this."""
 
@@ -76,14 +87,16 @@ class CheckState:
     """Health and schedule of one check.
 
     `failures` counts failed probes in a row, `retry_it` retries used, `edges` changes between UP and DOWN; `has_run` tells whether
-    there was a conclusive verdict, here or before the job came to this worker.
+    there was a conclusive verdict, here or before the job came to this worker. `weight` is what the last success said of it.
     """
 
-    __slots__ = ("_late", "_settings", "edges", "failures", "has_run", "health", "retry_it")
+    __slots__ = ("_late", "_settings", "_successes", "edges", "failures", "has_run", "health", "retry_it", "weight")
 
-    def __init__(self, settings: Settings, health: Health = Health.UNKNOWN) -> None:
+    def __init__(self, settings: Settings, health: Health = Health.UNKNOWN, weight: int | None = None) -> None:
         self._settings = settings
         self._late = 0
+        self._successes = 0
+        self.weight = weight
         self.health = health
         self.has_run = health is not Health.UNKNOWN
         self.retry_it = 0 if self.has_run else settings.retry
@@ -92,10 +105,21 @@ class CheckState:
 
     def start(self, now: float, rng: Random) -> float:
         """Return when the first probe is due, on the clock of `now` (seconds)."""
+        if self._settings.type in _FIRST_AT_ONCE:
+            return now
         return now + FIRST_PROBE_S + rng.uniform(0.0, self._settings.warmup)
 
-    def record(self, verdict: Verdict, now: float) -> Step:
-        """Take in the verdict of a probe that ended at `now` (seconds). Returns what changed and when the next is due."""
+    def record(self, verdict: Verdict, now: float, began: float | None = None) -> Step:
+        """Take in the verdict of a probe that ended at `now` (seconds) and began at `began` (None: the same).
+
+        Returns what changed and when the next is due.
+        """
+        step = self._record(verdict, now)
+        if began is not None and self._settings.type in _PAUSE_FROM_BEGINNING:
+            return step._replace(due=max(now, step.due - (now - began)))
+        return step
+
+    def _record(self, verdict: Verdict, now: float) -> Step:
         if verdict.reason is Reason.LATE:
             self._late += 1
             if self._late <= LATE_MAX:
@@ -110,12 +134,18 @@ class CheckState:
     def _succeeded(self, verdict: Verdict, now: float) -> Step:
         self.retry_it = 0
         self.failures = 0
-        changed = self._turn(Health.UP)
+        self._successes += 1
+        must_rise = self.health is Health.DOWN or (self.health is Health.UNKNOWN and self._settings.alpha)
+        changed = False
+        if not must_rise or self._successes >= self._settings.rise:
+            changed = self._turn(Health.UP) | (verdict.weight != self.weight)
+            self.weight = verdict.weight
         return Step(changed, now + self._settings.delay_loop, verdict)
 
     def _failed(self, verdict: Verdict, now: float) -> Step:
         settings = self._settings
         self.failures += 1
+        self._successes = 0
         if self.health is Health.DOWN:
             pause = settings.delay_loop
             if settings.type in _LONGER_PAUSE_WHILE_DOWN:

@@ -38,6 +38,15 @@ _TEXTS = {
 }
 
 
+_PRIVILEGED_PORT_MAX = 1023
+"""Source ports up to here take a privilege (net.ipv4.ip_unprivileged_port_start, as it is unless somebody changed it)."""
+
+
+def privileged(target: Target) -> bool:
+    """Whether a worker may not open the socket for this target itself: it needs a mark or a low source port."""
+    return bool(target.mark) or 0 < target.bind_port <= _PRIVILEGED_PORT_MAX
+
+
 def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
     """Return a socket of SOCK_STREAM or SOCK_DGRAM that never blocks, bound as the target wants. Raises LocalTrouble."""
     family = socket.AF_INET6 if target.is_ipv6 else socket.AF_INET
@@ -45,6 +54,18 @@ def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
         sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
         raise LocalTrouble(f"cannot open a socket: {errno_text(error.errno)}") from error
+    prepare_socket(sock, target)
+    return sock
+
+
+def prepare_socket(sock: socket.SocketType, target: Target) -> None:
+    """Mark and bind a new socket as the target wants. Raises LocalTrouble, and closes the socket then."""
+    try:
+        if target.mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
+    except OSError as error:
+        sock.close()
+        raise LocalTrouble(f"cannot mark packets with {target.mark}: {errno_text(error.errno)}") from error
     if target.bind_interface or target.bind_address or target.bind_port:
         try:
             _bind(sock, target)
@@ -54,7 +75,6 @@ def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
             if target.bind_interface:
                 place += f" on {target.bind_interface}"
             raise LocalTrouble(f"cannot bind to {place}: {errno_text(error.errno)}") from error
-    return sock
 
 
 def _bind(sock: socket.SocketType, target: Target) -> None:

@@ -19,7 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from checkers.kit.api import ConnectionLost, Datagrams, DeadlinePassed, Dialer, ProbeError, Reason, Stream, Target
+from checkers.kit.api import (
+    Answer,
+    ConnectionLost,
+    Datagrams,
+    DeadlinePassed,
+    Dialer,
+    ProbeError,
+    Reason,
+    Stream,
+    Target,
+)
 
 SILENT_MAX_BYTES = 262_144
 """Most bytes of a server that lead to no plain text, a handshake included. Ours: OpenSSL takes chains of 100 KB at most."""
@@ -108,6 +118,18 @@ class TlsDialer:
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`: datagrams stay as they are."""
         return await self._dial.connect_udp(target)
+
+    async def connect_echo(self, target: Target) -> Datagrams:
+        """See `kit.api.Dialer.connect_echo`."""
+        return await self._dial.connect_echo(target)
+
+    async def run_script(self) -> Answer:
+        """See `kit.api.Dialer.run_script`."""
+        return await self._dial.run_script()
+
+    async def read_file(self) -> Answer:
+        """See `kit.api.Dialer.read_file`."""
+        return await self._dial.read_file()
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""

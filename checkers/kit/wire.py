@@ -3,17 +3,18 @@
 Worker → supervisor                                                  Supervisor → worker
 
     Hello(pid, caged, version)                                           Assign(epoch, generation, part, parts, jobs)
-    Report(epoch, generation, seq, job, health, edges, failures, result) AskState()
+    Report(epoch, generation, seq, job, health, …, result, weight)       AskState()
     State(epoch, generation, seq, entries, last)                         Stop()
-    Beat(epoch, generation, seq, loop_lag_s, …)
+    Beat(epoch, generation, seq, loop_lag_s, …)                          Grant(number, ending, status, text)
+    Ask(epoch, generation, seq, number, job, favour)
 
     encode(frame) -> bytes                                               assign_frames(epoch, generation, jobs) -> list[bytes]
-    decode_from_worker(data) -> Hello | Report | State | Beat
-    decode_from_supervisor(data) -> Assign | AskState | Stop
+    decode_from_worker(data) -> Hello | Report | State | Beat | Ask
+    decode_from_supervisor(data) -> Assign | AskState | Stop | Grant
     state_frames(epoch, generation, seq, entries) -> list[State]
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
-supervisor. `seq` counts the Report, State and Beat frames of one incarnation: 1, 2, 3 …, never a gap. What comes from a worker is
+supervisor. `seq` counts the Report, State, Beat and Ask frames of one incarnation: 1, 2, 3 …, never a gap. What comes from a worker is
 hostile input: the process parses bytes from the network and may be owned. So the hot frames are fixed records, and everything
 is checked for exact length, type, range, finite numbers and printable text; anything else is a WireError.
 Whether a job belongs to this worker, and whether epoch and seq fit, is the supervisor's to check.
@@ -30,16 +31,18 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from checkers.kit.api import DETAIL_MAX_BYTES, Health, Reason
+from checkers.kit.api import DETAIL_MAX_BYTES, Ending, Favour, Health, Reason
 from checkers.kit.frames import (
     DURATION_BUCKETS_S,
     VERSION,
+    Ask,
     AskState,
     Assign,
     Beat,
     Frame,
     FromSupervisor,
     FromWorker,
+    Grant,
     Hello,
     Histogram,
     Report,
@@ -48,17 +51,21 @@ from checkers.kit.frames import (
     StateEntry,
     Stop,
 )
-from checkers.kit.job import Job, encode_job, job_from
+from checkers.kit.job import WEIGHT_MAX, Job, encode_job, job_from
 
 __all__ = [
     "DURATION_BUCKETS_S",
     "VERSION",
+    "Ask",
     "AskState",
     "Assign",
     "Beat",
+    "Ending",
+    "Favour",
     "Frame",
     "FromSupervisor",
     "FromWorker",
+    "Grant",
     "Health",
     "Hello",
     "Histogram",
@@ -93,20 +100,24 @@ class WireError(ValueError):
     """A frame is not what it must be. The text says where, what was expected and what was there."""
 
 
-_HELLO, _REPORT, _STATE, _BEAT, _ASSIGN, _ASK_STATE, _STOP = range(1, 8)
+_HELLO, _REPORT, _STATE, _BEAT, _ASSIGN, _ASK_STATE, _STOP, _ASK, _GRANT = range(1, 10)
 
 _HEAD = struct.Struct(">BB")  # version, type
 _HELLO_HEAD = struct.Struct(">BBIH")  # … pid, length of caged
-_REPORT_HEAD = struct.Struct(">BBIIQIBIIB")  # … epoch generation seq job health edges failures has-result
-_RESULT_HEAD = struct.Struct(">QBdHHH")  # probe reason duration_s, lengths of detail, sent, received
+_REPORT_HEAD = struct.Struct(
+    ">BBIIQIBIIBqB"
+)  # … epoch generation seq job health edges failures has-weight weight has-result
+_RESULT_HEAD = struct.Struct(">QBddHHH")  # probe reason duration_s expires_at, lengths of detail, sent, received
 _STATE_HEAD = struct.Struct(">BBIIQBH")  # … epoch generation seq last number-of-entries
-_STATE_ENTRY = struct.Struct(">IBII")  # job health edges failures
+_STATE_ENTRY = struct.Struct(">IBIIBq")  # job health edges failures has-weight weight
 _BEAT_HEAD = struct.Struct(
     ">BBIIQdIIHB"
 )  # … epoch generation seq loop_lag_s in_flight overdue, numbers of counts and durations
 _TYPE_LENGTH = struct.Struct(">B")
 _COUNT = struct.Struct(">BQ")  # reason count
 _HISTOGRAM = struct.Struct(f">{_BUCKETS}Qd")
+_ASK_FRAME = struct.Struct(">BBIIQIIB")  # … epoch generation seq number job favour
+_GRANT_HEAD = struct.Struct(">BBIBBH")  # … number ending status, length of text
 _ASSIGN_HEAD = struct.Struct(">BBIIHH")  # … epoch generation part parts; JSON follows
 
 STATE_ENTRIES_MAX = (STATE_FRAME_MAX_BYTES - _STATE_HEAD.size) // _STATE_ENTRY.size
@@ -126,6 +137,13 @@ def encode(frame: Frame) -> bytes:
                 return _encode_state(frame)
             case Beat():
                 return _encode_beat(frame)
+            case Ask():
+                levels = frame.epoch, frame.generation, frame.seq, frame.number, frame.job, frame.favour
+                return _ASK_FRAME.pack(VERSION, _ASK, *levels)
+            case Grant():
+                text = _text_out(frame.text)
+                head = _GRANT_HEAD.pack(VERSION, _GRANT, frame.number, frame.ending, frame.status, len(text))
+                return head + text
             case Assign():
                 return _assign_out(frame, [encode_job(job).encode() for job in frame.jobs])
             case AskState():
@@ -149,8 +167,10 @@ def decode_from_worker(data: bytes) -> FromWorker:
                 return _decode_state(data)
             case 4:
                 return _decode_beat(data)
+            case 8:
+                return _decode_ask(data)
             case _:
-                raise WireError(f"frame: expected a type from a worker (1 to 4), got {kind}")
+                raise WireError(f"frame: expected a type from a worker (1 to 4, 8), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -168,8 +188,10 @@ def decode_from_supervisor(data: bytes) -> FromSupervisor:
             case 7:
                 _require_length("stop", data, _HEAD.size)
                 return Stop()
+            case 9:
+                return _decode_grant(data)
             case _:
-                raise WireError(f"frame: expected a type from the supervisor (5 to 7), got {kind}")
+                raise WireError(f"frame: expected a type from the supervisor (5 to 7, 9), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -267,6 +289,39 @@ def _seconds_in(what: str, value: float) -> float:
     return value
 
 
+def _weight_out(weight: int | None) -> tuple[bool, int]:
+    return (False, 0) if weight is None else (True, weight)
+
+
+def _weight_in(what: str, given: int, value: int) -> int | None:
+    if abs(value) > WEIGHT_MAX:
+        raise WireError(f"{what}: expected -{WEIGHT_MAX} to {WEIGHT_MAX}, got {value}")
+    if _flag_in(what, given):
+        return value
+    if value:
+        raise WireError(f"{what}: {value} stands where none is given")
+    return None
+
+
+def _decode_ask(data: bytes) -> Ask:
+    _require_length("ask", data, _ASK_FRAME.size)
+    _, _, epoch, generation, seq, number, job, favour = _ASK_FRAME.unpack(data)
+    try:
+        return Ask(epoch, generation, seq, number, job, Favour(favour))
+    except ValueError:
+        raise WireError(f"ask: {favour} is no favour") from None
+
+
+def _decode_grant(data: bytes) -> Grant:
+    _, _, number, ending, status, length = _GRANT_HEAD.unpack_from(data)
+    text = _text_in("grant: text", data, _GRANT_HEAD.size, length)
+    _require_length("grant", data, _GRANT_HEAD.size + length)
+    try:
+        return Grant(number, Ending(ending), status, text)
+    except ValueError:
+        raise WireError(f"grant: {ending} is no ending") from None
+
+
 def _decode_hello(data: bytes) -> Hello:
     version, _, pid, length = _HELLO_HEAD.unpack_from(data)
     caged = _text_in("hello: caged", data, _HELLO_HEAD.size, length)
@@ -286,23 +341,28 @@ def _encode_report(frame: Report) -> bytes:
         frame.health,
         frame.edges,
         frame.failures,
+        *_weight_out(frame.weight),
         result is not None,
     )
     if result is None:
         return head
     detail, sent, received = _text_out(result.detail), _text_out(result.sent), _text_out(result.received)
     seconds = _seconds_in("report: duration", result.duration_s)
+    expires_at = _seconds_in("report: expiry", result.expires_at)
     lengths = len(detail), len(sent), len(received)
-    return head + _RESULT_HEAD.pack(result.probe, result.reason, seconds, *lengths) + detail + sent + received
+    return (
+        head + _RESULT_HEAD.pack(result.probe, result.reason, seconds, expires_at, *lengths) + detail + sent + received
+    )
 
 
 def _decode_report(data: bytes) -> Report:
-    _, _, epoch, generation, seq, job, health, edges, failures, has_result = _REPORT_HEAD.unpack_from(data)
+    _, _, epoch, generation, seq, job, health, edges, failures, *weighed, has_result = _REPORT_HEAD.unpack_from(data)
     known = _health_in("report: health", health)
+    weight = _weight_in("report: weight", *weighed)
     if not _flag_in("report: has result", has_result):
         _require_length("report", data, _REPORT_HEAD.size)
-        return Report(epoch, generation, seq, job, known, edges, failures, None)
-    probe, reason, duration_s, *lengths = _RESULT_HEAD.unpack_from(data, _REPORT_HEAD.size)
+        return Report(epoch, generation, seq, job, known, edges, failures, None, weight)
+    probe, reason, duration_s, expires_at, *lengths = _RESULT_HEAD.unpack_from(data, _REPORT_HEAD.size)
     start = _REPORT_HEAD.size + _RESULT_HEAD.size
     texts = []
     for what, length in zip(("detail", "sent", "received"), lengths, strict=True):
@@ -310,9 +370,15 @@ def _decode_report(data: bytes) -> Report:
         start += length
     _require_length("report", data, start)
     result = ReportResult(
-        probe, _reason_in("report: reason", reason), _seconds_in("report: duration", duration_s), *texts
+        probe,
+        _reason_in("report: reason", reason),
+        _seconds_in("report: duration", duration_s),
+        detail=texts[0],
+        sent=texts[1],
+        received=texts[2],
+        expires_at=_seconds_in("report: expiry", expires_at),
     )
-    return Report(epoch, generation, seq, job, known, edges, failures, result)
+    return Report(epoch, generation, seq, job, known, edges, failures, result, weight)
 
 
 def _encode_state(frame: State) -> bytes:
@@ -320,7 +386,10 @@ def _encode_state(frame: State) -> bytes:
         raise WireError(f"state: expected at most {STATE_ENTRIES_MAX} entries, got {len(frame.entries)}")
     head = _STATE_HEAD.pack(VERSION, _STATE, frame.epoch, frame.generation, frame.seq, frame.last, len(frame.entries))
     pack = _STATE_ENTRY.pack
-    return head + b"".join(pack(entry.job, entry.health, entry.edges, entry.failures) for entry in frame.entries)
+    return head + b"".join(
+        pack(entry.job, entry.health, entry.edges, entry.failures, *_weight_out(entry.weight))
+        for entry in frame.entries
+    )
 
 
 def _decode_state(data: bytes) -> State:
@@ -329,8 +398,8 @@ def _decode_state(data: bytes) -> State:
         raise WireError(f"state: expected at most {STATE_ENTRIES_MAX} entries, got {number}")
     _require_length("state", data, _STATE_HEAD.size + number * _STATE_ENTRY.size)
     entries = tuple(
-        StateEntry(job, _health_in("state: health", health), edges, failures)
-        for job, health, edges, failures in _STATE_ENTRY.iter_unpack(memoryview(data)[_STATE_HEAD.size :])
+        StateEntry(job, _health_in("state: health", health), edges, failures, _weight_in("state: weight", *weighed))
+        for job, health, edges, failures, *weighed in _STATE_ENTRY.iter_unpack(memoryview(data)[_STATE_HEAD.size :])
     )
     return State(epoch, generation, seq, entries, _flag_in("state: last", last))
 

@@ -5,12 +5,13 @@
 
 runs until the link ends, the supervisor says Stop, or it is cancelled. It is the same code under `python -m checkers` and as a
 task of a story: everything real (sockets, privileges) comes in as an argument. The protocol, in order: preload the checker
-types, `confine()`, say Hello, then obey Assign, AskState and Stop.
+types, `confine()`, say Hello, then obey Assign, AskState, Grant and Stop.
 
 What is told is a level, not an edge: for each job the newest report is kept until the link takes it, so a slow supervisor costs
 memory for one report a job and no more. A report goes out when there is something to tell: a change, the first result, a
-failure that uses a retry, another reason than last time. A quiet success costs no frame. The full state goes out after each
-assignment, on request and every STATE_EVERY_S; a beat every BEAT_EVERY_S.
+failure that uses a retry, another reason than last time, a renewed certificate. A quiet success costs no frame. The full state goes
+out after each assignment, on request and every STATE_EVERY_S; a beat every BEAT_EVERY_S. What a job needs and this process may not do
+is asked of the supervisor (`kit.favours`).
 
 A new assignment replaces the old one, but a job that is still in it goes on undisturbed: same task, same timers, same state.
 A bug in a checker costs its own job one verdict CRASHED (the one broad `except` of the project) and nobody else anything.
@@ -27,6 +28,7 @@ import trio
 from checkers.kit import wire
 from checkers.kit.api import TYPES, CheckerType, Health, MakeDialer, ProbeError, Reason, Verdict, load
 from checkers.kit.excerpt import clip
+from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.job import Job
 from checkers.kit.link import Link, LinkError
 from checkers.kit.schedule import CheckState, Random
@@ -84,23 +86,37 @@ async def main(
 class Runner:
     """One job with its task and its state."""
 
-    __slots__ = ("due", "due_by", "job", "last_reason", "longest_s", "prepared", "probes", "scope", "state", "target")
+    __slots__ = (
+        "due",
+        "due_by",
+        "favours",
+        "job",
+        "last_told",
+        "longest_s",
+        "prepared",
+        "probes",
+        "scope",
+        "state",
+        "target",
+    )
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, desk: Desk) -> None:
         self.job = job
         self.target = job.target
-        self.state = CheckState(job, job.health)
+        self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
+        self.state = CheckState(job, job.health, job.weight)
         self.scope = trio.CancelScope()
         self.longest_s = _longest(job)
         self.probes = 0
         self.due = 0.0  # of the next probe
         self.due_by = 0.0  # after this its next start or end is overdue
-        self.last_reason = Reason.NONE  # of the last report
+        self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.prepared: object = _NOT_PREPARED
 
     def entry(self) -> wire.StateEntry:
         """Return the present level."""
-        return wire.StateEntry(self.job.id, self.state.health, self.state.edges, self.state.failures)
+        state = self.state
+        return wire.StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight)
 
 
 _NOT_PREPARED = object()
@@ -138,6 +154,7 @@ class Worker:
         self._state_wanted = False
         self._beat_wanted = False
         self._something = trio.Event()
+        self._desk = Desk(lambda: self._something.set())  # the event of the moment  # noqa: PLW0108
         self._tally = Tally()
         self._in_flight = 0
         self._assigned = False
@@ -151,6 +168,8 @@ class Worker:
                 case wire.AskState():
                     self._state_wanted = True
                     self._something.set()
+                case wire.Grant() as grant:
+                    self._desk.granted(grant, self._link.take_descriptor())
                 case wire.Stop():
                     return
 
@@ -181,7 +200,7 @@ class Worker:
                 runner = same.pop()
                 runner.job = job
             else:
-                runner = Runner(job)
+                runner = Runner(job, self._desk)
                 runner.due = runner.state.start(trio.current_time(), self._rng)
                 fresh.append(runner)
             self._runners.setdefault(identity, []).append(runner)
@@ -221,16 +240,16 @@ class Worker:
                 finally:
                     self._in_flight -= 1
                 now = trio.current_time()
-                changed, runner.due, verdict = state.record(verdict, now)
+                changed, runner.due, verdict = state.record(verdict, now, began)
                 tally.add(runner.job.type, verdict, now - began)
                 used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
-                if changed or used_retry or verdict.reason is not runner.last_reason:
+                if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
                     self._report(runner, verdict, now - began)
 
     async def _probe(self, runner: Runner) -> Verdict:
         """Probe once. Whatever happens in the checker becomes a verdict."""
         job = runner.job
-        dial = self._make_dialer(job.connect_timeout)
+        dial = self._make_dialer(job.connect_timeout, runner.favours)
         try:
             checker = self._checkers[job.type]
             if runner.prepared is _NOT_PREPARED:
@@ -247,9 +266,11 @@ class Worker:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
         if runner.scope.cancel_called:
             return
-        runner.last_reason = verdict.reason
+        runner.last_told = verdict.reason, verdict.expires_at
         texts = clip(verdict.detail), clip(verdict.sent), clip(verdict.received)
-        self._waiting[runner] = wire.ReportResult(runner.probes, verdict.reason, max(duration_s, 0.0), *texts)
+        self._waiting[runner] = wire.ReportResult(
+            runner.probes, verdict.reason, max(duration_s, 0.0), *texts, max(verdict.expires_at, 0.0)
+        )
         self._something.set()
 
     # Telling
@@ -273,10 +294,12 @@ class Worker:
         while True:
             await self._something.wait()
             self._something = trio.Event()
-            while self._beat_wanted or self._state_wanted or self._waiting:
+            while self._beat_wanted or self._state_wanted or self._waiting or self._desk.unsent:
                 if self._beat_wanted:
                     self._beat_wanted = False
                     await self._send_beat()
+                if self._desk.unsent:
+                    await self._send_ask(*self._desk.unsent.popleft())
                 if self._waiting:  # before a state, which says the same levels without their reasons
                     runner = next(iter(self._waiting))
                     await self._send_report(runner, self._waiting.pop(runner))
@@ -288,7 +311,12 @@ class Worker:
         self._seq += 1
         now = runner.entry()
         level = now.job, now.health, now.edges, now.failures
-        await self._link.send(wire.encode(wire.Report(self._epoch, self._generation, self._seq, *level, result)))
+        report = wire.Report(self._epoch, self._generation, self._seq, *level, result, now.weight)
+        await self._link.send(wire.encode(report))
+
+    async def _send_ask(self, number: int, job: int, favour: wire.Favour) -> None:
+        self._seq += 1
+        await self._link.send(wire.encode(wire.Ask(self._epoch, self._generation, self._seq, number, job, favour)))
 
     async def _send_state(self) -> None:
         entries = [runner.entry() for same in self._runners.values() for runner in same]

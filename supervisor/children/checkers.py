@@ -4,11 +4,14 @@ Everything a worker says is checked: its frames must be well-formed (`checkers.k
 (seq) and about jobs that it was given. A worker can at worst lie about its own jobs; anything else ends it. Verdicts of an older
 configuration are passed over: the full state that follows each assignment says them again. A worker that is silent for
 `SILENCE_MAX_S` is killed; until its successor has spoken its verdicts are frozen, because absence of evidence is no evidence.
+What it may not do itself it asks of us, for its own jobs and one favour a job at a time (`children.favours`).
 """
 
 from __future__ import annotations
 
 import json
+import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
@@ -19,6 +22,7 @@ from checkers.kit import wire
 from checkers.kit.api import Health as WireHealth
 from checkers.kit.api import Reason
 from checkers.kit.link import Link, LinkError
+from supervisor.children.favours import RunScript, grant, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
@@ -80,6 +84,7 @@ class CheckerWorker:
         jobs: Callable[[int], Sequence[wire.Job]],
         inbox: trio.MemorySendChannel[Event],
         log: Log,
+        run_script: RunScript | None = None,
     ) -> None:
         """`jobs` returns what worker INDEX shall check now, with the health that the director believes."""
         self.index = index
@@ -87,9 +92,13 @@ class CheckerWorker:
         self.caged = ""
         self._heard_at: float | None = None
         self._jobs = jobs
-        self._owned: frozenset[int] = frozenset()
+        self._run_script = run_script
+        self._owned: dict[int, wire.Job] = {}
+        self._asking: set[int] = set()  # jobs with a favour under way
+        self._granted: deque[tuple[wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
         self._generation = 0
-        self._assign = trio.Event()
+        self._assign = True
+        self._something = trio.Event()  # to be sent
         self.greeted = trio.Event()
         """Set by the first greeting of all."""
         self._inbox = inbox
@@ -100,7 +109,8 @@ class CheckerWorker:
 
     def reassign(self) -> None:
         """The jobs changed: tell the worker as soon as it listens. Returns at once."""
-        self._assign.set()
+        self._assign = True
+        self._something.set()
 
     def view(self, now: float) -> WorkerView:
         """Return what observers may know of this worker."""
@@ -121,9 +131,9 @@ class CheckerWorker:
         await self._greet(link)
         broken: ProtocolBroken | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._send_jobs, link, epoch)
+            nursery.start_soon(self._send, link, epoch)
             try:
-                await self._listen(link, epoch)
+                await self._listen(link, epoch, nursery)
             except ProtocolBroken as error:  # carried out of the nursery as itself, not in a group
                 broken = error
             nursery.cancel_scope.cancel()
@@ -134,6 +144,10 @@ class CheckerWorker:
         """The incarnation is over: keep its counts, freeze its verdicts."""
         self.totals.close()
         self.caged = ""
+        self._assign = True
+        self._asking.clear()
+        while self._granted:
+            _close(self._granted.popleft()[1])
         await self._inbox.send(WorkerSilent(tuple(self._owned)))
 
     async def _greet(self, link: Link) -> None:
@@ -150,24 +164,36 @@ class CheckerWorker:
             caged=hello.caged,
         )
 
-    async def _send_jobs(self, link: Link, epoch: int) -> None:
-        """Send the jobs now and whenever they change."""
-        while True:
-            self._assign = trio.Event()
-            self._generation += 1
-            jobs = self._jobs(self.index)
-            try:
-                frames = wire.assign_frames(epoch, self._generation, jobs)
-            except wire.WireError:
-                jobs = [job for job in jobs if self._fits(job)]
-                frames = wire.assign_frames(epoch, self._generation, jobs)
-            self._owned = frozenset(job.id for job in jobs)
-            try:
-                for frame in frames:
-                    await link.send(frame)
-            except LinkError:
-                return  # it is gone; `_listen` sees that too
-            await self._assign.wait()
+    async def _send(self, link: Link, epoch: int) -> None:
+        """Send the jobs now and whenever they change, and what was granted. The only sender."""
+        try:
+            while True:
+                self._something = trio.Event()
+                if self._assign:
+                    self._assign = False
+                    for frame in self._assignment(epoch):
+                        await link.send(frame)
+                while self._granted:
+                    answer, sock = self._granted.popleft()
+                    try:
+                        await link.send(wire.encode(answer), None if sock is None else sock.fileno())
+                    finally:
+                        _close(sock)
+                await self._something.wait()
+        except LinkError:
+            return  # it is gone; `_listen` sees that too
+
+    def _assignment(self, epoch: int) -> list[bytes]:
+        """Return the frames of what the worker shall check from now on."""
+        self._generation += 1
+        jobs = self._jobs(self.index)
+        try:
+            frames = wire.assign_frames(epoch, self._generation, jobs)
+        except wire.WireError:
+            jobs = [job for job in jobs if self._fits(job)]
+            frames = wire.assign_frames(epoch, self._generation, jobs)
+        self._owned = {job.id: job for job in jobs}
+        return frames
 
     def _fits(self, job: wire.Job) -> bool:
         """Tell whether a job fits a frame; complain if not. It stays unchecked then, and the program not ready."""
@@ -183,7 +209,7 @@ class CheckerWorker:
             return False
         return True
 
-    async def _listen(self, link: Link, epoch: int) -> None:
+    async def _listen(self, link: Link, epoch: int, nursery: trio.Nursery) -> None:
         seq = 0
         while True:
             frame = await self._receive(link, SILENCE_MAX_S)
@@ -196,7 +222,29 @@ class CheckerWorker:
                 raise ProtocolBroken(f"expected epoch {epoch} and seq {seq}, got {frame.epoch} and {frame.seq}")
             if frame.generation > self._generation:
                 raise ProtocolBroken(f"generation {frame.generation} was never assigned")
-            await self._take(frame)
+            if isinstance(frame, wire.Ask):
+                self._ask(frame, nursery)
+            else:
+                await self._take(frame)
+
+    def _ask(self, asked: wire.Ask, nursery: trio.Nursery) -> None:
+        """Do a favour beside everything else. Raises ProtocolBroken."""
+        if asked.job in self._asking:
+            raise ProtocolBroken(f"asked a second favour for job {asked.job} before the first was done")
+        job = self._owned.get(asked.job)
+        if job is None and asked.generation == self._generation:
+            raise ProtocolBroken(f"asked a favour for job {asked.job}, which it does not have")
+        self._asking.add(asked.job)
+        nursery.start_soon(self._grant, asked, job)
+
+    async def _grant(self, asked: wire.Ask, job: wire.Job | None) -> None:
+        done = (
+            await grant(job, asked.favour, self._run_script) if job else refused("a new configuration has no such job")
+        )
+        self._asking.discard(asked.job)
+        answer = done.answer
+        self._granted.append((wire.Grant(asked.number, answer.ending, answer.status, answer.text), done.socket))
+        self._something.set()
 
     async def _receive(self, link: Link, patience_s: float) -> wire.FromWorker | None:
         """Return the next frame, None at the end. Raises ProtocolBroken for garbage and for silence."""
@@ -292,8 +340,9 @@ class CheckerPool:
 def _event(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
     told = None
     if result is not None:
-        told = Result(result.probe, result.reason.name, result.detail, result.sent, result.received, result.duration_s)
-    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told)
+        texts = result.detail, result.sent, result.received
+        told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
+    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight)
 
 
 HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHealth.DOWN: Health.DOWN}
@@ -305,8 +354,13 @@ def _sum(one: Histogram, other: Histogram | wire.Histogram) -> Histogram:
     return Histogram(counts, one.sum_s + other.sum_s)
 
 
-def job_of(spec: CheckSpec, number: int, health: Health) -> wire.Job:
-    """Return a check as a worker gets it; `health` is what the director believes of it now."""
+def _close(sock: socket.SocketType | None) -> None:
+    if sock is not None:
+        sock.close()
+
+
+def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = None) -> wire.Job:
+    """Return a check as a worker gets it; `health` and `weight` are what the director believes of it now."""
     schedule = spec.schedule
     return wire.Job(
         id=number,
@@ -316,6 +370,8 @@ def job_of(spec: CheckSpec, number: int, health: Health) -> wire.Job:
         bind_address=str(spec.bind_address) if spec.bind_address else "",
         bind_port=spec.bind_port,
         bind_interface=spec.bind_interface,
+        mark=spec.mark,
+        rise=schedule.rise,
         options=json.loads(spec.options_json),
         delay_loop=schedule.delay_loop,
         retry=schedule.retry,
@@ -325,5 +381,6 @@ def job_of(spec: CheckSpec, number: int, health: Health) -> wire.Job:
         alpha=spec.alpha,
         log_all_failures=spec.log_all_failures,
         health=WireHealth[health.name],
+        weight=weight,
         definition=definition(spec),
     )

@@ -10,9 +10,10 @@ from trio.testing import MockClock
 
 from checkers import udp
 from checkers.kit.api import DETAIL_MAX_BYTES, DeadlinePassed, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.options import Json
 from tests.fakes.names import datagrams
-from tests.fakes.network import Behaviour, Connect, FakeNetwork, FakeServer, Mirror, Pause, Send
+from tests.fakes.network import Behaviour, Connect, FakeDialer, FakeNetwork, FakeServer, Mirror, Pause, Send
 
 TARGET = Target("192.168.100.20", 514)
 
@@ -107,7 +108,10 @@ def test_lateness_of_our_own_spoils_only_a_required_reply() -> None:
         def close(self) -> None:
             pass
 
-    class LateDialer:
+    class LateDialer(FakeDialer):
+        def __init__(self) -> None:
+            super().__init__(FakeNetwork(), 3.0, NO_FAVOURS)
+
         async def connect(self, _target: Target) -> Stream:
             raise AssertionError("UDP_CHECK opens no TCP connection")
 

@@ -20,7 +20,19 @@ from typing import TypeAlias
 
 import trio
 
-from checkers.kit.api import ConnectFailed, ConnectionLost, Datagrams, DeadlinePassed, LocalTrouble, Stream, Target
+from checkers.kit.api import (
+    Answer,
+    ConnectFailed,
+    ConnectionLost,
+    Datagrams,
+    DeadlinePassed,
+    Favour,
+    Favours,
+    LocalTrouble,
+    Stream,
+    Target,
+)
+from checkers.kit.favours import NO_FAVOURS
 from tests.fakes.tls import TlsServerStream
 
 LATENCY_S = 0.001
@@ -69,7 +81,12 @@ class Mirror:
     data: bytes
 
 
-Step: TypeAlias = Send | Pause | End | Reset | Mirror
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """The server sends the ICMP message back that came, as a reply."""
+
+
+Step: TypeAlias = Send | Pause | End | Reset | Mirror | Echo
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +295,7 @@ class FakeNetwork:
     def __init__(self) -> None:
         self.servers: dict[tuple[str, int], FakeServer] = {}
         self.udp_servers: dict[tuple[str, int], FakeServer] = {}
+        self.echo_servers: dict[str, FakeServer] = {}
 
     def server(self, address: str, port: int) -> FakeServer:
         """Return the server at `address` and `port`, a healthy new one if nobody is there yet."""
@@ -287,17 +305,22 @@ class FakeNetwork:
         """Put a server of datagrams at `address` and `port`."""
         return self.udp_servers.setdefault((address, port), FakeServer(address, port, behaviour))
 
-    def dialer(self, limit_s: float) -> FakeDialer:
+    def echo_server(self, address: str, behaviour: Behaviour) -> FakeServer:
+        """Put a host that hears pings at `address`."""
+        return self.echo_servers.setdefault(address, FakeServer(address, 0, behaviour))
+
+    def dialer(self, limit_s: float, favours: Favours = NO_FAVOURS) -> FakeDialer:
         """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
-        return FakeDialer(self, limit_s)
+        return FakeDialer(self, limit_s, favours)
 
 
 class FakeDialer:
     """The dialer of one probe (kit.api.Dialer)."""
 
-    def __init__(self, network: FakeNetwork, limit_s: float) -> None:
+    def __init__(self, network: FakeNetwork, limit_s: float, favours: Favours) -> None:
         self._network = network
         self._limit_s = limit_s
+        self._favours = favours
         self._streams: list[FakeStream | FakeDatagrams] = []
 
     async def connect(self, target: Target) -> Stream:
@@ -326,7 +349,22 @@ class FakeDialer:
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`."""
         await trio.lowlevel.checkpoint()
-        server = self._network.udp_servers.get((target.address, target.port))
+        return self._datagrams(target, self._network.udp_servers.get((target.address, target.port)))
+
+    async def connect_echo(self, target: Target) -> Datagrams:
+        """See `kit.api.Dialer.connect_echo`."""
+        await trio.lowlevel.checkpoint()
+        return self._datagrams(target, self._network.echo_servers.get(target.address))
+
+    async def run_script(self) -> Answer:
+        """See `kit.api.Dialer.run_script`: as in the real one, the supervisor is asked."""
+        return await self._favours.answer(Favour.SCRIPT)
+
+    async def read_file(self) -> Answer:
+        """See `kit.api.Dialer.read_file`: as in the real one, the supervisor is asked."""
+        return await self._favours.answer(Favour.FILE)
+
+    def _datagrams(self, target: Target, server: FakeServer | None) -> FakeDatagrams:
         if server is None:
             server = FakeServer(target.address, target.port, Behaviour("nobody", Connect.REFUSE, udp=True))
         server.connections += 1
@@ -384,7 +422,7 @@ class FakeStream:
                 case Reset():
                     self._steps.insert(0, step)
                     raise ConnectionLost("connection reset")
-                case Mirror():
+                case Mirror() | Echo():
                     raise AssertionError("only datagrams are mirrored")
         await self.wait(math.inf)
         raise AssertionError("nothing lasts longer than for ever")
@@ -445,6 +483,8 @@ class FakeDatagrams:
                     return step.data
                 case Mirror():
                     return asked[: step.size_bytes] + step.data
+                case Echo():
+                    return bytes([129 if asked[0] == 128 else 0]) + asked[1:]
                 case End() | Reset():
                     raise AssertionError("datagrams have no end")
         await self._wait(math.inf)

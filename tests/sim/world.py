@@ -75,14 +75,17 @@ class FrozenLink:
         self._link = link
         self.frozen = False
 
-    async def send(self, data: bytes) -> None:
-        await self._link.send(data)
+    async def send(self, data: bytes, descriptor: int | None = None) -> None:
+        await self._link.send(data, descriptor)
 
     async def receive(self) -> bytes:
         data = await self._link.receive()
         if self.frozen:
             await trio.sleep_forever()
         return data
+
+    def take_descriptor(self) -> int | None:
+        return self._link.take_descriptor()
 
     def close(self) -> None:
         self._link.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,8 @@ class Settings:
     retry: int = 3
     delay_before_retry: float = 2.0
     warmup: float = 6.0
+    rise: int = 1
+    alpha: bool = False
 
 
 def history(state: CheckState, verdicts: list[Verdict]) -> list[tuple[str, float]]:
@@ -140,3 +142,41 @@ def test_health_is_what_the_last_conclusive_verdicts_make_it(
             decisive = before is not Health.UP or state.failures > retry
             assert state.health is (Health.DOWN if decisive else Health.UP)
     assert state.edges == edges
+
+
+def test_with_rise_a_check_that_is_down_needs_so_many_successes_in_a_row() -> None:
+    state = CheckState(Settings(rise=3), Health.DOWN)
+    assert [health for health, _ in history(state, [GOOD, GOOD, BAD, GOOD, GOOD, GOOD])] == [
+        *["DOWN"] * 5,
+        "UP",
+    ]
+
+
+def test_with_rise_a_fresh_check_needs_one_success_unless_it_is_alpha() -> None:
+    assert history(CheckState(Settings(rise=3)), [GOOD])[0][0] == "UP"
+    fresh_alpha = CheckState(Settings(rise=3, alpha=True))
+    assert [health for health, _ in history(fresh_alpha, [GOOD, GOOD, GOOD])] == ["UNKNOWN", "UNKNOWN", "UP"]
+
+
+def test_the_period_of_a_script_is_counted_from_its_beginning() -> None:
+    state = CheckState(Settings(type="MISC_CHECK", delay_loop=6.0))
+    assert state.record(GOOD, now=102.0, began=100.0).due == 106.0
+    assert state.record(GOOD, now=120.0, began=110.0).due == 120.0
+    assert CheckState(Settings(type="TCP_CHECK")).record(GOOD, now=102.0, began=100.0).due == 108.0
+
+
+def test_a_file_is_read_at_once() -> None:
+    assert CheckState(Settings(type="FILE_CHECK", warmup=60.0)).start(50.0, random.Random(1)) == 50.0
+
+
+def test_another_word_on_the_weight_is_a_change_and_a_failure_keeps_the_last_one() -> None:
+    state = CheckState(Settings(retry=0), Health.UP)
+    verdicts = (replace(GOOD, weight=10), replace(GOOD, weight=10), BAD, replace(GOOD, weight=10), GOOD)
+    told = [(state.record(verdict, 0.0).changed, state.health.name, state.weight) for verdict in verdicts]
+    assert told == [
+        (True, "UP", 10),
+        (False, "UP", 10),
+        (True, "DOWN", 10),
+        (True, "UP", 10),
+        (True, "UP", None),
+    ]

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from checkers.kit import wire
-from checkers.kit.api import DETAIL_MAX_BYTES, Health, Reason
+from checkers.kit.api import DETAIL_MAX_BYTES, Ending, Favour, Health, Reason
+from checkers.kit.job import WEIGHT_MAX
 from supervisor.core.snapshot import DURATION_BUCKETS_S
 
 uint32 = st.integers(0, 2**32 - 1)
@@ -19,9 +20,11 @@ health = st.sampled_from(Health)
 reasons = st.sampled_from(Reason)
 texts = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=DETAIL_MAX_BYTES // 4)
 
-results = st.builds(wire.ReportResult, uint64, reasons, seconds, texts, texts, texts)
-reports = st.builds(wire.Report, uint32, uint32, uint64, uint32, health, uint32, uint32, st.none() | results)
-entries = st.builds(wire.StateEntry, uint32, health, uint32, uint32)
+weights = st.none() | st.integers(-WEIGHT_MAX, WEIGHT_MAX)
+results = st.builds(wire.ReportResult, uint64, reasons, seconds, texts, texts, texts, seconds)
+reports = st.builds(wire.Report, uint32, uint32, uint64, uint32, health, uint32, uint32, st.none() | results, weights)
+entries = st.builds(wire.StateEntry, uint32, health, uint32, uint32, weights)
+asks = st.builds(wire.Ask, uint32, uint32, uint64, uint32, uint32, st.sampled_from(Favour))
 states = st.builds(wire.State, uint32, uint32, uint64, st.lists(entries, max_size=50).map(tuple), st.booleans())
 histograms = st.builds(wire.Histogram, st.tuples(*[uint64] * 14), seconds)
 beats = st.builds(
@@ -37,7 +40,7 @@ beats = st.builds(
     histograms,
 )
 hellos = st.builds(wire.Hello, uint32, texts)
-from_worker = hellos | reports | states | beats
+from_worker = hellos | reports | states | beats | asks
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -61,7 +64,10 @@ jobs = st.builds(
     bind_interface=texts,
     alpha=st.booleans(),
     log_all_failures=st.booleans(),
+    mark=uint32,
+    rise=uint32,
     health=health,
+    weight=weights,
     definition=texts,
 )
 parts = st.integers(1, 65535).flatmap(lambda count: st.tuples(st.integers(0, count - 1), st.just(count)))
@@ -72,7 +78,8 @@ assigns = st.builds(
     parts,
     st.lists(jobs, max_size=4),
 )
-from_supervisor = assigns | st.just(wire.AskState()) | st.just(wire.Stop())
+grants = st.builds(wire.Grant, uint32, st.sampled_from(Ending), st.integers(0, 255), texts)
+from_supervisor = assigns | grants | st.just(wire.AskState()) | st.just(wire.Stop())
 
 
 def job(number: int = 1, **changes: object) -> wire.Job:
@@ -100,9 +107,9 @@ def test_what_the_supervisor_says_is_what_a_worker_hears(frame: wire.FromSupervi
     assert wire.decode_from_supervisor(wire.encode(frame)) == frame
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x01" + tail))
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x02" + tail))
 @example(b"")
-@example(b"\x01\x02")
+@example(b"\x02\x02")
 def test_any_bytes_of_a_worker_are_refused_or_mean_exactly_one_frame(data: bytes) -> None:
     try:
         frame = wire.decode_from_worker(data)
@@ -136,10 +143,10 @@ def test_a_frame_of_a_worker_that_is_cut_off_or_has_more_is_refused(
         wire.decode_from_worker(whole + b"\x00")
 
 
-@given(st.binary(max_size=200).map(lambda tail: b"\x01" + tail))
-@example(b"\x01\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b"[" * 5000)
-@example(b"\x01\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b'[{"retry":NaN}]')
-@example(b"\x01\x05" + struct.pack(">IIHH", 1, 1, 1, 1) + b"[]")
+@given(st.binary(max_size=200).map(lambda tail: b"\x02" + tail))
+@example(b"\x02\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b"[" * 5000)
+@example(b"\x02\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b'[{"retry":NaN}]')
+@example(b"\x02\x05" + struct.pack(">IIHH", 1, 1, 1, 1) + b"[]")
 def test_any_bytes_of_the_supervisor_are_refused_or_can_be_said_again(data: bytes) -> None:
     try:
         frame = wire.decode_from_supervisor(data)
@@ -152,10 +159,13 @@ def test_any_bytes_of_the_supervisor_are_refused_or_can_be_said_again(data: byte
     ("frame", "offset", "octet"),
     [
         pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None), 22, 3, id="health out of range"),
-        pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None), 31, 2, id="flag out of range"),
-        pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None), 0, 2, id="unknown version"),
+        pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None), 40, 2, id="flag out of range"),
+        pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None), 0, 9, id="unknown version"),
         pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None), 1, 5, id="a type only the supervisor may say"),
         pytest.param(wire.State(1, 1, 1, (), last=True), 18, 7, id="last out of range"),
+        pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None, 5), 31, 0, id="a weight that is not given"),
+        pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None, 5), 32, 0x7F, id="weight out of range"),
+        pytest.param(wire.Ask(1, 1, 1, 1, 1, Favour.FILE), 26, 9, id="unknown favour"),
         pytest.param(wire.Hello(1, "ab"), 8, 0x1B, id="text not printable"),
         pytest.param(wire.Hello(1, "ab"), 9, 0xFF, id="text not UTF-8"),
     ],

@@ -13,8 +13,8 @@ import trio
 from trio.testing import MockClock
 
 from checkers.kit import wire
+from checkers.kit.api import Answer, Ending, Favour, Reason
 from checkers.kit.api import Health as WireHealth
-from checkers.kit.api import Reason
 from checkers.kit.link import Link, MemoryLink, memory_link_pair
 from supervisor.children import spawn
 from supervisor.children.checkers import SECOND_LOOK_S, SILENCE_MAX_S, CheckerWorker
@@ -51,7 +51,11 @@ class Stage:
         self.theirs: list[MemoryLink] = []
         self.children: list[Scripted] = []
         self.jobs = [JOB]
-        self.worker = CheckerWorker(0, self.start, lambda _index: self.jobs, self.send, self.log)
+        self.worker = CheckerWorker(0, self.start, lambda _index: self.jobs, self.send, self.log, self.run_script)
+
+    async def run_script(self, _job: wire.Job) -> Answer:
+        await trio.sleep(0.1)
+        return Answer(Ending.DONE, 3, "what it printed")
 
     async def start(self, _index: int, _epoch: int) -> tuple[Child, Link]:
         ours, theirs = memory_link_pair()
@@ -130,6 +134,11 @@ def test_a_full_state_repeats_levels_and_ends_the_freeze() -> None:
         ([report(1, job=99)], "spoke of job 99, which it does not have"),
         ([wire.State(1, 1, 1, (wire.StateEntry(99, WireHealth.UP, 0, 0),), last=True)], "spoke of job 99"),
         ([wire.Hello(1, "again")], "a second hello"),
+        ([wire.Ask(1, 1, 1, 1, 99, Favour.SCRIPT)], "asked a favour for job 99, which it does not have"),
+        (
+            [wire.Ask(1, 1, 1, 1, 1, Favour.SCRIPT), wire.Ask(1, 1, 2, 2, 1, Favour.SCRIPT)],
+            "asked a second favour for job 1 before the first was done",
+        ),
     ],
 )
 def test_a_worker_that_says_what_it_must_not_is_killed_and_replaced(frames: list[wire.Frame], complaint: str) -> None:
@@ -145,7 +154,21 @@ def test_a_worker_that_says_what_it_must_not_is_killed_and_replaced(frames: list
     assert any(complaint in line for line in on_stage(part).lines)
 
 
-@pytest.mark.parametrize("data", [b"\x00", b"\x01\x02", b"\x01\x09garbage", b"\xff" * 300])
+def test_a_favour_is_answered_with_the_number_it_was_asked_with() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.theirs[0].receive()  # the jobs
+        await stage.say(wire.Ask(1, 1, 1, 41, 1, Favour.SCRIPT))
+        grant = wire.decode_from_supervisor(await stage.theirs[0].receive())
+        assert grant == wire.Grant(41, Ending.DONE, 3, "what it printed")
+        await stage.say(wire.Ask(1, 1, 2, 42, 1, Favour.SCRIPT))
+        await stage.theirs[0].receive()
+        assert not stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"\x02\x02", b"\x02\x09garbage", b"\xff" * 300])
 def test_garbage_ends_a_worker(data: bytes) -> None:
     async def part(stage: Stage) -> None:
         await stage.hello()

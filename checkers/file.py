@@ -1,0 +1,50 @@
+"""FILE_CHECK: a number in a file of the operator says whether the real server is up, or what its weight is (`kit.trackfile`).
+
+The file is read every second (keepalived is told of each change by the kernel), and by the supervisor, because a worker may not read
+the operator's files. One that is there and cannot be read says nothing about the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from checkers.kit.api import Dialer, Ending, Reason, Target, Verdict, Weighs
+from checkers.kit.options import Json, Keyword, Kind
+from checkers.kit.trackfile import meaning
+
+KEYWORD = "FILE_CHECK"
+COMMON: tuple[Keyword, ...] = ()
+WEIGHS = Weighs.ADDS
+
+OPTIONS: tuple[Keyword, ...] = (
+    Keyword("track_file", Kind.TEXT, "name of a track_file block that stands above", required=True),
+    Keyword("weight", Kind.TEXTS, "-254 to 254, and reverse or noreverse (the track_file's)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Which file, and what its value is multiplied with; 0 makes it a switch."""
+
+    path: str
+    factor: int
+
+
+def prepare(options: Mapping[str, Json]) -> Watched:
+    """Return what to make of the file; `path` and `factor` come from its track_file block. Raises ValueError."""
+    path, factor = options.get("path"), options.get("factor")
+    if not isinstance(path, str) or not path or not isinstance(factor, int):
+        raise ValueError("track_file names no block that stands above")
+    return Watched(path, factor)
+
+
+async def check(target: Target, prepared: Watched, dial: Dialer) -> Verdict:
+    """Read the file once. A supervisor that cannot read it leaves as ProbeError."""
+    del target
+    answer = await dial.read_file()
+    if answer.ending is not Ending.DONE:
+        return Verdict(Reason.LOCAL, answer.text)
+    said = meaning(answer.text, prepared.factor)
+    reason = Reason.FILEOK if said.up else Reason.FILEERR
+    return Verdict(reason, f"{prepared.path}: {said.text}", received=answer.text, weight=said.weight)
