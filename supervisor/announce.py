@@ -16,6 +16,7 @@ from supervisor.core.transitions import (
     RealServerRemoved,
     SorryChanged,
     Transition,
+    WeightChanged,
 )
 from supervisor.ipvs.writer import Drift, Notice, Recovered, Refused, Trouble
 from supervisor.log import Log
@@ -29,6 +30,8 @@ def transition(told: Transition, log: Log) -> None:
             _real_server_changed(told, log)
         case CheckChanged():
             _check_changed(told, log)
+        case WeightChanged():
+            _weight_changed(told, log)
         case QuorumChanged():
             _quorum_changed(told, log)
         case SorryChanged():
@@ -64,7 +67,7 @@ def _real_server_changed(changed: RealServerChanged, log: Log) -> None:
     )
 
 
-def _probe(told: RealServerChanged | CheckChanged | CheckFailed) -> dict[str, object]:
+def _probe(told: RealServerChanged | CheckChanged | CheckFailed | WeightChanged) -> dict[str, object]:
     """Return the fields that every event about a probe has."""
     return {
         "virtual_server": told.virtual_server,
@@ -84,6 +87,20 @@ def _check_changed(changed: CheckChanged, log: Log) -> None:
         **_probe(changed),
         up=changed.up,
         real_server_up=changed.real_server_up,
+    )
+
+
+def _weight_changed(changed: WeightChanged, log: Log) -> None:
+    log.emit(
+        "real_server.weight_changed",
+        f"Server {changed.real_server} of {changed.virtual_server} has weight {changed.weight_new} instead of {changed.weight_old},"
+        f" as {changed.check} says: {changed.reason} {changed.detail}".rstrip()
+        + ".",
+        **_probe(changed),
+        weight_old=changed.weight_old,
+        weight_new=changed.weight_new,
+        weight_left=changed.weight_left,
+        quorum=changed.quorum,
     )
 
 

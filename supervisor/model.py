@@ -71,6 +71,10 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
+NOWHERE = Endpoint(IPv4Address("0.0.0.0"), 0)
+"""The target of checks that go over no network: equal for all servers, so that equal checks run once."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddressKey:
     """A virtual server that clients reach by protocol, address and port."""
@@ -111,6 +115,15 @@ class Schedule:
     delay_before_retry: float
     connect_timeout: float
     warmup: float
+    rise: int = 1  # successes in a row before a check that is down is up
+
+
+class Weighs(enum.Enum):
+    """What a check's word on the weight means to its real server (checkers.kit.api.Weighs)."""
+
+    NOTHING = "nothing"
+    ADDS = "adds"
+    REPLACES = "replaces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class CheckSpec:
 
     `type` is the block's name ("HTTP_GET"); `address` and `port` are where it probes; `options_json` is the block's own
     values as canonical JSON (sorted keys, no blanks), so that equal checks compare equal. Two checks with equal specs are one job.
+    `first_weight` and `first_down` are what the check said when the configuration was read, where that can be known then (files).
     """
 
     type: str
@@ -130,6 +144,15 @@ class CheckSpec:
     bind_interface: str = ""
     log_all_failures: bool = False
     options_json: str = "{}"
+    mark: int = 0  # SO_MARK of the probe's packets
+    weighs: Weighs = Weighs.NOTHING
+    first_weight: int | None = field(default=None, compare=False, repr=False)
+    first_down: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def where(self) -> str:
+        """What it probes, for people: "192.0.2.1:80", or "" for one that goes nowhere (a script, a file)."""
+        return "" if self.target == NOWHERE else str(self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +202,17 @@ class VirtualServer:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackFile:
+    """A file whose number FILE_CHECKs watch. `initial` is written at start when there is none (`overwrite`: always); None: nothing is."""
+
+    name: str
+    path: str
+    factor: int = 1  # -254 to 254; negative with `reverse`
+    initial: int | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MailSettings:
     """Where mail goes; nobody is told by mail when `recipients` or `server` is empty."""
 
@@ -201,6 +235,7 @@ class Config:
     virtual_servers: tuple[VirtualServer, ...] = ()
     mail: MailSettings = MailSettings()
     router_id: str = ""
+    track_files: tuple[TrackFile, ...] = ()
     default_interface: str = "eth0"
     assign_addresses: bool = True  # virtual_server_addresses
     source: str = ""

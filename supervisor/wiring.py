@@ -314,7 +314,7 @@ class Supervisor:
     def _jobs(self, index: int) -> list[Job]:
         """Return what worker `index` shall check now."""
         return [
-            job_of(spec, number, self._director.job_health(number))
+            job_of(spec, number, self._director.job_health(number), self._director.job_weight(number))
             for spec, number in self._director.jobs.jobs.items()
             if self._outside.workers == 1 or worker_of(spec, self._outside.workers) == index
         ]

@@ -6,9 +6,10 @@ A crash leaves the table; the next start must neither revive what was out nor ta
 from __future__ import annotations
 
 import enum
+from typing import assert_never
 
-from supervisor.core.table import Service
-from supervisor.model import Endpoint, RealServer, VirtualServer
+from supervisor.core.table import Destination, Service
+from supervisor.model import CheckSpec, Endpoint, RealServer, VirtualServer, Weighs
 
 
 class Standing(enum.Enum):
@@ -32,6 +33,26 @@ def standing(spec: RealServer, found: Service | None, *, other_file: bool = Fals
     if destination is None:
         return Standing.FRESH if spec.inhibit_on_failure or other_file else Standing.OUT
     return Standing.OUT if destination.weight == 0 and spec.weight > 0 else Standing.SERVING
+
+
+def spoken_weight(spec: RealServer, found: Destination | None) -> dict[CheckSpec, int]:
+    """Return what a check must have said for the weight that the kernel's table shows, until it speaks itself.
+
+    Else a restart would set a dynamic weight back to the configured one until the next probe. What a file says is known already.
+    """
+    if found is None or found.weight == spec.weight or any(check.first_weight is not None for check in spec.checks):
+        return {}
+    for check in spec.checks:
+        match check.weighs:
+            case Weighs.REPLACES:
+                return {check: found.weight}
+            case Weighs.ADDS:
+                return {check: found.weight - spec.weight}
+            case Weighs.NOTHING:
+                pass
+            case _:
+                assert_never(check.weighs)
+    return {}
 
 
 def made_from_another_file(virtual_server: VirtualServer, found: Service | None) -> bool:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import assert_never
 
 from supervisor.core import telling
-from supervisor.core.adoption import Standing, made_from_another_file, standing
+from supervisor.core.adoption import Standing, made_from_another_file, spoken_weight, standing
 from supervisor.core.causes import Chain, Chronicle, Kind
 from supervisor.core.events import (
     CheckReported,
@@ -35,6 +35,7 @@ from supervisor.core.table import (
     AddDestination,
     ChangeDestination,
     DeleteDestination,
+    Destination,
     Reading,
     Service,
     Table,
@@ -89,6 +90,10 @@ class Director:
         known = {check.health for _, _, check in self._consumers.get(job, ())} - {Health.UNKNOWN}
         return known.pop() if len(known) == 1 else Health.UNKNOWN
 
+    def job_weight(self, job: int) -> int | None:
+        """Return the weight that a (new) worker should believe this job to have spoken of."""
+        return next((check.weight for _, _, check in self._consumers.get(job, ()) if check.weight is not None), None)
+
     # -- beginnings ------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Transition]:
@@ -117,14 +122,19 @@ class Director:
     def _enter(self, spec: VirtualServer, now: float, found: Service | None) -> VirtualServerState:
         """Make the state of a virtual server that is new to us, from what the kernel has of it."""
         other_file = made_from_another_file(spec, found)
+        there = found.destinations if found else {}
         servers = {
-            rs.endpoint: self._new_real_server(rs, standing(rs, found, other_file=other_file), now)
+            rs.endpoint: self._new_real_server(
+                rs, standing(rs, found, other_file=other_file), now, found=there.get(rs.endpoint)
+            )
             for rs in spec.real_servers
         }
         return VirtualServerState(spec, servers, now)
 
-    def _new_real_server(self, spec: RealServer, how: Standing, now: float) -> RealServerState:
-        """Make the state of a real server; `how` says what its checks start from."""
+    def _new_real_server(
+        self, spec: RealServer, how: Standing, now: float, found: Destination | None = None
+    ) -> RealServerState:
+        """Make the state of a real server; `how` says what its checks start from, `found` is how it stands in the kernel's table."""
         match how:
             case Standing.FRESH:
                 kind, text = Kind.START, "in the configuration, not checked yet"
@@ -138,8 +148,17 @@ class Director:
             case _:
                 assert_never(how)
         jobs = self.jobs.jobs
+        spoken = spoken_weight(spec, found) if how is Standing.SERVING else {}
         checks = tuple(
-            Check(c, jobs[c], now, health=self._known(jobs[c], health), trusted=not c.alpha) for c in spec.checks
+            Check(
+                c,
+                jobs[c],
+                now,
+                health=self._known(jobs[c], health),
+                trusted=not c.alpha,
+                weight=spoken.get(c, self.job_weight(jobs[c])),
+            )
+            for c in spec.checks
         )
         if how is Standing.FRESH and any(check.health is not Health.UNKNOWN for check in checks):
             text = "in the configuration, its checks are known already"
@@ -186,10 +205,11 @@ class Director:
     def _reported(self, event: CheckReported, now: float) -> list[Transition]:
         told: list[Transition] = []
         for virtual_server, server, check in self._consumers.get(event.job, ()):
-            was, since = server.health.value, check.since
+            was, since, passed = server.health.value, check.since, check.passes
             if check.report(event, now):
-                chain = telling.probe_chain(self._chronicle, server, check, now, since)
-                told += self._check_changed(virtual_server, server, check, chain, now=now, was=was)
+                turned = check.passes is not passed
+                chain = telling.probe_chain(self._chronicle, server, check, now, since, turned=turned)
+                told += self._check_changed(virtual_server, server, check, chain, now=now, was=was, turned=turned)
             elif event.result is not None and event.failures and event.health is not Health.DOWN:
                 told.append(telling.retry_consumed(virtual_server, server, check))
         return told
@@ -203,24 +223,30 @@ class Director:
         *,
         now: float,
         was: str,
+        turned: bool,
     ) -> list[Transition]:
-        """A check let its real server in or took it out: follow the change up to the table."""
+        """A check let its real server in or took it out (`turned`), or spoke of its weight: follow the change up to the table."""
         told: list[Transition] = []
         since, weight_old = server.since, virtual_server.weight_of(server)
+        was_live, effective_old = server.live, server.effective_weight
         sorry_before = virtual_server.sorry_in_service
+        server.weigh()
         flipped = server.judge(now)
-        if flipped:
-            virtual_server.count(server)
-        told.append(telling.check_changed(virtual_server, server, check, chain))
-        if not flipped:
+        virtual_server.count(server, was_live=was_live, old_weight=effective_old)
+        if turned:
+            told.append(telling.check_changed(virtual_server, server, check, chain))
+        if not flipped and server.effective_weight == effective_old:
             return told
         server.why = telling.server_chain(self._chronicle, chain, server, now)
         quorum_flipped = virtual_server.judge(now)
-        told.append(
-            telling.real_server_changed(
-                virtual_server, server, check, was=was, previous_state_s=now - since, weight_old=weight_old
+        if flipped:
+            told.append(
+                telling.real_server_changed(
+                    virtual_server, server, check, was=was, previous_state_s=now - since, weight_old=weight_old
+                )
             )
-        )
+        else:
+            told.append(telling.weight_changed(virtual_server, server, check, effective_old))
         if quorum_flipped:
             told += self._quorum_flipped(virtual_server, server.why, sorry_before, now)
         self._dirty.add(virtual_server.spec.key)
@@ -342,6 +368,7 @@ class Director:
             server.why = self._chronicle.begin(now, Kind.CONFIGURATION, text, weight=wanted.weight)
         server.checks = self._carry_over(server, wanted, now)
         server.spec = wanted
+        server.weigh()
         return server.judge(now)
 
     def _carry_over(self, server: RealServerState, wanted: RealServer, now: float) -> tuple[Check, ...]:
@@ -403,5 +430,5 @@ def _successor(spec: CheckSpec, others: list[Check], now: float, *, live: bool) 
     for check in others:
         if check.spec.type == spec.type:
             others.remove(check)
-            return Check(spec, 0, now, health=check.health, trusted=check.trusted)
+            return Check(spec, 0, now, health=check.health, trusted=check.trusted, weight=check.weight)
     return Check(spec, 0, now, trusted=live or not spec.alpha)

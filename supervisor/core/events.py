@@ -33,6 +33,7 @@ class Result:
     sent: str
     received: str
     duration_s: float
+    expires_at: float = 0.0  # when the server's certificate ends, Unix seconds; 0: there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class CheckReported:
     edges: int
     failures: int
     result: Result | None
+    weight: int | None = None  # what the check says of the real server's weight; None: nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ probe behind it, and answers one question: does this check let its real server b
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from supervisor.core.events import CheckReported, Health, Result
-from supervisor.model import CheckSpec
+from supervisor.model import CheckSpec, Weighs
 
 
 class Check:
@@ -15,17 +17,27 @@ class Check:
 
     `trusted` says what an UNKNOWN check means: True (keepalived's default) lets the real server serve until something is
     known, False (alpha, or adopted as out of service) keeps it out.
+
+    `weight` is what it says of the real server's weight, None: nothing.
     """
 
-    __slots__ = ("failures", "health", "heard_at", "job", "result", "since", "spec", "stale", "trusted")
+    __slots__ = ("failures", "health", "heard_at", "job", "result", "since", "spec", "stale", "trusted", "weight")
 
     def __init__(
-        self, spec: CheckSpec, job: int, now: float, *, health: Health = Health.UNKNOWN, trusted: bool
+        self,
+        spec: CheckSpec,
+        job: int,
+        now: float,
+        *,
+        health: Health = Health.UNKNOWN,
+        trusted: bool,
+        weight: int | None = None,
     ) -> None:
         self.spec = spec
         self.job = job
         self.health = health
-        self.trusted = trusted
+        self.trusted = trusted and not spec.first_down
+        self.weight = spec.first_weight if weight is None else weight
         self.since = now
         self.failures = 0
         self.result: Result | None = None
@@ -37,9 +49,21 @@ class Check:
         """Whether the real server may be in service as far as this check goes."""
         return self.health is Health.UP or (self.health is Health.UNKNOWN and self.trusted)
 
+    def added_weight(self, configured: int) -> int:
+        """Return what this check adds to the configured weight of its real server; may be negative."""
+        match self.spec.weighs:
+            case Weighs.NOTHING:
+                return 0
+            case Weighs.ADDS:
+                return self.weight or 0
+            case Weighs.REPLACES:
+                return 0 if self.weight is None else self.weight - configured
+            case _:
+                assert_never(self.spec.weighs)
+
     def report(self, event: CheckReported, now: float) -> bool:
-        """Take a report in; return whether `passes` changed. A report of UNKNOWN never changes a known level."""
-        before = self.passes
+        """Take a report in; return whether `passes` or `weight` changed. A report of UNKNOWN never changes a known level."""
+        before = self.passes, self.weight
         if event.health is not Health.UNKNOWN or event.result is not None:
             self.heard_at = now
         self.failures = event.failures
@@ -48,4 +72,6 @@ class Check:
         if event.health is not self.health and event.health is not Health.UNKNOWN:
             self.health = event.health
             self.since = now
-        return self.passes is not before
+        if event.health is not Health.UNKNOWN:
+            self.weight = event.weight
+        return (self.passes, self.weight) != before

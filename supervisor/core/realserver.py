@@ -10,11 +10,14 @@ from supervisor.core.events import Health
 from supervisor.core.health import Check
 from supervisor.model import RealServer
 
+WEIGHT_MAX = 65535
+"""Where weights end that nobody wrote down (ipvs.md, section 4)."""
+
 
 class RealServerState:
     """What is known of one real server. `why` is the causal chain of its present weight in the table."""
 
-    __slots__ = ("checks", "downs", "live", "since", "spec", "ups", "why")
+    __slots__ = ("checks", "downs", "live", "since", "spec", "ups", "weight", "why")
 
     def __init__(self, spec: RealServer, checks: tuple[Check, ...], now: float, why: Chain) -> None:
         self.spec = spec
@@ -24,6 +27,8 @@ class RealServerState:
         self.ups = 0
         self.downs = 0
         self.live = self.passes
+        self.weight = spec.weight
+        self.weigh()
 
     @property
     def passes(self) -> bool:
@@ -41,12 +46,20 @@ class RealServerState:
     @property
     def effective_weight(self) -> int:
         """The weight that it brings to its virtual server now: 0 unless live."""
-        return self.spec.weight if self.live else 0
+        return self.weight if self.live else 0
 
     @property
     def stale(self) -> bool:
         """Whether a verdict is frozen because its worker is silent."""
         return any(check.stale for check in self.checks)
+
+    def weigh(self) -> bool:
+        """Bring `weight` up to date: the configured one and what the checks say of it, within 0 to 65535. Return whether it changed."""
+        before = self.weight
+        configured = self.spec.weight
+        added = sum(check.added_weight(configured) for check in self.checks)
+        self.weight = min(max(configured + added, 0), max(WEIGHT_MAX, configured))
+        return self.weight != before
 
     def judge(self, now: float) -> bool:
         """Bring `live` up to date with the checks; return whether it changed."""

@@ -17,6 +17,7 @@ from supervisor.core.transitions import (
     RealServerRemoved,
     SorryChanged,
     Transition,
+    WeightChanged,
 )
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Endpoint, RealServer, VirtualServer
@@ -25,16 +26,22 @@ CHAIN_MAX_LINKS = 12
 """A chain that a refusing kernel keeps answering stops growing here; the beginning is what matters."""
 
 
-def probe_chain(chronicle: Chronicle, server: RealServerState, check: Check, now: float, previous: float) -> Chain:
-    """Begin the chain of a changed check: the probe and what it meant. `previous` is since when the old level stood."""
+def probe_chain(
+    chronicle: Chronicle, server: RealServerState, check: Check, now: float, previous: float, *, turned: bool = True
+) -> Chain:
+    """Begin the chain of a changed check: the probe and what it meant. `previous` is since when the old level stood.
+
+    `turned` False: only what it says of the weight has changed.
+    """
     result, spec = check.result, check.spec
+    where = f" of {spec.where}" if spec.where else ""
     if result is None:
-        chain = chronicle.begin(now, Kind.PROBE, "the worker's full state said so", target=str(spec.target))
+        chain = chronicle.begin(now, Kind.PROBE, "the worker's full state said so", target=spec.where)
     else:
         chain = chronicle.begin(
             now,
             Kind.PROBE,
-            f"{spec.type} of {spec.target}: {result.reason} {result.detail}".rstrip(),
+            f"{spec.type}{where}: {result.reason} {result.detail}".rstrip(),
             probe=result.probe,
             reason=result.reason,
             detail=result.detail,
@@ -42,7 +49,13 @@ def probe_chain(chronicle: Chronicle, server: RealServerState, check: Check, now
             received=result.received,
             duration_s=round(result.duration_s, 6),
         )
-    if check.passes:
+    if not turned:
+        text = (
+            "it says nothing of the weight any more" if check.weight is None else f"it speaks of weight {check.weight}"
+        )
+    elif check.passes and spec.schedule.rise > 1:
+        text = f"{spec.schedule.rise} successes in a row bring this check up"
+    elif check.passes:
         text = "one success brings a check up"
     else:
         text = f"failed {check.failures} times in a row, {spec.schedule.retry} retries are allowed"
@@ -176,6 +189,25 @@ def real_server_changed(
         weight_left=virtual_server.weight_up,
         quorum=virtual_server.spec.quorum,
         mail=server.spec.mail,
+    )
+
+
+def weight_changed(
+    virtual_server: VirtualServerState, server: RealServerState, check: Check, weight_old: int
+) -> WeightChanged:
+    """A live real server got another weight from one of its checks."""
+    result = check.result
+    return WeightChanged(
+        cause=server.why[-1].id,
+        virtual_server=virtual_server.spec.key,
+        real_server=server.spec.endpoint,
+        check=check.spec.type,
+        reason=result.reason if result else "",
+        detail=result.detail if result else "",
+        weight_old=weight_old,
+        weight_new=server.effective_weight,
+        weight_left=virtual_server.weight_up,
+        quorum=virtual_server.spec.quorum,
     )
 
 

@@ -52,6 +52,22 @@ class RealServerChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightChanged:
+    """A check (a script, a file) gave a live real server another weight."""
+
+    cause: int
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    check: str
+    reason: str
+    detail: str
+    weight_old: int
+    weight_new: int
+    weight_left: int
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
 class QuorumChanged:
     """A virtual server gained or lost its quorum. `at_start` marks the first judgement after start."""
 
@@ -104,5 +120,5 @@ class RealServerRemoved:
 
 
 Transition: TypeAlias = (
-    CheckChanged | RealServerChanged | QuorumChanged | SorryChanged | CheckFailed | RealServerRemoved
+    CheckChanged | RealServerChanged | WeightChanged | QuorumChanged | SorryChanged | CheckFailed | RealServerRemoved
 )

@@ -113,7 +113,7 @@ def _check(check: Check, now: float) -> CheckView:
     result = check.result
     return CheckView(
         type=check.spec.type,
-        target=str(check.spec.target),
+        target=check.spec.where,
         health=check.health.value,
         reason=result.reason if result else "NONE",
         detail=result.detail if result else "",

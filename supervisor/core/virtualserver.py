@@ -45,11 +45,10 @@ class VirtualServerState:
         self.weight_up = sum(server.effective_weight for server in self.real_servers.values())
         self.servers_up = sum(server.live for server in self.real_servers.values())
 
-    def count(self, flipped: RealServerState) -> None:
-        """Follow one real server that just went live or ceased to be."""
-        sign = 1 if flipped.live else -1
-        self.weight_up += sign * flipped.spec.weight
-        self.servers_up += sign
+    def count(self, server: RealServerState, *, was_live: bool, old_weight: int) -> None:
+        """Follow one real server that went live or ceased to be, or whose weight changed; `old_weight` was its effective one."""
+        self.weight_up += server.effective_weight - old_weight
+        self.servers_up += server.live - was_live
 
     @property
     def sorry_active(self) -> bool:

@@ -84,6 +84,7 @@ CATALOGUE: Mapping[str, Entry] = {
         number="duration_s previous_state_s",
         calm=("to", "UP"),
     ),
+    "real_server.weight_changed": _entry("info", _PROBE, integer="weight_old weight_new weight_left quorum cause_id"),
     "real_server.check_failed": _entry("info", _PROBE, integer="attempt retries cause_id"),
     "real_server.check_recovered": _entry("info", _PROBE, integer="failures cause_id"),
     "real_server.removed": _entry("info", f"{_SERVER} reason", boolean="stopping"),

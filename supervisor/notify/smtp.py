@@ -30,6 +30,7 @@ from supervisor.core.transitions import (
     RealServerRemoved,
     SorryChanged,
     Transition,
+    WeightChanged,
 )
 from supervisor.log import Log
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, MailSettings, ServiceKey
@@ -247,7 +248,7 @@ def describe(transition: Transition, *, every_check: bool) -> tuple[str, str] | 
             return _server_subject(
                 transition, "DOWN"
             ), f"=> {'Shutting down' if transition.stopping else 'Removing'} <="
-        case SorryChanged() | CheckFailed():
+        case SorryChanged() | CheckFailed() | WeightChanged():
             return None
         case _:
             assert_never(transition)
