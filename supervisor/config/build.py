@@ -17,12 +17,14 @@ from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, port, quoted
 from supervisor.config.realservers import RealServers
 from supervisor.config.servers import VirtualServers
+from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled, tolerated
 from supervisor.model import Config, MailSettings
 
 _HOST = re.compile(r"[A-Za-z0-9_.:-]{1,255}", re.ASCII)
 _NOWHERE = Source("", [""])
+_TRACK_FILES = ("track_file", "vrrp_track_file")
 
 
 def build(statements: list[Node], problems: Problems) -> Config:
@@ -33,7 +35,13 @@ def build(statements: list[Node], problems: Problems) -> Config:
     report_unhandled(top, problems, once=True)
     defaults = _global_defs(top, problems)
     alert = defaults.get("smtp_alert_checker", defaults.get("smtp_alert"))
-    checks = Checks(problems, log_all_failures=defaults.get("checker_log_all_failures", False))
+    track_files = TrackFiles(problems, [node for name in _TRACK_FILES for _, node in top.all(name)])
+    checks = Checks(
+        problems,
+        track_files,
+        log_all_failures=defaults.get("checker_log_all_failures", False),
+        alpha=defaults.get("check_before_add", False),
+    )
     real_servers = RealServers(problems, checks, mail=True if alert is None else alert)
     groups = Groups(problems, [node for _, node in top.all("virtual_server_group")])
     virtual_servers = VirtualServers(problems, real_servers, groups, mail=False if alert is None else alert)
@@ -43,6 +51,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
         virtual_servers=tuple(virtual_servers.found.values()),
         mail=_mail(defaults, problems),
         router_id=defaults.get("router_id", ""),
+        track_files=track_files.all,
         default_interface=_interface(defaults, problems),
         assign_addresses=defaults.get("virtual_server_addresses", True),
     )

@@ -11,13 +11,21 @@ import re
 from typing import Any, NamedTuple, TypeAlias
 
 from checkers.kit import api
+from checkers.kit.options import Json
+from checkers.kit.trackfile import Meaning
 from supervisor.config import keywords
 from supervisor.config.problems import Code, Place, Problems
+from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
-from supervisor.model import CheckSpec, Endpoint, Schedule
+from supervisor.model import NOWHERE, CheckSpec, Endpoint, Schedule, Weighs
 
 Signature: TypeAlias = "tuple[Any, ...]"
+
+FILE_EVERY_S = 1.0
+"""How often a FILE_CHECK looks at its file. Ours: keepalived is told by the kernel."""
+
+_OF_FILES = Schedule(FILE_EVERY_S, 0, FILE_EVERY_S, 5.0, 0.0)
 
 INTERFACE_NAME_MAX = 15
 """IFNAMSIZ of linux/if.h, without its NUL."""
@@ -28,13 +36,17 @@ class _Understood(NamedTuple):
 
     block: Block
     options_json: str
+    first: Meaning | None  # of a FILE_CHECK
 
 
 class Checks:
     """Reads the checks of one configuration."""
 
-    def __init__(self, problems: Problems, *, log_all_failures: bool) -> None:
+    def __init__(self, problems: Problems, track_files: TrackFiles, *, log_all_failures: bool, alpha: bool) -> None:
+        """`log_all_failures` and `alpha` are what holds where nobody says otherwise."""
         self._problems = problems
+        self._track_files = track_files
+        self._alpha = alpha
         self._log_all_failures = log_all_failures
         self._seen: dict[tuple[Signature, str], _Understood] = {}
         self._schedules: dict[tuple[Any, ...], Schedule] = {}
@@ -48,11 +60,14 @@ class Checks:
         if understood is None:
             block = read_block(node, keywords.check_table(node.keyword), self._problems)
             report_unhandled(block, self._problems)
-            options_json = self._options(block, virtualhost, before)
-            understood = _Understood(block, options_json)
+            found = self._track_files.resolve(block) if node.keyword == "FILE_CHECK" else None
+            options_json = self._options(block, virtualhost, before, found.options if found else {})
+            understood = _Understood(block, options_json, found.meaning if found else None)
             if len(self._problems) == before:
                 self._seen[key] = understood
-        block = understood.block
+        block, first = understood.block, understood.first
+        if not keywords.goes_out(node.keyword):
+            endpoint = NOWHERE
         target = Endpoint(block.get("connect_ip", endpoint.address), block.get("connect_port", endpoint.port))
         bind_address = block.get("bindto")
         bind_interface = block.get("bind_if", "")
@@ -63,17 +78,23 @@ class Checks:
             type=node.keyword,
             target=target,
             schedule=self._schedule(node.keyword, block, real_server, virtual_server),
-            alpha=inherited("alpha", block, real_server, virtual_server, default=False),
+            alpha=first is None and inherited("alpha", block, real_server, virtual_server, default=self._alpha),
             bind_address=bind_address,
             bind_port=block.get("bind_port", 0),
             bind_interface=bind_interface,
             log_all_failures=block.get("log_all_failures", self._log_all_failures),
             options_json=understood.options_json,
+            mark=block.get("fwmark", 0),
+            weighs=Weighs(api.weighs(node.keyword).value),
+            first_weight=first.weight if first else None,
+            first_down=first is not None and not first.up,
         )
 
     def _schedule(self, keyword: str, *layers: Block) -> Schedule:
         """Checker → real server → virtual server → default; one value for all checks with the same times."""
         retry, delay_before_retry = keywords.CHECK_DEFAULTS[keyword]
+        if not api.common_options(keyword):
+            return _OF_FILES
         delay_loop = inherited("delay_loop", *layers, default=keywords.DELAY_LOOP_DEFAULT_S)
         values = (
             delay_loop,
@@ -81,19 +102,29 @@ class Checks:
             inherited(
                 "delay_before_retry", *layers, default=delay_loop if delay_before_retry is None else delay_before_retry
             ),
-            inherited("connect_timeout", *layers, default=keywords.CONNECT_TIMEOUT_DEFAULT_S),
+            self._limit(keyword, *layers),
             inherited("warmup", *layers, default=delay_loop),
+            inherited("rise", *layers, default=1),
         )
         found = self._schedules.get(values)
         if found is None:
             found = self._schedules[values] = Schedule(*values)
         return found
 
-    def _options(self, block: Block, virtualhost: str, before: int) -> str:
-        """The checker's own values as canonical JSON, after the checker has agreed to them."""
+    @staticmethod
+    def _limit(keyword: str, block: Block, real_server: Block, virtual_server: Block) -> float:
+        """How long one probe may take, in seconds; a script as long as the virtual server's delay_loop unless it says otherwise."""
+        if keyword == "MISC_CHECK":
+            default = virtual_server.get("delay_loop", keywords.DELAY_LOOP_DEFAULT_S)
+            return float(block.get("misc_timeout", default))
+        layers = block, real_server, virtual_server
+        return float(inherited("connect_timeout", *layers, default=keywords.CONNECT_TIMEOUT_DEFAULT_S))
+
+    def _options(self, block: Block, virtualhost: str, before: int, more: dict[str, Json]) -> str:
+        """The checker's own values, and `more`, as canonical JSON, after the checker has agreed to them."""
         keyword = block.node.keyword
         own = keywords.own_names(keyword)
-        options = {name: _json(entry.value) for name, entry in block.entries.items() if name in own}
+        options = {name: _json(entry.value) for name, entry in block.entries.items() if name in own} | more
         if virtualhost and "virtualhost" in own:
             options.setdefault("virtualhost", virtualhost)
         if not self._problems.errors_since(before):
@@ -109,7 +140,9 @@ class Checks:
         problems = self._problems
         bind_address = block.get("bindto")
         bind_interface = block.get("bind_if", "")
-        if target.port == 0:
+        if target == NOWHERE:
+            return
+        if target.port == 0 and "connect_port" in keywords.check_table(node.keyword) and node.keyword != "PING_CHECK":
             problems.add(Code.NO_PORT, node.place(), f"{node.keyword} has no port to probe", 'add "connect_port"')
         if bind_address is not None and bind_address.version != target.address.version:
             message = f"an IPv{bind_address.version} source address cannot reach {target.address}"

@@ -60,6 +60,9 @@ CHECK_DEFAULTS: Mapping[str, tuple[int, float | None]] = {
     "SMTP_CHECK": (1, 1.0),
     "DNS_CHECK": (3, None),
     "UDP_CHECK": (1, 1.0),
+    "MISC_CHECK": (0, 1.0),
+    "PING_CHECK": (1, 1.0),
+    "FILE_CHECK": (0, 1.0),
 }
 """Checker type → retry, delay_before_retry in seconds (None: the delay_loop), when nobody set them (keepalived.md, section 2.5)."""
 
@@ -138,13 +141,16 @@ _TIMING = (
     Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=TIMER_MAX_S),
     Keyword("connect_timeout", Kind.TIMER, "time limit of one probe", unit="s", low=0.000001, high=TIMER_MAX_S),
     Keyword("retry", Kind.INTEGER, "failed probes to repeat before a server is down", low=1, high=4294967295),
+    Keyword(
+        "rise", Kind.INTEGER, "successes in a row before a server that is down is up", low=1, high=4294967295, own=True
+    ),
     Keyword("delay_before_retry", Kind.TIMER, "pause before such a repetition", unit="s", low=0, high=TIMER_MAX_S),
     Keyword(
         "warmup", Kind.TIMER, "the first probe comes at a random time within this", unit="s", low=0, high=TIMER_MAX_S
     ),
 )
 
-UNHANDLED_CHECKS = _unhandled("MISC_CHECK PING_CHECK FILE_CHECK BFD_CHECK", Kind.BLOCK)
+UNHANDLED_CHECKS = _unhandled("BFD_CHECK", Kind.BLOCK)
 
 GLOBAL_DEFS = (
     Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
@@ -165,6 +171,9 @@ GLOBAL_DEFS = (
     Keyword("smtp_alert_checker", Kind.FLAG, "the same for real and virtual servers only; goes before smtp_alert"),
     Keyword("no_checker_emails", Kind.FLAG, "mail only when a real server changes, not for each of its checks"),
     Keyword("checker_log_all_failures", Kind.FLAG, "log failed probes also while retries remain"),
+    Keyword(
+        "check_before_add", Kind.FLAG, "alpha for every check that does not say otherwise", default=False, own=True
+    ),
     Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0"),
     Keyword("include_check", Kind.TEXTS, "what includes insist on; acts while the files are read", optional_value=True),
     Keyword(
@@ -259,12 +268,24 @@ REAL_SERVER = (
     *_unhandled("snmp_name"),
 )
 
+TRACK_FILE = (
+    Keyword("file", Kind.TEXT, "path of the file", required=True),
+    Keyword("weight", Kind.TEXTS, "-254 to 254, what the value is multiplied with (1); 0: a switch; and reverse"),
+    Keyword(
+        "init_file", Kind.TEXTS, "write a value (0) when there is no such file, or overwrite it", optional_value=True
+    ),
+)
+
 ROOT = (
+    *(
+        Keyword(name, Kind.BLOCK, "a file with a number in it, for FILE_CHECK", repeat=True)
+        for name in ("track_file", "vrrp_track_file")
+    ),
     Keyword("virtual_server_group", Kind.BLOCK, "addresses and marks that virtual servers share", repeat=True),
     Keyword("global_defs", Kind.BLOCK, "settings of the whole program", repeat=True),
     Keyword("virtual_server", Kind.BLOCK, "one virtual server: address and port, or fwmark and mark", repeat=True),
     *_unhandled(
-        "SSL track_file vrrp_track_file bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
+        "SSL bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
         "vrrp_track_process track_process garp_group track_group static_ipaddress static_routes static_rules "
         "interface_up_down_delays linkbeat_interfaces",
         Kind.BLOCK,
@@ -285,6 +306,7 @@ INSIDE: Mapping[str, str] = {
 
 
 ROOT_TABLE = Table(*ROOT)
+TRACK_FILE_TABLE = Table(*TRACK_FILE)
 GLOBAL_DEFS_TABLE = Table(*GLOBAL_DEFS)
 VIRTUAL_SERVER_TABLE = Table(*VIRTUAL_SERVER)
 REAL_SERVER_TABLE = Table(*REAL_SERVER)
@@ -293,7 +315,13 @@ REAL_SERVER_TABLE = Table(*REAL_SERVER)
 @cache
 def check_table(keyword: str) -> Table:
     """What may stand in the block of a checker type such as "HTTP_GET": what all share, and its own."""
-    return Table(*api.COMMON_OPTIONS, *api.load(keyword).OPTIONS)
+    return Table(*api.common_options(keyword), *api.load(keyword).OPTIONS)
+
+
+@cache
+def goes_out(keyword: str) -> bool:
+    """Whether a checker type probes an address over the network; a script and a file are checked on this host."""
+    return "connect_ip" in check_table(keyword)
 
 
 @cache

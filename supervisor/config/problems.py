@@ -81,6 +81,7 @@ class Code(enum.StrEnum):
     CONDITION = "E043"
     TOO_MUCH_TEXT = "E044"
     GROUP = "E045"
+    TRACK_FILE = "E046"
     NOT_HANDLED = "W101"
     REPEATED = "W102"
     CORRECTED = "W103"

@@ -215,5 +215,5 @@ def _block_value(node: Node, keyword: Keyword, table: keywords.Table, problems: 
     return inner
 
 
-_HEADED = frozenset({"virtual_server", "virtual_server_group", "real_server"})
+_HEADED = frozenset({"virtual_server", "virtual_server_group", "real_server", "track_file", "vrrp_track_file"})
 """Blocks with words between the keyword and the brace."""
