@@ -15,6 +15,7 @@ from supervisor.core.transitions import (
     RealServerChanged,
     RealServerRemoved,
     SorryChanged,
+    SuspensionChanged,
     Transition,
     WeightChanged,
 )
@@ -36,6 +37,8 @@ def transition(told: Transition, log: Log) -> None:
             _quorum_changed(told, log)
         case SorryChanged():
             _sorry_changed(told, log)
+        case SuspensionChanged():
+            _suspension_changed(told, log)
         case CheckFailed():
             _check_failed(told, log)
         case RealServerRemoved():
@@ -148,6 +151,15 @@ def _sorry_changed(changed: SorryChanged, log: Log) -> None:
         sorry_server=changed.sorry_server,
         cause_id=changed.cause,
     )
+
+
+def _suspension_changed(changed: SuspensionChanged, log: Log) -> None:
+    event, what = (
+        ("virtual_server.suspended", "is not on this host: its servers are not checked, and stay as they are")
+        if changed.suspended
+        else ("virtual_server.resumed", "is on this host: its servers are checked")
+    )
+    log.emit(event, f"The address of {changed.virtual_server} {what}.", virtual_server=changed.virtual_server)
 
 
 def _removed(removed: RealServerRemoved, log: Log) -> None:

@@ -7,6 +7,7 @@ changed nothing. Afterwards this process holds the capabilities of `KEPT` and no
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from supervisor.admin.protocol import Status
 from supervisor.children import spawn
 from supervisor.children.checkers import StartChecker
 from supervisor.children.exporter import StartExporter, StreamLink
+from supervisor.children.favours import grant
 from supervisor.children.spawn import Account, Child
 from supervisor.config import Outcome
 from supervisor.core.jobs import specs
@@ -37,8 +39,11 @@ from supervisor.model import Config
 from supervisor.systemd import Notifier
 from supervisor.wiring import Order, Outside, Supervisor
 
-KEPT = frozenset({cage.CAP_NET_ADMIN, cage.CAP_NET_RAW, cage.CAP_SETUID, cage.CAP_SETGID, cage.CAP_KILL})
-"""The table, links and addresses; ARP and neighbour frames; and starting and ending children as another user."""
+KEPT = frozenset(
+    {cage.CAP_NET_ADMIN, cage.CAP_NET_RAW, cage.CAP_NET_BIND_SERVICE, cage.CAP_SETUID, cage.CAP_SETGID, cage.CAP_KILL}
+)
+"""The table, links, addresses and marks; ARP, neighbour frames and pings; low source ports of checks; and starting and ending children
+as another user."""
 
 CHECKS_PER_WORKER = 2000
 """One more worker for this many checks, up to the number of processors."""
@@ -112,6 +117,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
         outside = Outside(
             backend=backend,
             start_checker=_checker_starter(account, checks),
+            favour=functools.partial(grant, run_script=None),
             start_exporter=_exporter_starter(account, options.exporter),
             addresses=VirtualAddresses if backend.name == "kernel" else MemoryAddresses,
             deliver=None,

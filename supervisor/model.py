@@ -194,6 +194,7 @@ class VirtualServer:
     quorum: int = 1
     hysteresis: int = 0
     omega: bool = False
+    ha_suspend: bool = False  # checked only while its address is on this host
     method: Method = Method()
     sorry_server: SorryServer | None = None
     real_servers: tuple[RealServer, ...] = ()

@@ -29,13 +29,14 @@ from supervisor import __version__, announce, answers, overview
 from supervisor.admin import server as admin
 from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker, job_of
 from supervisor.children.exporter import ExporterChild, StartExporter
+from supervisor.children.favours import DoFavour
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.director import Director
-from supervisor.core.events import Event, Tick
+from supervisor.core.events import AddressesSeen, Event, Tick
 from supervisor.core.jobs import worker_of
 from supervisor.core.table import Reading, Table
-from supervisor.core.transitions import Transition
+from supervisor.core.transitions import SuspensionChanged, Transition
 from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
@@ -83,6 +84,7 @@ class Outside:
 
     backend: Backend
     start_checker: StartChecker
+    favour: DoFavour
     start_exporter: StartExporter | None
     addresses: Callable[[AddressReport], AddressPort]
     deliver: Deliver | None  # None: over SMTP
@@ -114,7 +116,7 @@ class Supervisor:
             notice=lambda notice: announce.notice(notice, self._log),
         )
         workers = [
-            CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log)
+            CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log, outside.favour)
             for index in range(outside.workers)
         ]
         self._pool = CheckerPool(workers)
@@ -125,6 +127,8 @@ class Supervisor:
         )
         self._addresses = outside.addresses(self._address_reported)
         self._address_news = trio.Event()
+        self._presence_matters = trio.Event()
+        self._note_presence()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -147,6 +151,7 @@ class Supervisor:
             async with trio.open_nursery() as watchers:
                 watchers.start_soon(self._pool.run)
                 watchers.start_soon(self._assign_addresses)
+                watchers.start_soon(self._watch_addresses)
                 if self._exporter:
                     watchers.start_soon(self._exporter.keeper.run)
                 if self._outside.admin:
@@ -258,6 +263,7 @@ class Supervisor:
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._address_news.set()
+        self._note_presence()
 
     # -- deciding --------------------------------------------------------------------------------------------------
 
@@ -295,6 +301,8 @@ class Supervisor:
         for transition in transitions:
             announce.transition(transition, self._log)
             self._mailer.tell(transition)
+            if isinstance(transition, SuspensionChanged):
+                self._pool.reassign()
 
     async def _tick(self) -> None:
         """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
@@ -316,7 +324,8 @@ class Supervisor:
         return [
             job_of(spec, number, self._director.job_health(number), self._director.job_weight(number))
             for spec, number in self._director.jobs.jobs.items()
-            if self._outside.workers == 1 or worker_of(spec, self._outside.workers) == index
+            if (self._outside.workers == 1 or worker_of(spec, self._outside.workers) == index)
+            and self._director.is_awake(number)
         ]
 
     # -- addresses -------------------------------------------------------------------------------------------------
@@ -329,9 +338,22 @@ class Supervisor:
             self._address_news = trio.Event()
             await self._writer.settle(START_MAX_S)
             config = self._config
-            wanted = {vs.key.endpoint.address for vs in config.virtual_servers if isinstance(vs.key, AddressKey)}
+            wanted = {
+                vs.key.endpoint.address
+                for vs in config.virtual_servers
+                if isinstance(vs.key, AddressKey) and not vs.ha_suspend  # those come and go by somebody else's decision
+            }
             await self._addresses.assign(wanted if config.assign_addresses else set(), config.default_interface)
             await self._address_news.wait()
+
+    def _note_presence(self) -> None:
+        if any(vs.ha_suspend for vs in self._config.virtual_servers):
+            self._presence_matters.set()
+
+    async def _watch_addresses(self) -> None:
+        """Have the director know which addresses are here, as soon as a virtual server hangs on it (ha_suspend)."""
+        await self._presence_matters.wait()
+        await self._addresses.watch(lambda addresses: self._send.send(AddressesSeen(addresses)))
 
     def _address_reported(self, address: IPAddress, state: str, detail: str) -> None:
         self._facts.addresses[str(address)] = f"{state} {detail}".strip()

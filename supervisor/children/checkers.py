@@ -22,7 +22,7 @@ from checkers.kit import wire
 from checkers.kit.api import Health as WireHealth
 from checkers.kit.api import Reason
 from checkers.kit.link import Link, LinkError
-from supervisor.children.favours import RunScript, grant, refused
+from supervisor.children.favours import DoFavour, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
@@ -84,15 +84,15 @@ class CheckerWorker:
         jobs: Callable[[int], Sequence[wire.Job]],
         inbox: trio.MemorySendChannel[Event],
         log: Log,
-        run_script: RunScript | None = None,
+        favour: DoFavour,
     ) -> None:
-        """`jobs` returns what worker INDEX shall check now, with the health that the director believes."""
+        """`jobs` returns what worker INDEX shall check now, with the health that the director believes; `favour` does one for a job."""
         self.index = index
         self.totals = _Totals()
         self.caged = ""
         self._heard_at: float | None = None
         self._jobs = jobs
-        self._run_script = run_script
+        self._favour = favour
         self._owned: dict[int, wire.Job] = {}
         self._asking: set[int] = set()  # jobs with a favour under way
         self._granted: deque[tuple[wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
@@ -238,9 +238,7 @@ class CheckerWorker:
         nursery.start_soon(self._grant, asked, job)
 
     async def _grant(self, asked: wire.Ask, job: wire.Job | None) -> None:
-        done = (
-            await grant(job, asked.favour, self._run_script) if job else refused("a new configuration has no such job")
-        )
+        done = await self._favour(job, asked.favour) if job else refused("a new configuration has no such job")
         self._asking.discard(asked.job)
         answer = done.answer
         self._granted.append((wire.Grant(asked.number, answer.ending, answer.status, answer.text), done.socket))

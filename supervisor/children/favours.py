@@ -45,6 +45,10 @@ def refused(why: str) -> Granted:
     return Granted(Answer(Ending.REFUSED, text=clip(why)))
 
 
+DoFavour: TypeAlias = Callable[[Job, Favour], Awaitable[Granted]]
+"""Does a favour for a job: `grant` with its runner of scripts, or in a story a fake."""
+
+
 async def grant(job: Job, favour: Favour, run_script: RunScript | None) -> Granted:
     """Do `favour` for `job`. `run_script` is None where nobody runs scripts."""
     try:

@@ -242,7 +242,8 @@ VIRTUAL_SERVER = (
     Keyword("smtp_alert", Kind.FLAG, "mail about this virtual server"),
     Keyword("real_server", Kind.BLOCK, "one real server: address and port", repeat=True),
     *_unhandled("quorum_up quorum_down", Kind.COMMAND),
-    *_unhandled("ha_suspend snmp_name"),
+    Keyword("ha_suspend", Kind.FLAG, "check it only while its address is on this host"),
+    *_unhandled("snmp_name"),
 )
 
 REAL_SERVER = (

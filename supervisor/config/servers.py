@@ -112,6 +112,7 @@ class VirtualServers:
             quorum=quorum,
             hysteresis=hysteresis,
             omega=block.get("omega", False),
+            ha_suspend=self._ha_suspend(block, key, group),
             method=method,
             sorry_server=self._sorry_server(block, surroundings, real_servers),
             real_servers=real_servers,
@@ -350,6 +351,15 @@ class VirtualServers:
             self._corrected(block, "hysteresis", message)
             hysteresis = quorum - 1
         return quorum, hysteresis
+
+    def _ha_suspend(self, block: Block, key: ServiceKey, group: str) -> bool:
+        if not block.get("ha_suspend", False):
+            return False
+        if isinstance(key, AddressKey) and not group:
+            return True
+        what = "a group" if group else "a firewall mark"
+        self._problems.add(Code.NO_EFFECT, block.place("ha_suspend"), f'"ha_suspend" has no effect for {what}')
+        return False
 
     def _corrected(self, block: Block, name: str, message: str) -> None:
         self._problems.add(Code.CORRECTED, block.value_place(name), message)

@@ -18,6 +18,7 @@ from supervisor.core import telling
 from supervisor.core.adoption import Standing, made_from_another_file, spoken_weight, standing
 from supervisor.core.causes import Chain, Chronicle, Kind
 from supervisor.core.events import (
+    AddressesSeen,
     CheckReported,
     DestinationId,
     Event,
@@ -40,9 +41,9 @@ from supervisor.core.table import (
     Service,
     Table,
 )
-from supervisor.core.transitions import Transition
+from supervisor.core.transitions import SuspensionChanged, Transition
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import CheckSpec, Config, Endpoint, RealServer, ServiceKey, VirtualServer
+from supervisor.model import AddressKey, CheckSpec, Config, Endpoint, IPAddress, RealServer, ServiceKey, VirtualServer
 
 
 class Director:
@@ -60,6 +61,7 @@ class Director:
         self._dirty: set[ServiceKey] = set()
         self._desired: Table | None = None
         self._unread: set[DestinationId] = set()
+        self._addresses: frozenset[IPAddress] | None = frozenset()  # of this host; None: suspend nothing
         self.jobs.update(config)
         for spec in config.virtual_servers:
             self.virtual_servers[spec.key] = self._enter(spec, now, self._found(spec.key))
@@ -129,7 +131,9 @@ class Director:
             )
             for rs in spec.real_servers
         }
-        return VirtualServerState(spec, servers, now)
+        state = VirtualServerState(spec, servers, now)
+        state.suspended = self._must_suspend(spec)
+        return state
 
     def _new_real_server(
         self, spec: RealServer, how: Standing, now: float, found: Destination | None = None
@@ -196,6 +200,8 @@ class Director:
                 self._written(event, now)
             case KernelRead():
                 self._read(event, now)
+            case AddressesSeen(addresses):
+                return self._addresses_seen(addresses)
             case Tick():
                 pass
             case _:
@@ -263,6 +269,27 @@ class Director:
                     server.why = chain
         told: list[Transition] = [telling.quorum_changed(virtual_server, chain)]
         return told + telling.sorry_changed(virtual_server, sorry_before, chain[-1].id)
+
+    def is_awake(self, job: int) -> bool:
+        """Tell whether anybody wants this job checked now: not while all its virtual servers are suspended."""
+        return any(not virtual_server.suspended for virtual_server, _, _ in self._consumers.get(job, ()))
+
+    def _addresses_seen(self, addresses: frozenset[IPAddress] | None) -> list[Transition]:
+        """Suspend the virtual servers with ha_suspend whose address is not here, wake the others (keepalived.md, section 4.8)."""
+        self._addresses = addresses
+        told: list[Transition] = []
+        for key, virtual_server in self.virtual_servers.items():
+            suspended = self._must_suspend(virtual_server.spec)
+            if suspended is not virtual_server.suspended:
+                virtual_server.suspended = suspended
+                told.append(SuspensionChanged(key, suspended))
+        return told
+
+    def _must_suspend(self, spec: VirtualServer) -> bool:
+        key = spec.key
+        if not spec.ha_suspend or self._addresses is None or not isinstance(key, AddressKey):
+            return False
+        return key.endpoint.address not in self._addresses
 
     def _mark(self, jobs: Iterable[int], *, stale: bool) -> None:
         for job in jobs:
@@ -348,6 +375,7 @@ class Director:
                     flipped.append((server, since))
             servers[wanted.endpoint] = server
         known.spec, known.real_servers = spec, servers
+        known.suspended = self._must_suspend(spec)
         known.recount()
         chain = self._chronicle.begin(now, Kind.CONFIGURATION, "a new configuration was loaded")
         quorum_flipped = known.judge(now)

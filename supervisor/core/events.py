@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from supervisor.core.table import Op, Reading
-from supervisor.model import Endpoint, ServiceKey
+from supervisor.model import Endpoint, IPAddress, ServiceKey
 
 
 class Health(enum.Enum):
@@ -84,11 +84,18 @@ class KernelRead:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressesSeen:
+    """All addresses that this host has now; None: nobody can know (a table in memory)."""
+
+    addresses: frozenset[IPAddress] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time has passed."""
 
 
-Event: TypeAlias = CheckReported | WorkerSilent | WorkerSpeaking | KernelWritten | KernelRead | Tick
+Event: TypeAlias = CheckReported | WorkerSilent | WorkerSpeaking | KernelWritten | KernelRead | AddressesSeen | Tick
 
 DestinationId: TypeAlias = tuple[ServiceKey, Endpoint]
 """Names one real server of one virtual server everywhere in the core."""

@@ -18,10 +18,23 @@ class Check:
     `trusted` says what an UNKNOWN check means: True (keepalived's default) lets the real server serve until something is
     known, False (alpha, or adopted as out of service) keeps it out.
 
-    `weight` is what it says of the real server's weight, None: nothing.
+    `weight` is what it says of the real server's weight, None: nothing. `expires_at` is when the server's certificate ends (Unix
+    seconds, as the last success showed it; 0: there is none).
     """
 
-    __slots__ = ("failures", "health", "heard_at", "job", "result", "since", "spec", "stale", "trusted", "weight")
+    __slots__ = (
+        "expires_at",
+        "failures",
+        "health",
+        "heard_at",
+        "job",
+        "result",
+        "since",
+        "spec",
+        "stale",
+        "trusted",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -43,6 +56,7 @@ class Check:
         self.result: Result | None = None
         self.heard_at: float | None = None
         self.stale = False
+        self.expires_at = 0.0
 
     @property
     def passes(self) -> bool:
@@ -69,6 +83,7 @@ class Check:
         self.failures = event.failures
         if event.result is not None:
             self.result = event.result
+            self.expires_at = event.result.expires_at or self.expires_at
         if event.health is not self.health and event.health is not Health.UNKNOWN:
             self.health = event.health
             self.since = now

@@ -43,6 +43,7 @@ class CheckView:
     age_s: float | None  # since the last result was heard; None: never
     failures: int  # consecutive failed probes
     since_s: float  # in this health for so long
+    certificate_expires_at: float = 0.0  # Unix seconds, as the server said them; 0: no certificate was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class VirtualServerView:
     sorry: SorryView | None
     traffic: TrafficView
     real_servers: tuple[RealServerView, ...]
+    suspended: bool = False  # ha_suspend, and its address is not here
 
 
 @dataclass(frozen=True, slots=True)

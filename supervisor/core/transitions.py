@@ -95,6 +95,14 @@ class SorryChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspensionChanged:
+    """The address of a virtual server with ha_suspend left this host, or came; its checks rest meanwhile."""
+
+    virtual_server: ServiceKey
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CheckFailed:
     """A failed probe that only consumed a retry; `log` (log_all_failures) asks for each one to be logged."""
 
@@ -120,5 +128,12 @@ class RealServerRemoved:
 
 
 Transition: TypeAlias = (
-    CheckChanged | RealServerChanged | WeightChanged | QuorumChanged | SorryChanged | CheckFailed | RealServerRemoved
+    CheckChanged
+    | RealServerChanged
+    | WeightChanged
+    | QuorumChanged
+    | SorryChanged
+    | SuspensionChanged
+    | CheckFailed
+    | RealServerRemoved
 )

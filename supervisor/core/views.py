@@ -76,6 +76,7 @@ def _virtual_server(director: Director, state: VirtualServerState, now: float) -
         real_servers=tuple(
             _real_server(director, state, kernel, server, now) for server in state.real_servers.values()
         ),
+        suspended=state.suspended,
     )
 
 
@@ -121,6 +122,7 @@ def _check(check: Check, now: float) -> CheckView:
         age_s=None if check.heard_at is None else now - check.heard_at,
         failures=check.failures,
         since_s=now - check.since,
+        certificate_expires_at=check.expires_at,
     )
 
 

@@ -26,15 +26,16 @@ class VirtualServerState:
     """What is known of one virtual server.
 
     `weight_up` is the sum of the effective weights of the live real servers, `servers_up` how many are live. They are kept, not
-    summed at each question: a rack that fails asks thousands of times.
+    summed at each question: a rack that fails asks thousands of times. `suspended` tells that its checks rest (ha_suspend).
     """
 
-    __slots__ = ("downs", "quorate", "real_servers", "servers_up", "since", "spec", "ups", "weight_up")
+    __slots__ = ("downs", "quorate", "real_servers", "servers_up", "since", "spec", "suspended", "ups", "weight_up")
 
     def __init__(self, spec: VirtualServer, real_servers: dict[Endpoint, RealServerState], now: float) -> None:
         self.spec = spec
         self.real_servers = real_servers
         self.quorate = False
+        self.suspended = False
         self.since = now
         self.ups = 0
         self.downs = 0

@@ -301,6 +301,12 @@ def _virtual_servers(views: tuple[VirtualServerView, ...], now_wall: float) -> I
         [((v.virtual_server,), v.quorate) for v in views],
     )
     yield _gauge(
+        "lvs_virtual_server_suspended",
+        "1 while ha_suspend holds its checks, because its address is not on this host.",
+        one,
+        [((v.virtual_server,), v.suspended) for v in views],
+    )
+    yield _gauge(
         "lvs_virtual_server_quorum",
         "Least sum of live weights that is wanted.",
         one,
@@ -399,6 +405,12 @@ def _real_servers(views: tuple[VirtualServerView, ...], now_wall: float) -> Iter
             lambda r: _instant(now_wall, r.since_s),
         ),
     )
+    yield _gauge(
+        "lvs_real_server_certificate_expiry_timestamp_seconds",
+        "When the first certificate ends that SSL_GET saw on it.",
+        two,
+        [(names, end) for names, r in pairs if (end := _first_expiry(r))],
+    )
     for word, text, read in simple:
         yield _gauge(f"lvs_real_server_{word}", text, two, [(names, read(r)) for names, r in pairs])
     yield _counter(
@@ -418,6 +430,11 @@ def _real_servers(views: tuple[VirtualServerView, ...], now_wall: float) -> Iter
             two,
             [(names, count(r.traffic)) for names, r in pairs],
         )
+
+
+def _first_expiry(server: RealServerView) -> float:
+    """Return the earliest end of a certificate that its checks saw, 0 when none did."""
+    return min((end for check in server.checks if (end := check.certificate_expires_at)), default=0.0)
 
 
 def _split(endpoint: str) -> tuple[str, str]:

@@ -17,13 +17,14 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any, Protocol
 
 import trio
 
+from supervisor.ipvs import presence
 from supervisor.ipvs.neighbours import MAC_BYTES, announcement, claimant, ethertype, mac_text, probe
 from supervisor.model import IPAddress
 
@@ -59,6 +60,9 @@ class AddressPort(Protocol):
 
     async def release(self) -> None:
         """Take away all that we assigned."""
+
+    async def watch(self, seen: Callable[[frozenset[IPAddress] | None], Awaitable[None]]) -> None:
+        """Tell which addresses this host has, now and whenever that changes; None: nobody can know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,10 @@ class VirtualAddresses:
     async def release(self) -> None:
         """Take away all that we assigned, and what an earlier run of ours left. Never raises for the network."""
         await self._remove(list(self._held))
+
+    async def watch(self, seen: Callable[[frozenset[IPAddress] | None], Awaitable[None]]) -> None:
+        """Tell which addresses this host has, now and whenever that changes, until cancelled."""
+        await presence.watch(lambda: frozenset(item.address for item in _survey()[1]), seen)
 
     def _note_present(self, address: IPAddress, link: Link | None, item: Present) -> None:
         link = link or Link(item.index, f"interface {item.index}", up=True, mac=b"")

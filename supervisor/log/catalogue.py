@@ -93,6 +93,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "virtual_server.quorum_gained": _entry("info", "virtual_server sorry_server", integer=_QUORUM, boolean="at_start"),
     "virtual_server.sorry_on": _entry("warning", "virtual_server sorry_server", integer="cause_id"),
     "virtual_server.sorry_off": _entry("info", "virtual_server sorry_server", integer="cause_id"),
+    "virtual_server.suspended": _entry("info", "virtual_server"),
+    "virtual_server.resumed": _entry("info", "virtual_server"),
     "kernel.write_failed": _entry(
         "error", f"operation errno reason {_SERVER}", integer="attempt failed", number="next_retry_s"
     ),

@@ -29,6 +29,7 @@ from supervisor.core.transitions import (
     RealServerChanged,
     RealServerRemoved,
     SorryChanged,
+    SuspensionChanged,
     Transition,
     WeightChanged,
 )
@@ -248,7 +249,7 @@ def describe(transition: Transition, *, every_check: bool) -> tuple[str, str] | 
             return _server_subject(
                 transition, "DOWN"
             ), f"=> {'Shutting down' if transition.stopping else 'Removing'} <="
-        case SorryChanged() | CheckFailed() | WeightChanged():
+        case SorryChanged() | SuspensionChanged() | CheckFailed() | WeightChanged():
             return None
         case _:
             assert_never(transition)

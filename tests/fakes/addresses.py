@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+import trio
 
 from supervisor.model import IPAddress
 
@@ -19,6 +21,9 @@ class FakeAddresses:
         self._outcomes = outcomes or {}
         self.assigned: dict[IPAddress, str] = {}
         """Address → interface, for those that are ours now."""
+        self.here: set[IPAddress] = set()
+        """Addresses that others gave this host."""
+        self._moved = trio.Event()
 
     async def assign(self, addresses: Collection[IPAddress], default_interface: str) -> None:
         """Assign all but those with another outcome; release those that left."""
@@ -29,6 +34,23 @@ class FakeAddresses:
             if state == "assigned":
                 self.assigned[address] = detail
             self._report(address, state, detail)
+
+    async def watch(self, seen: Callable[[frozenset[IPAddress] | None], Awaitable[None]]) -> None:
+        """Tell what is `here`, now and whenever a story calls `come` or `go`."""
+        while True:
+            self._moved = trio.Event()
+            await seen(frozenset(self.here))
+            await self._moved.wait()
+
+    def come(self, address: IPAddress) -> None:
+        """Somebody else gives this host an address."""
+        self.here.add(address)
+        self._moved.set()
+
+    def go(self, address: IPAddress) -> None:
+        """Somebody else takes an address away."""
+        self.here.discard(address)
+        self._moved.set()
 
     async def release(self) -> None:
         """Release all."""

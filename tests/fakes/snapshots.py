@@ -45,6 +45,7 @@ def real_server(name: str, *, up: bool = True, port: int = 80) -> RealServerView
                 age_s=2.0,
                 failures=0 if up else 7,
                 since_s=3600.0 if up else 12.5,
+                certificate_expires_at=1_900_000_000.0,
             ),
         ),
     )

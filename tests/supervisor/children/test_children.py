@@ -19,6 +19,7 @@ from checkers.kit.link import Link, MemoryLink, memory_link_pair
 from supervisor.children import spawn
 from supervisor.children.checkers import SECOND_LOOK_S, SILENCE_MAX_S, CheckerWorker
 from supervisor.children.exporter import ExporterChild, StreamLink
+from supervisor.children.favours import Granted
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
 from supervisor.log import Log
@@ -51,11 +52,11 @@ class Stage:
         self.theirs: list[MemoryLink] = []
         self.children: list[Scripted] = []
         self.jobs = [JOB]
-        self.worker = CheckerWorker(0, self.start, lambda _index: self.jobs, self.send, self.log, self.run_script)
+        self.worker = CheckerWorker(0, self.start, lambda _index: self.jobs, self.send, self.log, self.favour)
 
-    async def run_script(self, _job: wire.Job) -> Answer:
+    async def favour(self, _job: wire.Job, _favour: Favour) -> Granted:
         await trio.sleep(0.1)
-        return Answer(Ending.DONE, 3, "what it printed")
+        return Granted(Answer(Ending.DONE, 3, "what it printed"))
 
     async def start(self, _index: int, _epoch: int) -> tuple[Child, Link]:
         ours, theirs = memory_link_pair()
@@ -252,7 +253,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_with_longer_pauses() -> N
             starts.append(trio.current_time())
             raise OSError("no more processes")
 
-        worker = CheckerWorker(1, fail, lambda _index: [], stage.send, stage.log)
+        worker = CheckerWorker(1, fail, lambda _index: [], stage.send, stage.log, stage.favour)
         with trio.move_on_after(10):
             await worker.keeper.run()
         gaps = [round(b - a, 3) for a, b in itertools.pairwise(starts)]
