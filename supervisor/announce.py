@@ -19,6 +19,7 @@ from supervisor.core.transitions import (
     Transition,
     WeightChanged,
 )
+from supervisor.ipvs.dryrun import Disagreement
 from supervisor.ipvs.writer import Drift, Notice, Recovered, Refused, Trouble
 from supervisor.log import Log
 from supervisor.model import Config, IPAddress
@@ -203,6 +204,18 @@ def notice(noticed: Notice, log: Log) -> None:
             log.emit("kernel.recovered", "The kernel's table can be reached again.")
         case _:
             assert_never(noticed)
+
+
+def disagreement(found: Disagreement, log: Log, *, stands: bool) -> None:
+    """Say where the kernel's table is not what a dry run would have made it, or that it is now."""
+    log.emit(
+        "dry_run.disagrees" if stands else "dry_run.agrees",
+        f"{found}." if stands else f"No disagreement any more about {found}.",
+        virtual_server=found.virtual_server,
+        real_server=found.real_server,
+        want=found.want,
+        have=found.have,
+    )
 
 
 def address(which: IPAddress, state: str, detail: str, log: Log) -> None:

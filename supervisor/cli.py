@@ -93,6 +93,12 @@ def _add_run(verbs: Any) -> None:
         help="which table to keep: the kernel's IPVS (auto, kernel), or one in memory that touches nothing (default: auto)",
     )
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, change and tell nothing (no table, no addresses, no mail, no scripts), and log every disagreement"
+        " with the kernel's table: for running beside a live keepalived",
+    )
+    parser.add_argument(
         "--exporter",
         type=_listen_address,
         default="127.0.0.1:9720",
@@ -232,6 +238,7 @@ def _run(options: argparse.Namespace) -> int:
             workers=options.workers,
             config_id=options.config_id,
             lenient=options.lenient,
+            dry_run=options.dry_run,
         )
     )
 

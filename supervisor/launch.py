@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +31,11 @@ from supervisor.children.favours import grant
 from supervisor.children.spawn import Account, Child
 from supervisor.config import Outcome
 from supervisor.core.jobs import specs
-from supervisor.ipvs.backend import Backend, BackendUnavailable
+from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
+from supervisor.ipvs.dryrun import DryRunBackend, WatchedAddresses
 from supervisor.ipvs.kernel import KernelBackend, preload
 from supervisor.ipvs.memory import MemoryAddresses, MemoryBackend
-from supervisor.ipvs.vip import VirtualAddresses
+from supervisor.ipvs.vip import AddressPort, Report, VirtualAddresses
 from supervisor.log import Log, LogWriter, open_log
 from supervisor.model import Config
 from supervisor.systemd import Notifier
@@ -68,6 +70,7 @@ class Options:
     workers: int
     config_id: str | None = None  # for @id conditions; None: the host's name
     lenient: bool = False  # extra words and unknown keywords are only warned of
+    dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
 class Refusal(Exception):
@@ -78,7 +81,7 @@ def run(options: Options) -> int:
     """Run the daemon until it is told to stop; return the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `_listen_for_signals` takes it, a reload would only end us
     outcome = config.load(options.file, config_id=options.config_id, lenient=options.lenient)
-    if outcome.config is not None and options.backend != "memory":
+    if outcome.config is not None and options.backend != "memory" and not options.dry_run:
         preload({server.scheduler for server in outcome.config.virtual_servers})
     cage.keep_only(KEPT)  # before the first thread (the log's): each thread has capabilities of its own
     log, writer = open_log(options.log_format)
@@ -104,7 +107,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
     except (spawn.UnknownUser, admin.SocketTaken) as error:
         raise Refusal(str(error)) from error
     try:
-        backend = _backend(options.backend)
+        backend = _dry_backend(loaded, log) if options.dry_run else _backend(options.backend)
         log.emit(
             "daemon.starting",
             f"vipervisor {__version__} starts with {options.file}.",
@@ -119,8 +122,9 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             start_checker=_checker_starter(account, checks),
             favour=functools.partial(grant, run_script=None),
             start_exporter=_exporter_starter(account, options.exporter),
-            addresses=VirtualAddresses if backend.name == "kernel" else MemoryAddresses,
+            addresses=_ADDRESSES[backend.name],
             deliver=None,
+            quiet=options.dry_run,
             load=lambda: config.load(options.file, config_id=options.config_id, lenient=options.lenient),
             log=log,
             notifier=Notifier(),
@@ -162,6 +166,24 @@ def _backend(wanted: str) -> Backend:
         return KernelBackend()
     except BackendUnavailable as error:
         raise Refusal(f"--backend {wanted}: {error}") from error
+
+
+def _dry_backend(loaded: Config, log: Log) -> Backend:
+    """Open the kernel's table to read it beside a copy. Raises Refusal."""
+    try:
+        kernel = KernelBackend()
+        keys = [server.key for server in loaded.virtual_servers]
+        return DryRunBackend(kernel, keys, lambda found, stands: announce.disagreement(found, log, stands=stands))
+    except (BackendUnavailable, AnswerLost) as error:
+        raise Refusal(f"--dry-run compares with the kernel's table: {error}") from error
+
+
+_ADDRESSES: dict[str, Callable[[Report], AddressPort]] = {
+    "kernel": VirtualAddresses,
+    "dry-run": WatchedAddresses,
+    "memory": MemoryAddresses,
+}
+"""What looks after addresses, by the name of the backend."""
 
 
 def _worker_count(checks: int) -> int:

@@ -96,6 +96,7 @@ class Outside:
     admin: socket.socket | None = None
     in_thread: bool = True  # whether `load` may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
+    quiet: bool = False  # a dry run: the log alone is told
 
 
 class Supervisor:
@@ -300,7 +301,8 @@ class Supervisor:
     def _tell(self, transitions: Collection[Transition]) -> None:
         for transition in transitions:
             announce.transition(transition, self._log)
-            self._mailer.tell(transition)
+            if not self._outside.quiet:
+                self._mailer.tell(transition)
             if isinstance(transition, SuspensionChanged):
                 self._pool.reassign()
 

@@ -102,6 +102,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "kernel.drift_found": _entry("warning", _DRIFT, integer="entries missing extra weight settings"),
     "kernel.drift_repaired": _entry("warning", _DRIFT, integer="entries operations", number="duration_s"),
     "kernel.sync": _entry("debug", "", integer="entries operations", number="duration_s", boolean="agrees"),
+    "dry_run.disagrees": _entry("warning", f"{_SERVER} want have"),
+    "dry_run.agrees": _entry("info", f"{_SERVER} want have"),
     "address.assigned": _entry("info", _ADDRESS),
     "address.present": _entry("info", _ADDRESS),
     "address.conflict": _entry("error", f"{_ADDRESS} mac reason"),

@@ -20,6 +20,8 @@ EXPORTER_PORT = 9720
 class Daemon:
     """One Vipervisor. `process.pid` is the supervisor's own; after `restart()` it is another process with the same windows."""
 
+    options: tuple[str, ...] = ("--backend", "kernel")
+
     def __init__(self, lab: Lab, config: Path, name: str = "vipervisor") -> None:
         self._lab = lab
         self._config = config
@@ -28,7 +30,7 @@ class Daemon:
         self.process = self._start("wb")
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
-        options = ["--backend", "kernel", "--exporter", f"127.0.0.1:{EXPORTER_PORT}", "--log-format", "json"]
+        options = [*self.options, "--exporter", f"127.0.0.1:{EXPORTER_PORT}", "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._config), *options]
         command += ["--admin-socket", str(self.admin_socket)]
         return self._lab.start(self._lab.director, command, self.log_path.name, mode)
