@@ -17,6 +17,9 @@ from typing import Any
 from supervisor import __version__
 from supervisor.admin.protocol import Request, RequestError, Status
 
+DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
+"""What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
+
 EPILOG = """exit status:
   0 fine   1 error   2 wrong usage   3 invalid configuration   4 only warnings (check --strict)
   5 no daemon answers   6 no such real server   75 time-out while waiting"""
@@ -24,7 +27,7 @@ EPILOG = """exit status:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_as_check(sys.argv[1:] if arguments is None else arguments))
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
         status = carry_out(options)
@@ -38,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _as_check(arguments: Sequence[str]) -> list[str]:
+    """Turn `-t` and `--config-test`, as keepalived is called, into the verb `check`."""
+    first, *rest = arguments or [""]
+    if first not in {"-t", "--config-test"}:
+        return list(arguments)
+    return ["check", "--default-file", *rest]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,11 +144,14 @@ def _add_check(verbs: Any) -> None:
         "check",
         "check a configuration file",
         "Check a configuration file: every problem at once, each with its place and a suggestion.\n"
-        "Needs no privileges and touches nothing.",
+        "Needs no privileges and touches nothing. `vipervisor -t` is the same for whoever is used to `keepalived -t`.",
         _check,
     )
     _add_file(parser)
     parser.add_argument("--strict", action="store_true", help="exit 4 when there are only warnings")
+    parser.add_argument(
+        "--default-file", action="store_true", help=f"without a FILE, check {DEFAULT_FILE} (what -t does)"
+    )
 
 
 def _add_table(verbs: Any) -> None:
@@ -211,9 +225,14 @@ def _add_socket(parser: argparse.ArgumentParser) -> None:
 
 
 def _file(options: argparse.Namespace) -> Path:
-    if (options.file is None) == (options.positional is None):
+    found: Path | None = options.file or options.positional
+    if options.file is not None and options.positional is not None:
+        found = None
+    elif found is None and getattr(options, "default_file", False):
+        found = DEFAULT_FILE
+    if found is None:
         options.usage_error("name one configuration FILE")
-    found: Path = options.file or options.positional
+        raise AssertionError("usage_error does not return")
     return found
 
 

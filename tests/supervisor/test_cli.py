@@ -122,6 +122,17 @@ def test_help_is_everywhere(verb: list[str], capsys: pytest.CaptureFixture[str])
     assert "exit status:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["-t", "--config-test"])
+def test_a_file_is_checked_as_keepalived_is_asked_to(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([option, "-f", str(ARTICLE)]) == 0
+    assert main([option, str(ARTICLE), "-i", "one"]) == 0
+    missing = tmp_path / "missing.conf"
+    assert main([option, "-f", str(missing)]) == 3
+    assert str(missing) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("option", ["-i", "--config-id"])
 def test_the_configuration_id_chooses_lines(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "main.conf"
