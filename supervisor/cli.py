@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import __version__
-from supervisor.admin.protocol import Request, RequestError, Status
+from supervisor.admin.protocol import MEANINGS, Request, RequestError, Status
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
 
-EPILOG = """exit status:
-  0 fine   1 error   2 wrong usage   3 invalid configuration   4 only warnings (check --strict)
-  5 no daemon answers   6 no such real server   75 time-out while waiting"""
+EPILOG = "exit status:\n" + "".join(f"  {status:<3} {meaning}\n" for status, meaning in MEANINGS.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit status."""
-    options = _parser().parse_args(_as_check(sys.argv[1:] if arguments is None else arguments))
+    options = parser().parse_args(_as_check(sys.argv[1:] if arguments is None else arguments))
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
         status = carry_out(options)
@@ -51,7 +49,8 @@ def _as_check(arguments: Sequence[str]) -> list[str]:
     return ["check", "--default-file", *rest]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; the manual is made from it too (deploy/man)."""
     parser = argparse.ArgumentParser(
         prog="vipervisor",
         description="Health checking and failover for Linux Virtual Server (IPVS) directors; reads keepalived.conf.",

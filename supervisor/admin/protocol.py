@@ -34,6 +34,20 @@ class Status(enum.IntEnum):
     TIMEOUT = 75
 
 
+MEANINGS = {
+    Status.FINE: "fine",
+    Status.FAILED: "error",
+    Status.USAGE: "wrong usage",
+    Status.CONFIG_INVALID: "invalid configuration",
+    Status.CONFIG_WARNINGS: "only warnings (check --strict)",
+    Status.UNREACHABLE: "no daemon answers",
+    Status.NOT_FOUND: "no such real server",
+    Status.REFUSED: "refused",
+    Status.TIMEOUT: "time-out while waiting",
+}
+"""What the manual and `--help` say of each."""
+
+
 class RequestError(Exception):
     """A request that cannot be carried out; the text is for the operator, `status` for the shell."""
 

@@ -174,7 +174,7 @@ GLOBAL_DEFS = (
     Keyword(
         "check_before_add", Kind.FLAG, "alpha for every check that does not say otherwise", default=False, own=True
     ),
-    Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0"),
+    Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0", own=True),
     Keyword("include_check", Kind.TEXTS, "what includes insist on; acts while the files are read", optional_value=True),
     Keyword(
         "random_seed",
@@ -183,7 +183,9 @@ GLOBAL_DEFS = (
         low=0,
         high=4294967295,
     ),
-    Keyword("virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True),
+    Keyword(
+        "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
+    ),
     *_PROCESS_WIDE,
     *_anything(
         "nftables nftables_priority nftables_ifindex vrrp_notify_fifo vrrp_notify_fifo_script "

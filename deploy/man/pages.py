@@ -1,0 +1,207 @@
+"""The manual pages, made from what the program itself goes by: its command line and its keyword tables.
+
+    python deploy/man/pages.py            writes vipervisor.8 and vipervisor.conf.5 beside this file
+    python deploy/man/pages.py --check    exit 1, and a word, when one of them is not what it would be
+
+So a page cannot say what the program does not do. A test runs the check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from checkers.kit import api
+from checkers.kit.options import Keyword, Kind
+from supervisor import __version__, cli
+from supervisor.admin.protocol import MEANINGS
+from supervisor.config import keywords
+
+HERE = Path(__file__).parent
+
+SIGNALS = (
+    ("SIGTERM, SIGINT", "stop: remove our services and addresses, deliver the last notifications"),
+    ("SIGHUP", "load the configuration again, whole or not at all"),
+)
+
+FORMS = {
+    Kind.FLAG: "[true|on|yes|false|off|no]",
+    Kind.INTEGER: "NUMBER",
+    Kind.TIMER: "SECONDS",
+    Kind.TEXT: "TEXT",
+    Kind.TEXTS: "WORD ...",
+    Kind.ADDRESS: "ADDRESS",
+    Kind.PORT: "PORT",
+    Kind.ENDPOINT: "ADDRESS [PORT]",
+    Kind.OCTETS: "HEX ...",
+    Kind.STATUS_RANGES: "STATUS[-STATUS] ...",
+    Kind.HEX: "HEX",
+    Kind.CERTIFICATES: "FILE",
+    Kind.COMMAND: "COMMAND [USER [GROUP]]",
+    Kind.REGEX: "REGEX",
+    Kind.FORWARDING: "NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]",
+    Kind.BLOCK: "{ ... }",
+    Kind.RAW_BLOCK: "{ WORD ... }",
+}
+"""What stands behind a keyword, by its kind."""
+
+
+def escaped(text: str) -> str:
+    """Return text that troff prints as it stands."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{text}" if text.startswith((".", "'")) else text
+
+
+def paragraph(term: str, text: str) -> str:
+    """Return a tagged paragraph."""
+    return f".TP\n.B {escaped(term)}\n{escaped(text)}\n"
+
+
+def head(name: str, section: int, purpose: str) -> str:
+    """Return the beginning of a page."""
+    return (
+        f'.TH {name.upper()} {section} "" "vipervisor {__version__}" "Vipervisor"\n'
+        f".SH NAME\n{escaped(name)} \\- {escaped(purpose)}\n"
+    )
+
+
+# -- vipervisor(8) -------------------------------------------------------------------------------------------------------
+
+
+def command_page() -> str:
+    """Return vipervisor(8)."""
+    parser = cli.parser()
+    text = head("vipervisor", 8, "health checking and failover for Linux Virtual Server (IPVS) directors")
+    text += ".SH SYNOPSIS\n.B vipervisor\n.I VERB\n[options]\n"
+    text += f".SH DESCRIPTION\n{escaped(str(parser.description))}\n"
+    for name, verb in verbs(parser):
+        text += (
+            f".SH {name.upper()}\n.B vipervisor {escaped(usage(name, verb))}\n.PP\n{escaped(str(verb.description))}\n"
+        )
+        for action in verb._actions:  # noqa: SLF001  argparse has no public way to ask
+            if not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS:  # noqa: SLF001
+                text += paragraph(spelled(action), str(action.help))
+    text += ".SH SIGNALS\n" + "".join(paragraph(name, what) for name, what in SIGNALS)
+    text += ".SH EXIT STATUS\n" + "".join(paragraph(str(int(number)), what) for number, what in MEANINGS.items())
+    return text + ".SH SEE ALSO\n.BR vipervisor.conf (5),\n.BR ipvsadm (8)\n"
+
+
+def verbs(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield each verb with its parser."""
+    for action in parser._actions:  # noqa: SLF001  see command_page
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            yield from action.choices.items()
+
+
+def usage(name: str, verb: argparse.ArgumentParser) -> str:
+    """Return the verb with its positional arguments."""
+    positional = [str(action.metavar) for action in verb._actions if not action.option_strings]  # noqa: SLF001
+    return " ".join([name, "[options]", *positional])
+
+
+def spelled(action: argparse.Action) -> str:
+    """Return an option as it is written."""
+    value = ""
+    if action.nargs != 0:
+        value = str(action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper())
+    return " ".join(part for part in (", ".join(action.option_strings), value) if part)
+
+
+# -- vipervisor.conf(5) --------------------------------------------------------------------------------------------------
+
+
+def configuration_page() -> str:
+    """Return vipervisor.conf(5)."""
+    text = head("vipervisor.conf", 5, "the configuration of vipervisor: keepalived.conf")
+    text += (
+        ".SH DESCRIPTION\nThe language is that of keepalived.conf: one statement a line, blocks in braces, # and ! for comments,\n"
+        "$NAME=VALUE definitions, ~SEQ and ~LST, @ID lines, include. Keywords marked\n.I ours\nare ignored by keepalived with a "
+        "warning, so one file can serve both.\n"
+    )
+    text += section("AT THE TOP", keywords.ROOT)
+    text += section("GLOBAL_DEFS", keywords.GLOBAL_DEFS)
+    text += section("TRACK_FILE NAME", keywords.TRACK_FILE)
+    text += section("VIRTUAL_SERVER ADDRESS [PORT] | FWMARK N | GROUP NAME", keywords.VIRTUAL_SERVER)
+    text += section("REAL_SERVER ADDRESS [PORT]", keywords.REAL_SERVER)
+    text += section("CHECKS: COMMON KEYWORDS", api.COMMON_OPTIONS)
+    for keyword in api.TYPES:
+        options = api.load(keyword).OPTIONS
+        text += section(keyword, options, note=shared(keyword))
+        for option in options:
+            if option.block:
+                text += section(f"{keyword}: {option.name}", option.block)
+    return text + ".SH SEE ALSO\n.BR vipervisor (8)\n"
+
+
+def shared(keyword: str) -> str:
+    """Return a sentence about the common keywords that a checker type does not know, if there are any."""
+    known = {option.name for option in api.common_options(keyword)}
+    if known == {option.name for option in api.COMMON_OPTIONS}:
+        return ""
+    return f"Of the common keywords it knows: {', '.join(sorted(known))}." if known else "It knows no common keywords."
+
+
+def section(title: str, table: Iterable[Keyword], note: str = "") -> str:
+    """Return what may stand in one block."""
+    handled = [keyword for keyword in table if keyword.handled]
+    unhandled = sorted({keyword.name for keyword in table if not keyword.handled})
+    text = f'.SH "{escaped(title.upper())}"\n'
+    if note:
+        text += f"{escaped(note)}\n"
+    for keyword in handled:
+        text += paragraph(f"{keyword.name} {form(keyword)}".rstrip(), " ".join(sentences(keyword)))
+    if unhandled:
+        names = escaped(", ".join(unhandled))
+        text += f".PP\nKnown to keepalived, read and not handled by this version:\n{names}.\n"
+    return text
+
+
+def form(keyword: Keyword) -> str:
+    """Return what stands behind a keyword."""
+    if keyword.kind is Kind.CHOICE:
+        return "|".join(keyword.choices)
+    words = FORMS[keyword.kind]
+    return f"[{words}]" if keyword.optional_value and not words.startswith("[") else words
+
+
+def sentences(keyword: Keyword) -> Iterator[str]:
+    """Yield what there is to say of a keyword."""
+    yield f"{keyword.help[:1].upper()}{keyword.help[1:]}."
+    if keyword.low is not None and keyword.high is not None:
+        unit = f" {keyword.unit}" if keyword.unit else ""
+        digits = " digits" if keyword.kind is Kind.HEX else ""
+        yield f"From {keyword.low:.15g} to {keyword.high:.15g}{unit}{digits}."
+    elif keyword.unit:
+        yield f"In {keyword.unit}."
+    if keyword.default is not None and keyword.kind is not Kind.FLAG and keyword.default != "":
+        yield f"Default {keyword.default}."
+    if keyword.required:
+        yield "Must be there."
+    if keyword.alias_of:
+        yield f"The old spelling of {keyword.alias_of}." if keyword.deprecated else f"The same as {keyword.alias_of}."
+    if keyword.own:
+        yield "(ours)"
+
+
+PAGES = {"vipervisor.8": command_page, "vipervisor.conf.5": configuration_page}
+
+
+def main() -> int:
+    """Write the pages, or check them; return the exit status."""
+    check = sys.argv[1:] == ["--check"]
+    stale = []
+    for name, make in PAGES.items():
+        path, text = HERE / name, make()
+        if not check:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(name)
+    if stale:
+        print(f"not what the program says: {', '.join(stale)}; run `python deploy/man/pages.py`")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
