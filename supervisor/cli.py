@@ -103,6 +103,13 @@ def _add_run(verbs: Any) -> None:
         help="which table to keep: the kernel's IPVS (auto, kernel), or one in memory that touches nothing (default: auto)",
     )
     parser.add_argument(
+        "-I",
+        "--dont-release-ipvs",
+        dest="keep",
+        action="store_true",
+        help="leave the kernel's table and the addresses as they are when told to stop; the next start takes them over",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="check everything, change and tell nothing (no table, no addresses, no mail, no scripts), and log every disagreement"
@@ -257,6 +264,7 @@ def _run(options: argparse.Namespace) -> int:
             config_id=options.config_id,
             lenient=options.lenient,
             dry_run=options.dry_run,
+            keep=options.keep,
         )
     )
 

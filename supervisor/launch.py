@@ -70,6 +70,7 @@ class Options:
     workers: int
     config_id: str | None = None  # for @id conditions; None: the host's name
     lenient: bool = False  # extra words and unknown keywords are only warned of
+    keep: bool = False  # leave table and addresses at the stop
     dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
@@ -125,6 +126,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             addresses=_ADDRESSES[backend.name],
             deliver=None,
             quiet=options.dry_run,
+            keep=options.keep,
             load=lambda: config.load(options.file, config_id=options.config_id, lenient=options.lenient),
             log=log,
             notifier=Notifier(),

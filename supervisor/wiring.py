@@ -97,6 +97,7 @@ class Outside:
     in_thread: bool = True  # whether `load` may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
     quiet: bool = False  # a dry run: the log alone is told
+    keep: bool = False  # a clean stop leaves the table and the addresses as they are
 
 
 class Supervisor:
@@ -198,14 +199,19 @@ class Supervisor:
         self._outside.notifier.ready()
 
     async def _undo(self) -> None:
-        """A clean stop: the kernel gives up what is ours, then the addresses go, then the last mail."""
+        """A clean stop: the kernel gives up what is ours, then the addresses go, then the last mail. Or all stays, as asked."""
         self._stopping = True
         self._tell(self._director.stop())
+        left = "left as it is, as asked" if self._outside.keep else await self._remove()
+        await self._mailer.drain(MAIL_MAX_S)
+        self._log_stopped(left)
+
+    async def _remove(self) -> str:
+        """Take our services out of the kernel, then our addresses; return what became of the table."""
         self._writer.want(Table())
         empty = await self._writer.settle(STOP_MAX_S)
         await self._addresses.release()
-        await self._mailer.drain(MAIL_MAX_S)
-        self._log_stopped("removed" if empty else "left, at least in part: the kernel did not take every change")
+        return "removed" if empty else "left, at least in part: the kernel did not take every change"
 
     def _log_stopped(self, left: str) -> None:
         self._log.emit(

@@ -25,6 +25,9 @@ Signature: TypeAlias = "tuple[Any, ...]"
 FILE_EVERY_S = 1.0
 """How often a FILE_CHECK looks at its file. Ours: keepalived is told by the kernel."""
 
+FIRST_CHECK_WITHIN_S = 2.0
+"""With check_before_add, the default warm-up is at most this: no server serves before its first check, so that must not wait long."""
+
 _OF_FILES = Schedule(FILE_EVERY_S, 0, FILE_EVERY_S, 5.0, 0.0)
 
 INTERFACE_NAME_MAX = 15
@@ -103,7 +106,7 @@ class Checks:
                 "delay_before_retry", *layers, default=delay_loop if delay_before_retry is None else delay_before_retry
             ),
             self._limit(keyword, *layers),
-            inherited("warmup", *layers, default=delay_loop),
+            inherited("warmup", *layers, default=min(delay_loop, FIRST_CHECK_WITHIN_S) if self._alpha else delay_loop),
             inherited("rise", *layers, default=1),
         )
         found = self._schedules.get(values)
