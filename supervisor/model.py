@@ -200,6 +200,16 @@ class VirtualServer:
     real_servers: tuple[RealServer, ...] = ()
     mail: bool = False  # smtp_alert, after all inheritance
     group: str = ""  # the virtual_server_group that this is one address of
+    group_use: int = 0  # which of the blocks that use the group this belongs to, in the order of the file
+    follower: bool = False  # another address of the same block stands before this one
+
+
+class MailTls(enum.Enum):
+    """How mail is kept from being read on the way to the mail server."""
+
+    OFF = "off"
+    STARTTLS = "starttls"  # in the open first, then TLS, or no mail at all (RFC 3207)
+    TLS = "tls"  # from the first byte (RFC 8314, section 3)
 
 
 @dataclass(frozen=True, slots=True)

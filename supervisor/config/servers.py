@@ -7,6 +7,7 @@ Real servers are read in `realservers`. Sources: keepalived.md, section 2.2.
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from checkers.kit.options import Keyword, Kind
@@ -54,6 +55,7 @@ class VirtualServers:
         self._real_servers = real_servers
         self._mail = mail
         self._nodes: dict[ServiceKey, Node] = {}
+        self._group_uses: Counter[str] = Counter()
 
     def read(self, node: Node) -> None:
         """Add the virtual server of a block to `found`, or one for each address of its group; a problem says why there is none."""
@@ -134,15 +136,18 @@ class VirtualServers:
             return
         block, method = self._block(node)
         name = words[2]
+        use = self._group_uses[name]
+        self._group_uses[name] += 1
         alike: dict[tuple[int, int | None], VirtualServer] = {}
-        shared = 0
+        shared, led = 0, False
         for key in self._keys(group, block):
             kind = (key.family, key.endpoint.port if isinstance(key, AddressKey) else None)
             server = alike.get(kind)
             if server is None:
                 server = alike[kind] = self._made(block, key, method, name)
-            server = replace(server, key=key)
+            server = replace(server, key=key, group_use=use, follower=led)
             first = self.found.setdefault(key, server)
+            led = led or first is server
             if first is not server and first.group == name:
                 shared += 1
                 known = {real_server.endpoint for real_server in first.real_servers}

@@ -138,6 +138,9 @@ def retry_consumed(virtual_server: VirtualServerState, server: RealServerState, 
         attempt=check.failures,
         retry=check.spec.schedule.retry,
         log=check.spec.log_all_failures,
+        group=virtual_server.spec.group,
+        group_use=virtual_server.spec.group_use,
+        follower=virtual_server.spec.follower,
     )
 
 
@@ -156,6 +159,10 @@ def check_changed(
         detail=result.detail if result else "",
         real_server_up=server.live,
         mail=server.spec.mail,
+        target=check.spec.target,
+        group=virtual_server.spec.group,
+        group_use=virtual_server.spec.group_use,
+        follower=virtual_server.spec.follower,
     )
 
 
@@ -189,6 +196,10 @@ def real_server_changed(
         weight_left=virtual_server.weight_up,
         quorum=virtual_server.spec.quorum,
         mail=server.spec.mail,
+        target=check.spec.target if check else None,
+        group=virtual_server.spec.group,
+        group_use=virtual_server.spec.group_use,
+        follower=virtual_server.spec.follower,
     )
 
 
@@ -226,6 +237,9 @@ def quorum_changed(virtual_server: VirtualServerState, chain: Chain, *, at_start
         sorry_server=spec.sorry_server.endpoint if spec.sorry_server else None,
         at_start=at_start,
         mail=spec.mail,
+        group=spec.group,
+        group_use=spec.group_use,
+        follower=spec.follower,
     )
 
 
@@ -234,15 +248,31 @@ def sorry_changed(virtual_server: VirtualServerState, before: Endpoint | None, c
     after = virtual_server.sorry_in_service
     if after == before:
         return []
-    key = virtual_server.spec.key
-    told: list[Transition] = []
-    if before is not None:
-        told.append(SorryChanged(cause, key, before, active=False))
-    if after is not None:
-        told.append(SorryChanged(cause, key, after, active=True))
-    return told
+    spec = virtual_server.spec
+    changes = ((before, False), (after, True))
+    return [
+        SorryChanged(
+            cause,
+            spec.key,
+            endpoint,
+            active=active,
+            group=spec.group,
+            group_use=spec.group_use,
+            follower=spec.follower,
+        )
+        for endpoint, active in changes
+        if endpoint is not None
+    ]
 
 
 def removed(virtual_server: VirtualServer, real_server: RealServer, *, stopping: bool) -> RealServerRemoved:
     """A real server left with a reload, or with the whole program."""
-    return RealServerRemoved(virtual_server.key, real_server.endpoint, stopping=stopping, mail=real_server.mail)
+    return RealServerRemoved(
+        virtual_server.key,
+        real_server.endpoint,
+        stopping=stopping,
+        mail=real_server.mail,
+        group=virtual_server.group,
+        group_use=virtual_server.group_use,
+        follower=virtual_server.follower,
+    )

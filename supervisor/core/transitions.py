@@ -2,6 +2,10 @@
 
 A transition carries facts, not sentences: log, mail and scripts each make their own words of it. `cause` is the id of the
 `Cause` (core/causes.py) that led to it. Weights are IPVS weights, durations seconds.
+
+A virtual_server of a group is one virtual server here for each address of the group, and one block to whoever wrote it: `group` is
+the group's name ("" for none), `group_use` tells the blocks that use it apart (0, 1, … in the order of the file), and `follower` is True
+for every address of a block but its first, so that people can be told once.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ class CheckChanged:
     detail: str
     real_server_up: bool  # after this change
     mail: bool
+    target: Endpoint | None = None  # where the check probes; None without a check
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,10 @@ class RealServerChanged:
     weight_left: int
     quorum: int
     mail: bool
+    target: Endpoint | None = None  # where the check probes; None without a check
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,9 @@ class QuorumChanged:
     sorry_server: Endpoint | None
     at_start: bool
     mail: bool
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,9 @@ class SorryChanged:
     virtual_server: ServiceKey
     sorry_server: Endpoint
     active: bool
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,9 @@ class CheckFailed:
     attempt: int
     retry: int
     log: bool
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +146,9 @@ class RealServerRemoved:
     real_server: Endpoint
     stopping: bool
     mail: bool
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 Transition: TypeAlias = (

@@ -211,3 +211,23 @@ def test_lenient_keeps_the_words_that_count(tmp_path: pathlib.Path) -> None:
 def test_lenient_takes_no_wrong_value() -> None:
     text = virtual_server(real_server("weight 12x"))
     assert outcome_of(text).config is None
+
+
+def test_the_first_address_of_each_block_leads_and_the_others_follow() -> None:
+    text = group("10.0.0.1-2 80", "fwmark 7") + group("10.0.1.1 80", name="other")
+    blocks = [
+        virtual_server(real_server(), head="group web"),
+        virtual_server(real_server(), head="group other"),
+        virtual_server(real_server(), head="group web", base="lb_algo rr\nlb_kind NAT\nprotocol UDP"),
+        virtual_server(real_server(), head="10.0.2.1 80"),
+    ]
+    found = config_of(text + "".join(blocks), warnings=1).virtual_servers
+    assert [(str(one.key), one.group, one.group_use, one.follower) for one in found] == [
+        ("10.0.0.1:80/tcp", "web", 0, False),
+        ("10.0.0.2:80/tcp", "web", 0, True),
+        ("fwm:7/ipv4", "web", 0, True),
+        ("10.0.1.1:80/tcp", "other", 0, False),
+        ("10.0.0.1:80/udp", "web", 1, False),
+        ("10.0.0.2:80/udp", "web", 1, True),
+        ("10.0.2.1:80/tcp", "", 0, False),
+    ]
