@@ -225,7 +225,10 @@ class TrackFile:
 
 @dataclass(frozen=True, slots=True)
 class MailSettings:
-    """Where mail goes; nobody is told by mail when `recipients` or `server` is empty."""
+    """Where mail goes; nobody is told by mail when `recipients` or `server` is empty.
+
+    `user` is only set together with `password_file` and TLS. The password itself is nowhere but in that file.
+    """
 
     recipients: tuple[str, ...] = ()
     sender: str = ""
@@ -234,6 +237,12 @@ class MailSettings:
     connect_timeout: int = 30  # seconds
     helo_name: str = ""  # empty: the host's own name
     every_check: bool = True  # False (no_checker_emails): only when the real server changes
+    tls: MailTls = MailTls.OFF
+    tls_verify: bool = True  # chain and name of the server's certificate
+    authorities: str = ""  # PEM certificates that may sign for the server; empty: those of the system
+    user: str = ""
+    password_file: str = ""  # absolute path; its first line is the password
+    group_within: float = 1.0  # seconds (smtp_group_within); 0: every mail by itself and at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,10 +152,34 @@ _TIMING = (
 
 UNHANDLED_CHECKS = _unhandled("BFD_CHECK", Kind.BLOCK)
 
+_OUR_MAIL = (
+    Keyword(
+        "smtp_tls", Kind.CHOICE, "whether mail travels encrypted", choices=("starttls", "tls", "off"), default="off"
+    ),
+    Keyword("smtp_tls_verify", Kind.FLAG, "look at the mail server's certificate", default=True),
+    Keyword("smtp_ca", Kind.CERTIFICATES, "file of the authorities for that certificate (those of the system)"),
+    Keyword("smtp_user", Kind.TEXT, "user name at the mail server; over TLS only"),
+    Keyword("smtp_password_file", Kind.TEXT, "absolute path of a file whose first line is that user's password"),
+    Keyword(
+        "smtp_group_within",
+        Kind.TIMER,
+        "changes that come so close together may be one mail; 0: each is its own, at once",
+        unit="s",
+        low=0,
+        high=60,
+        default=1.0,
+    ),
+)
+"""Keywords that keepalived passes over with a warning, so that one file serves both."""
+
 GLOBAL_DEFS = (
     Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
     Keyword("notification_email_from", Kind.TEXT, "sender of the mails"),
-    Keyword("smtp_server", Kind.TEXTS, "host name or address of the mail server, and its port (25)"),
+    Keyword(
+        "smtp_server",
+        Kind.TEXTS,
+        "host name or address of the mail server, and its port (25, or 465 with smtp_tls tls)",
+    ),
     Keyword(
         "smtp_connect_timeout",
         Kind.INTEGER,
@@ -166,6 +190,7 @@ GLOBAL_DEFS = (
         default=30,
     ),
     Keyword("smtp_helo_name", Kind.TEXT, "our name towards the mail server (the host's name)"),
+    *_OUR_MAIL,
     Keyword("router_id", Kind.TEXT, "name of this director in mails (the host's name)"),
     Keyword("smtp_alert", Kind.FLAG, "mail for everything that has no smtp_alert of its own"),
     Keyword("smtp_alert_checker", Kind.FLAG, "the same for real and virtual servers only; goes before smtp_alert"),
