@@ -196,6 +196,10 @@ class Lab:
         argv = ["ip", "netns", "exec", namespace, *command]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
+    def real_server(self, number: int) -> str:
+        """Return the namespace of 192.168.100.NUMBER."""
+        return self._real[number]
+
     # -- the web servers -----------------------------------------------------------------------------------------------------
 
     def start_web(self, number: int) -> None:
