@@ -219,6 +219,9 @@ def weight_changed(
         weight_new=server.effective_weight,
         weight_left=virtual_server.weight_up,
         quorum=virtual_server.spec.quorum,
+        group=virtual_server.spec.group,
+        group_use=virtual_server.spec.group_use,
+        follower=virtual_server.spec.follower,
     )
 
 

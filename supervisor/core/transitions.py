@@ -77,6 +77,9 @@ class WeightChanged:
     weight_new: int
     weight_left: int
     quorum: int
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,9 @@ class SuspensionChanged:
 
     virtual_server: ServiceKey
     suspended: bool
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
