@@ -200,7 +200,7 @@ def test_each_change_was_told_by_a_mail_shaped_as_keepalived_does(world: World) 
         assert (mail.sender, mail.recipients) == ("admin@example.org", ("admin@example.org",))
         assert (mail.message["From"], mail.message["To"]) == ("admin@example.org", "admin@example.org")
         assert mail.message["Date"]
-    failed = "=> CHECK failed on service : HTTP/SSL request failed <="
+    failed = "=> CHECK failed on service : HTTP request failed <="
     assert [mail.body for mail in world.postbox.mails[:2]] == [failed, failed]
     assert {mail.body for mail in world.postbox.mails[2:]} == {"=> CHECK succeed on service <="}
 
