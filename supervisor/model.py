@@ -246,6 +246,60 @@ class MailSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds after which the kernel forgets a connection that is silent; 0: as the kernel has it."""
+
+    tcp: int = 0
+    tcp_fin: int = 0
+    udp: int = 0
+
+
+class SyncRole(enum.Enum):
+    """What a sync daemon of the kernel does; the value is the kernel's number (ip_vs.h, IP_VS_STATE_*)."""
+
+    MASTER = 1  # tells its connections to the group
+    BACKUP = 2  # listens to the group
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+SYNC_GROUP, SYNC_PORT = IPv4Address("224.0.0.81"), 8848
+"""Where sync daemons meet when nobody says otherwise (ip_vs_sync.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncDaemon:
+    """A kernel thread that shares connections with other directors."""
+
+    role: SyncRole
+    interface: str
+    sync_id: int = 0  # 0 to 255; only directors with the same one talk to each other
+    max_length: int = 0  # bytes of one message; 0: what the interface's MTU allows
+    group: IPAddress = SYNC_GROUP
+    port: int = SYNC_PORT
+    ttl: int = 1
+
+
+class FlushOnStop(enum.Enum):
+    """What goes at a clean stop; the value is the word after lvs_flush_on_stop."""
+
+    NOTHING = "no"  # only what is ours
+    SERVICES = "VS"  # only what is ours; each service at one stroke with its destinations
+    TABLE = ""  # every service, whoever put it there
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSettings:
+    """What the operator asks of the kernel's IPVS as a whole, beside virtual servers."""
+
+    timeouts: Timeouts = Timeouts()
+    flush: bool = False  # lvs_flush: services that are not in the file go at the start
+    flush_on_stop: FlushOnStop = FlushOnStop.NOTHING
+    sync_daemons: tuple[SyncDaemon, ...] = ()  # at most one of each role
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file, valid by construction.
 
@@ -254,6 +308,7 @@ class Config:
 
     virtual_servers: tuple[VirtualServer, ...] = ()
     mail: MailSettings = MailSettings()
+    kernel: KernelSettings = KernelSettings()
     router_id: str = ""
     track_files: tuple[TrackFile, ...] = ()
     default_interface: str = "eth0"

@@ -2,6 +2,7 @@
 
 Both implementations (`kernel.py`, `memory.py`) are synchronous: a generic-netlink request is carried out inside `send` and a
 dump is made inside `recv`, so there is nothing to wait for (ipvs.md, section 0). They pass the same contract suite.
+Only a sync daemon may keep the kernel waiting (for its thread, and for the lock of all network interfaces).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from supervisor.core.kernelsettings import Change, KernelState
 from supervisor.core.table import Op, Reading
 from supervisor.model import ServiceKey
 
@@ -33,6 +35,15 @@ class Backend(Protocol):
         """Carry out `ops` in order, at most 64; a failure does not stop the rest. Return one errno name ("" = done) for each.
 
         Raises AnswerLost, BackendUnavailable.
+        """
+
+    def settings(self) -> KernelState:
+        """Return the time-outs and the sync daemons. Raises AnswerLost, BackendUnavailable."""
+
+    def adjust(self, change: Change) -> str:
+        """Carry out one change of them and return the errno's name ("" = done). May sleep.
+
+        Raises AnswerLost (always where a sync daemon is stopped before its thread ever ran), BackendUnavailable.
         """
 
     def close(self) -> None:

@@ -10,9 +10,17 @@ import subprocess
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
+from supervisor.core.kernelsettings import Change, KernelState
 from supervisor.core.table import Counters, Destination, Load, Op, Reading, Service, ServiceSettings, Table
 from supervisor.ipvs.backend import AnswerLost, BackendUnavailable
 from supervisor.ipvs.netlink import Denied, FamilyMissing, GenericNetlink, NetlinkError, NoNetlink, error_word
+from supervisor.ipvs.settingswire import (
+    GET_CONFIG,
+    GET_DAEMON,
+    decode_sync_daemon,
+    decode_timeouts,
+    encode_change,
+)
 from supervisor.ipvs.wire import (
     GET_DEST,
     GET_SERVICE,
@@ -129,6 +137,32 @@ class KernelBackend:
         for index, number in zip(sent, results, strict=True):
             words[index] = error_word(number) if number else ""
         return words
+
+    def settings(self) -> KernelState:
+        """Return the time-outs and the sync daemons. Raises AnswerLost, BackendUnavailable."""
+        try:
+            timeouts = decode_timeouts(b"".join(self._netlink.request(GET_CONFIG)))
+            daemons = tuple(decode_sync_daemon(answer) for answer in self._netlink.dump(GET_DAEMON))
+        except WireError as error:
+            raise AnswerLost(f"settings that are not well formed: {error}") from error
+        except NetlinkError as error:
+            raise BackendUnavailable(_remedy(error)) from error
+        return KernelState(timeouts, daemons)
+
+    def adjust(self, change: Change) -> str:
+        """Carry out one change and return the errno's name ("" = done). Raises AnswerLost, BackendUnavailable.
+
+        The kernel makes no answer at all where a daemon is stopped before its thread ever ran: it is gone, and AnswerLost raised.
+        """
+        try:
+            self._netlink.request(*encode_change(change))
+        except WireError:
+            return UNENCODABLE
+        except FamilyMissing as error:
+            raise BackendUnavailable(_remedy(error)) from error
+        except NetlinkError as error:
+            return error.word
+        return ""
 
 
 def _remedy(error: Exception) -> str:

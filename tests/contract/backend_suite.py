@@ -8,13 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.core.diff import diff
+from supervisor.core.kernelsettings import KernelState, SetTimeouts, StartSync, StopSync
 from supervisor.core.table import (
     AddDestination,
     AddService,
@@ -31,13 +33,17 @@ from supervisor.core.table import (
     TableError,
     apply,
 )
-from supervisor.ipvs.backend import Backend
-from supervisor.model import Endpoint, Forwarding, FwmarkKey, Method, ServiceKey
+from supervisor.ipvs.backend import AnswerLost, Backend
+from supervisor.model import Endpoint, Forwarding, FwmarkKey, Method, ServiceKey, SyncDaemon, SyncRole, Timeouts
 from tests.fakes import tables as make
 from tests.fakes.tables import KEYS, destination, endpoint, service, table, tcp
 
 KEY, MISSING = tcp("10.0.0.1"), tcp("10.0.0.9")
 PLAIN = ServiceSettings("rr")
+SYNC_DAEMONS = (
+    SyncDaemon(SyncRole.MASTER, "lo", 7, max_length=1200),
+    SyncDaemon(SyncRole.BACKUP, "lo", 255, max_length=1400, group=IPv6Address("ff02::81"), port=9000, ttl=3),
+)
 
 
 def endpoints(key: ServiceKey) -> st.SearchStrategy[Endpoint]:
@@ -174,6 +180,52 @@ class BackendContract(ABC):
         assert backend.apply([AddService(KEY, PLAIN), AddDestination(KEY, far)]) == ["", ""]
         assert backend.read().table.services[KEY].destinations == {far.endpoint: far}
         assert far.endpoint.address == ip_address("fd01::1")
+
+    def test_the_time_outs_are_the_kernels_until_some_of_them_are_set(self, backend: Backend) -> None:
+        assert backend.settings() == KernelState(Timeouts(900, 120, 300))
+        assert backend.adjust(SetTimeouts(Timeouts(tcp=1000, udp=77))) == ""
+        assert backend.settings().timeouts == Timeouts(1000, 120, 77)
+        assert backend.adjust(SetTimeouts(Timeouts(tcp_fin=5))) == ""
+        assert backend.settings().timeouts == Timeouts(1000, 5, 77)
+
+    def test_sync_daemons_of_both_roles_run_as_they_were_asked_for(self, backend: Backend) -> None:
+        for daemon in SYNC_DAEMONS:
+            assert backend.adjust(StartSync(daemon)) == ""
+        assert backend.settings().sync_daemons == SYNC_DAEMONS
+        assert [self.stopped(backend, role) for role in SyncRole] == ["", ""]
+        assert backend.settings().sync_daemons == ()
+
+    def test_a_sync_daemon_that_asks_for_no_length_gets_one(self, backend: Backend) -> None:
+        assert backend.adjust(StartSync(SyncDaemon(SyncRole.MASTER, "lo", 7))) == ""
+        (found,) = backend.settings().sync_daemons
+        assert found.max_length > 1000
+        assert replace(found, max_length=0) == SyncDaemon(SyncRole.MASTER, "lo", 7)
+        self.stopped(backend, SyncRole.MASTER)
+
+    def test_a_sync_daemon_runs_once_for_each_role(self, backend: Backend) -> None:
+        assert backend.adjust(StopSync(SyncRole.MASTER)) == "ESRCH"
+        assert backend.adjust(StartSync(SYNC_DAEMONS[0])) == ""
+        assert backend.adjust(StartSync(replace(SYNC_DAEMONS[0], sync_id=8))) == "EEXIST"
+        assert backend.settings().sync_daemons == SYNC_DAEMONS[:1]
+        self.stopped(backend, SyncRole.MASTER)
+
+    def test_no_sync_daemon_runs_beside_a_destination_of_another_family(self, backend: Backend) -> None:
+        far = AddDestination(KEY, destination("fd01::1", method=Method(Forwarding.TUN)))
+        start = StartSync(SYNC_DAEMONS[1])
+        assert backend.apply([AddService(KEY, PLAIN), far]) == ["", ""]
+        assert backend.adjust(start) == "EINVAL"
+        assert backend.apply([DeleteDestination(KEY, far.destination.endpoint)]) == [""]
+        assert backend.adjust(start) == ""
+        assert backend.apply([far, AddDestination(KEY, destination("10.1.0.1"))]) == ["EINVAL", ""]
+        self.stopped(backend, SyncRole.BACKUP)
+
+    @staticmethod
+    def stopped(backend: Backend, role: SyncRole) -> str:
+        """Stop a sync daemon. The answer may be lost where its thread never ran, but it is gone."""
+        try:
+            return backend.adjust(StopSync(role))
+        except AnswerLost:
+            return "" if role not in {daemon.role for daemon in backend.settings().sync_daemons} else "LOST"
 
     @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(st.lists(operations(), max_size=64))

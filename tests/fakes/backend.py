@@ -12,6 +12,7 @@ from types import MappingProxyType
 import trio
 from trio.testing import MockClock
 
+from supervisor.core.kernelsettings import Change, KernelState
 from supervisor.core.table import Op, Reading, Table, apply
 from supervisor.ipvs.backend import AnswerLost, BackendUnavailable
 from supervisor.ipvs.memory import MemoryBackend
@@ -39,6 +40,14 @@ class FaultyBackend:
         self.apply_times_s: list[float] = []
         self.history: list[tuple[Op, Table]] = []
         self.reads: list[Collection[ServiceKey] | None] = []
+        self.refuse_change: Callable[[Change], str] = lambda _change: ""
+        """The same as `refuse` for settings of the kernel."""
+        self.lose_changes = 0
+        """So many changes of settings are carried out, but their answers are lost."""
+        self.lose_settings = 0
+        """So often the settings cannot be read."""
+        self.changes: list[Change] = []
+        """Changes of settings that were carried out, in order."""
 
     @property
     def table(self) -> Table:
@@ -91,6 +100,27 @@ class FaultyBackend:
             self.lose_applies -= 1
             raise AnswerLost("made up")
         return words
+
+    def settings(self) -> KernelState:
+        """Return the settings, unless the answer is to be lost."""
+        if self.unavailable:
+            raise BackendUnavailable(self.unavailable)
+        if self.lose_settings:
+            self.lose_settings -= 1
+            raise AnswerLost("made up")
+        return self._memory.settings()
+
+    def adjust(self, change: Change) -> str:
+        """Carry out a change that is not to be refused."""
+        if self.unavailable:
+            raise BackendUnavailable(self.unavailable)
+        word = self.refuse_change(change) or self._memory.adjust(change)
+        if not word:
+            self.changes.append(change)
+        if self.lose_changes:
+            self.lose_changes -= 1
+            raise AnswerLost("made up")
+        return word
 
 
 def _without(table: Table, ghosts: Collection[tuple[ServiceKey, Endpoint]]) -> Table:
