@@ -8,7 +8,7 @@ Sources: keepalived.md, sections 2.1 and 2.2.
 
 from __future__ import annotations
 
-from supervisor.config import keywords, mail, processwide
+from supervisor.config import kernelsettings, keywords, mail, processwide
 from supervisor.config.checks import INTERFACE_NAME_MAX, Checks
 from supervisor.config.files import Source
 from supervisor.config.groups import Groups
@@ -48,6 +48,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
     return Config(
         virtual_servers=tuple(virtual_servers.found.values()),
         mail=mail.read(defaults, problems),
+        kernel=kernelsettings.read(defaults, virtual_servers.found.values(), problems),
         router_id=defaults.get("router_id", ""),
         track_files=track_files.all,
         default_interface=_interface(defaults, problems),

@@ -88,7 +88,7 @@ def _numbers(names: str, low: int, high: int) -> tuple[Keyword, ...]:
 
 _PROCESS_WIDE = (
     *_unhandled(
-        "smtp_alert_vrrp no_email_faults lvs_flush nftables_counters rs_init_notifies enable_script_security "
+        "smtp_alert_vrrp no_email_faults nftables_counters rs_init_notifies enable_script_security "
         "checker_no_swap bfd_no_swap vrrp_no_swap process_names enable_traps enable_snmp_checker enable_dbus "
         "data_use_instance use_symlink_paths set_supplementary_groups lvs_netlink_cmd_rcv_bufs_force "
         "lvs_netlink_monitor_rcv_bufs_force vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs_force "
@@ -114,14 +114,9 @@ _PROCESS_WIDE = (
         replace(keyword, low=0.001, high=30)
         for keyword in _unhandled("snmp_vs_stats_update_interval snmp_rs_stats_update_interval", Kind.TIMER)
     ),
-    *(
-        replace(keyword, optional_value=True, choices=("VS",))
-        for keyword in _unhandled("lvs_flush_on_stop lvs_flush_onstop", Kind.CHOICE)
-    ),
     *_unhandled("startup_script shutdown_script notify_fifo_script lvs_notify_fifo_script", Kind.COMMAND),
     *_unhandled(
-        "lvs_timeouts lvs_sync_daemon notify_fifo lvs_notify_fifo script_user checker_cpu_affinity bfd_cpu_affinity "
-        "vrrp_cpu_affinity",
+        "notify_fifo lvs_notify_fifo script_user checker_cpu_affinity bfd_cpu_affinity vrrp_cpu_affinity",
     ),
     *_unhandled(
         "process_name checker_process_name lvs_process_name vrrp_process_name bfd_process_name snmp_socket reload_time_file "
@@ -135,7 +130,29 @@ _PROCESS_WIDE = (
         )
     ),
 )
-"""What tunes keepalived's processes, its kernel table as a whole and its outside; checked like everything else, though not acted on."""
+"""What tunes keepalived's processes and its outside; checked like everything else, though not acted on."""
+
+_FLUSH_ON_STOP = Keyword(
+    "lvs_flush_on_stop",
+    Kind.CHOICE,
+    "every service goes at a clean stop, whoever put it there; VS: only ours do, as ever",
+    choices=("VS",),
+    optional_value=True,
+    default="",
+)
+
+_KERNEL = (
+    Keyword("lvs_timeouts", Kind.TEXTS, "the kernel forgets silent connections after so long: tcp N, tcpfin N, udp N"),
+    Keyword("lvs_flush", Kind.FLAG, "services that are not in the file go at the start, whoever put them there"),
+    _FLUSH_ON_STOP,
+    replace(_FLUSH_ON_STOP, name="lvs_flush_onstop", alias_of="lvs_flush_on_stop"),
+    Keyword(
+        "lvs_sync_daemon",
+        Kind.TEXTS,
+        "share connections with other directors: INTERFACE [id N] [maxlen N] [port N] [ttl N] [group ADDRESS]",
+    ),
+)
+"""What is asked of the kernel's IPVS as a whole; read in `kernelsettings`."""
 
 _TIMING = (
     Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=TIMER_MAX_S),
@@ -211,6 +228,7 @@ GLOBAL_DEFS = (
     Keyword(
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
     ),
+    *_KERNEL,
     *_PROCESS_WIDE,
     *_anything(
         "nftables nftables_priority nftables_ifindex vrrp_notify_fifo vrrp_notify_fifo_script "

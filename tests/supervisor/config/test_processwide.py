@@ -9,14 +9,6 @@ from tests.supervisor.config.written import config_of, outcome_of, said
 @pytest.mark.parametrize(
     "line",
     [
-        "lvs_timeouts tcp 900 tcpfin 120 udp 300",
-        "lvs_timeouts udp 0",
-        "lvs_sync_daemon eth0",
-        "lvs_sync_daemon eth0 VI_1 id 5 maxlen 1400 port 8848 ttl 2 group 224.0.0.81",
-        "lvs_sync_daemon eth0 VI_1 5",
-        "lvs_flush",
-        "lvs_flush_on_stop",
-        "lvs_flush_on_stop VS",
         "checker_priority -20",
         "startup_script '/bin/a b' nobody nogroup",
         "startup_script_timeout 1000",
@@ -42,15 +34,6 @@ def test_a_valid_value_is_only_told_of_as_not_handled(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "code"),
     [
-        ("lvs_timeouts tcp", 14, "E011"),
-        ("lvs_timeouts tpc 5", 14, "E026"),
-        ("lvs_timeouts tcp 2678401", 18, "E021"),
-        ("lvs_timeouts", 1, "E011"),
-        ("lvs_sync_daemon eth0 id 256", 25, "E021"),
-        ("lvs_sync_daemon eth0 VI_1 5 6x", 29, "E026"),
-        ("lvs_sync_daemon eth0 group 10.0.0.1", 28, "E035"),
-        ("lvs_flush maybe", 11, "E023"),
-        ("lvs_flush_on_stop RS", 19, "E026"),
         ("checker_priority -21", 18, "E021"),
         ("startup_script_timeout 0", 24, "E021"),
         ("startup_script a b c d", 22, "E012"),
