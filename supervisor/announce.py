@@ -20,7 +20,7 @@ from supervisor.core.transitions import (
     WeightChanged,
 )
 from supervisor.ipvs.dryrun import Disagreement
-from supervisor.ipvs.writer import Drift, Notice, Recovered, Refused, Trouble
+from supervisor.ipvs.notices import Adjusted, Drift, NotAdjusted, Notice, Recovered, Refused, Trouble
 from supervisor.log import Log
 from supervisor.model import Config, IPAddress
 
@@ -202,6 +202,11 @@ def notice(noticed: Notice, log: Log) -> None:
             log.emit("kernel.write_failed", f"The kernel's table is out of reach: {text}", reason=text)
         case Recovered():
             log.emit("kernel.recovered", "The kernel's table can be reached again.")
+        case Adjusted(change):
+            log.emit("kernel.setting_changed", f"Set in the kernel: {change}.", setting=str(change))
+        case NotAdjusted(change, word):
+            text = f"The kernel refused this setting: {change}: {word}. The next reload tries it again."
+            log.emit("kernel.setting_refused", text, setting=str(change), errno=word)
         case _:
             assert_never(noticed)
 

@@ -42,7 +42,7 @@ from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
-from supervisor.model import AddressKey, Config, IPAddress
+from supervisor.model import AddressKey, Config, FlushOnStop, IPAddress, KernelSettings
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.systemd import Notifier
 
@@ -66,6 +66,9 @@ CHECKERS_FIRST_S = 2.0
 
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
+
+SETTINGS_MAX_S = 5.0
+"""At a clean stop, the longest wait until the kernel's time-outs and sync daemons are as they were found."""
 
 MAIL_MAX_S = 5.0
 """At a clean stop, the longest wait for mail that is under way."""
@@ -94,7 +97,7 @@ class Outside:
     wall_clock: Callable[[], datetime]
     workers: int = 1
     admin: socket.socket | None = None
-    in_thread: bool = True  # whether `load` may run in a thread (a virtual clock takes a thread for idleness)
+    in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
     quiet: bool = False  # a dry run: the log alone is told
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
@@ -116,7 +119,11 @@ class Supervisor:
             self._send.send,
             [vs.key for vs in config.virtual_servers],
             notice=lambda notice: announce.notice(notice, self._log),
+            in_thread=outside.in_thread,
         )
+        self._writer.adjust(config.kernel)
+        if config.kernel.flush:
+            self._writer.claim()
         workers = [
             CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log, outside.favour)
             for index in range(outside.workers)
@@ -208,8 +215,12 @@ class Supervisor:
 
     async def _remove(self) -> str:
         """Take our services out of the kernel, then our addresses; return what became of the table."""
+        if self._config.kernel.flush_on_stop is FlushOnStop.TABLE:
+            self._writer.claim()
         self._writer.want(Table())
+        self._writer.adjust(KernelSettings())
         empty = await self._writer.settle(STOP_MAX_S)
+        await self._writer.adjusted(SETTINGS_MAX_S)
         await self._addresses.release()
         return "removed" if empty else "left, at least in part: the kernel did not take every change"
 
@@ -266,6 +277,7 @@ class Supervisor:
         self._facts.config_at = now
         announce.loaded(outcome, self._log, old)
         self._mailer.reconfigure(config.mail, config.router_id)
+        self._writer.adjust(config.kernel)
         self._tell(self._director.reconfigure(config, now))
         self._writer.want(self._director.desired())
         self._pool.reassign()

@@ -6,7 +6,9 @@ who gets a weight, when a sorry server steps in were all decided in `core` befor
 * `wire`     pure: operations and dumps, to and from the bytes of generic netlink (`shape`: many like records at one stroke);
 * `netlink`  the only netlink socket of the data path: synchronous, non-blocking, one exchange at a time;
 * `kernel`, `memory`  the two tables behind the `backend.Backend` interface; they pass the same contract suite;
-* `writer`   the one task that changes a table; whatever else wants a change hands it a desired table (`tally`: what it counts);
+* `settingswire`  pure: the same for time-outs and sync daemons;
+* `writer`   the one task that changes a table; whatever else wants a change hands it a desired table (`tally`: what it counts,
+             `settings`: its duty beside the table, `notices`: what it tells the log);
 * `vip`      addresses on interfaces and how they are announced (frames in `neighbours`, pure). pyroute2's only home.
 
 May import: `core`, `model`, trio. May not: any other room, a logger, prometheus_client. Results leave as events and notices.

@@ -11,6 +11,7 @@ never says so (reliability.md, section 0, fact 3).
 
 It must never clean up: a cancelled run leaves the table as it is. It never logs; it reports events to the director and notices to
 whoever writes the log, and a refusal is told once, not once a second. A clean stop is `want(Table())`, then `settle`.
+Time-outs and sync daemons (`adjust`) have their own file, `settings`; they go to the kernel by this same task, before the table.
 
 Sources: ipvs.md, sections 0 and 7; reliability.md, section 2 (faults 37 to 47) and section 6 (writer).
 """
@@ -22,7 +23,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeAlias
 
 import trio
 
@@ -41,8 +41,10 @@ from supervisor.core.table import (
     Table,
 )
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
+from supervisor.ipvs.notices import Drift, Notice, Recovered, Refused, Trouble
+from supervisor.ipvs.settings import Settings
 from supervisor.ipvs.tally import Tally
-from supervisor.model import ServiceKey
+from supervisor.model import KernelSettings, ServiceKey
 
 LOST = "LOST"
 """Stands in the place of an errno when the kernel's answer was lost: the outcome is unknown until the next reading."""
@@ -61,40 +63,6 @@ class Parameters:
     batch_max: int = 64  # operations in one exchange; the loop stands still meanwhile (ipvs.md, section 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A difference that nobody here wrote, seen twice; `ops` will mend it."""
-
-    ops: tuple[Op, ...]
-    missing: int
-    extra: int
-    weight: int
-    settings: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The kernel refused an operation; told once until it succeeds or is no longer wanted."""
-
-    op: Op
-    word: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """The table cannot be read or written at all; told once until that changes."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """The table answers again after a Trouble."""
-
-
-Notice: TypeAlias = Drift | Refused | Trouble | Recovered
-
-
 def _ignore(notice: Notice) -> None:
     """Tell nobody."""
 
@@ -104,7 +72,7 @@ class Writer:
 
     `report` takes the events for the director and may make us wait; `notice` takes what the log should say and must not.
     `owned` are the services that the configuration names: ours to delete when they are not wanted. It grows with every
-    wanted table; until the first one nothing is written at all.
+    wanted table; until the first one nothing is written at all. `in_thread`: what may sleep in the kernel runs in a thread.
     """
 
     def __init__(
@@ -115,12 +83,16 @@ class Writer:
         parameters: Parameters = Parameters(),
         *,
         notice: Callable[[Notice], None] = _ignore,
+        in_thread: bool = False,
     ) -> None:
         self._backend = backend
         self._report = report
         self._notice = notice
         self._parameters = parameters
         self._owned = set(owned)
+        self._claiming = False
+        self._claimed: set[ServiceKey] = set()  # strangers that go once and are nobody's business afterwards
+        self._settings = Settings(backend, notice, in_thread=in_thread)
 
         self._wanted: Table | None = None
         self._wanted_at = math.inf  # since when an unsettled table waits
@@ -153,10 +125,28 @@ class Writer:
             return
         self._wanted = table
         self._owned.update(table.services)
+        self._claimed.difference_update(table.services)
         self._wanted_at = min(self._wanted_at, trio.current_time())
         if since is not None:
             self._since = min(self._since, since)
         self._wake.set()
+
+    def claim(self) -> None:
+        """Remove, with the next wanted table, every service that is there now and not wanted, whoever put it there. Once."""
+        self._claiming = True
+        self._wake.set()
+
+    def adjust(self, settings: KernelSettings) -> None:
+        """Make `settings` the newest wish for time-outs and sync daemons; `KernelSettings()` gives back what is ours."""
+        self._settings.want(settings)
+        self._next_audit = -math.inf
+        self._wake.set()
+
+    async def adjusted(self, timeout_s: float) -> bool:
+        """Wait until the newest settings were carried out or refused; tell whether it came to that within `timeout_s`."""
+        with trio.move_on_after(timeout_s):
+            await self._settings.done()
+        return not self._settings.pending
 
     async def settle(self, timeout_s: float) -> bool:
         """Wait until the kernel was seen to equal the newest wanted table; tell whether it came to that within `timeout_s`."""
@@ -190,11 +180,13 @@ class Writer:
         started = False
         while True:
             self._wake = trio.Event()  # before looking at what is wanted: a wish that comes meanwhile is not missed
-            if self._believed is None or trio.current_time() >= self._next_audit:
+            if self._believed is None or self._claiming or trio.current_time() >= self._next_audit:
                 done = await self._audit()
                 if done and not started:
                     started = True
                     task_status.started(self._reading)
+                if done and self._settings.pending:
+                    await self._settings.carry_out()
             elif self._behind():
                 done = await self._write()
             else:
@@ -301,8 +293,12 @@ class Writer:
         if reading is None:
             return False
         self._next_audit = trio.current_time() + self._parameters.audit_interval_s
-        if self._believed is None or wanted is None:  # at start, and after trouble: there is nothing better to believe
-            self._believed = reading.table
+        if self._believed is None or wanted is None or self._claiming:
+            self._believed = reading.table  # at start, and after trouble: there is nothing better to believe
+        if self._claiming:
+            self._claiming = False
+            self._claimed = set(reading.table.services) - self._owned
+            self._owned |= self._claimed
         await trio.lowlevel.checkpoint()  # reading and comparing a large table each take their time
         await self._judge(reading, wanted, None)
         return True
@@ -352,6 +348,8 @@ class Writer:
     def _agree(self, wanted: Table) -> None:
         """Note that the kernel equals `wanted`, which need not be the newest any more."""
         self._believed = wanted
+        self._owned -= self._claimed
+        self._claimed = set()
         self._suspects = {}
         self._drift = Drift((), 0, 0, 0, 0)
         self._backoff_s = 0.0

@@ -99,6 +99,8 @@ CATALOGUE: Mapping[str, Entry] = {
         "error", f"operation errno reason {_SERVER}", integer="attempt failed", number="next_retry_s"
     ),
     "kernel.recovered": _entry("info"),
+    "kernel.setting_changed": _entry("info", "setting"),
+    "kernel.setting_refused": _entry("error", "setting errno"),
     "kernel.drift_found": _entry("warning", _DRIFT, integer="entries missing extra weight settings"),
     "kernel.drift_repaired": _entry("warning", _DRIFT, integer="entries operations", number="duration_s"),
     "kernel.sync": _entry("debug", "", integer="entries operations", number="duration_s", boolean="agrees"),

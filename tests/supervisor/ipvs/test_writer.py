@@ -24,7 +24,8 @@ from supervisor.core.table import (
     Reading,
     Table,
 )
-from supervisor.ipvs.writer import LOST, UNAVAILABLE, Drift, Notice, Recovered, Refused, Trouble, Writer
+from supervisor.ipvs.notices import Drift, Notice, Recovered, Refused, Trouble
+from supervisor.ipvs.writer import LOST, UNAVAILABLE, Writer
 from supervisor.model import ServiceKey
 from tests.fakes.backend import FaultyBackend
 from tests.fakes.tables import KEYS, destination, endpoint, service, table, tables, tcp, weights
