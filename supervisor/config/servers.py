@@ -103,11 +103,13 @@ class VirtualServers:
             self._problems.add(Code.CORRECTED, block.place("persistence_granularity"), message)
         quorum, hysteresis = self._quorum(block, real_servers)
         scheduler = self._scheduler(block)
+        sorry_server = self._sorry_server(block, surroundings, real_servers)
+        methods = [server.method for server in (*real_servers, sorry_server) if server is not None]
         return VirtualServer(
             key=key,
             scheduler=scheduler,
             scheduler_flags=self._scheduler_flags(block, scheduler),
-            one_packet=self._one_packet(block, key, method),
+            one_packet=self._one_packet(block, key, methods),
             persistence_timeout=timeout,
             persistence_prefix=prefix,
             persistence_engine=self._engine(block, key, timeout),
@@ -116,7 +118,7 @@ class VirtualServers:
             omega=block.get("omega", False),
             ha_suspend=self._ha_suspend(block, key, group),
             method=method,
-            sorry_server=self._sorry_server(block, surroundings, real_servers),
+            sorry_server=sorry_server,
             real_servers=real_servers,
             mail=block.get("smtp_alert", self._mail),
             group=group,
@@ -261,14 +263,14 @@ class VirtualServers:
         method: Method = block.get("lb_kind", Method())
         return method
 
-    def _one_packet(self, block: Block, key: ServiceKey, method: Method) -> bool:
+    def _one_packet(self, block: Block, key: ServiceKey, methods: list[Method]) -> bool:
         if not block.get("ops", False):
             return False
         if isinstance(key, AddressKey) and key.protocol is not Protocol.UDP:
             message = f"ops is for UDP and firewall marks; {key.protocol} connections go on as usual"
             self._problems.add(Code.CORRECTED, block.place("ops"), message)
             return False
-        if method.forwarding is Forwarding.NAT:
+        if any(method.forwarding is Forwarding.NAT for method in methods):
             message = "with ops and NAT, answers leave with the real server's address, so most clients drop them"
             self._problems.add(Code.RISKY, block.place("ops"), message, "use DR or TUN")
         return True
