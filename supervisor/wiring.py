@@ -121,7 +121,7 @@ class Supervisor:
             notice=lambda notice: announce.notice(notice, self._log),
             in_thread=outside.in_thread,
         )
-        self._writer.adjust(config.kernel)
+        self._adjust_kernel()
         if config.kernel.flush:
             self._writer.claim()
         workers = [
@@ -277,12 +277,17 @@ class Supervisor:
         self._facts.config_at = now
         announce.loaded(outcome, self._log, old)
         self._mailer.reconfigure(config.mail, config.router_id)
-        self._writer.adjust(config.kernel)
+        self._adjust_kernel()
         self._tell(self._director.reconfigure(config, now))
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._address_news.set()
         self._note_presence()
+
+    def _adjust_kernel(self) -> None:
+        """Have the kernel's time-outs and sync daemons as the configuration says; a dry run leaves them."""
+        if not self._outside.quiet:
+            self._writer.adjust(self._config.kernel)
 
     # -- deciding --------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
 from supervisor.core.diff import diff
+from supervisor.core.kernelsettings import Change, KernelState
 from supervisor.core.table import (
     AddDestination,
     AddService,
@@ -84,6 +85,15 @@ class DryRunBackend:
         """Change the copy."""
         self._ours.update(op.key for op in ops)
         return self._copy.apply(ops)
+
+    def settings(self) -> KernelState:
+        """Return the kernel's own."""
+        return self._kernel.settings()
+
+    def adjust(self, change: Change) -> str:
+        """Change nothing; the wiring does not even ask in a dry run."""
+        del change
+        return ""
 
     def _compare(self, kernel: Table) -> None:
         ours = {key: service for key, service in self._copy.table.services.items() if key in self._ours}
