@@ -156,6 +156,46 @@ class CheckSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Script:
+    """A program of the operator's with its arguments, run without a shell. `user` and `group` are names.
+
+    An empty `user` is nobody in particular: the runner's unprivileged account. `secure` (enable_script_security): not as root when
+    somebody else can change it.
+    """
+
+    argv: tuple[str, ...]
+    user: str = ""
+    group: str = ""
+    secure: bool = False
+
+    def __str__(self) -> str:
+        return " ".join(self.argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Fifo:
+    """A named pipe that is told every change in a line; `script` is started beside it to read it."""
+
+    path: str
+    user: str = ""  # owner, where we make it; empty: ourselves
+    group: str = ""
+    script: Script | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptSettings:
+    """What the whole program does with scripts; times in seconds."""
+
+    startup: Script | None = None
+    startup_timeout: int = 10
+    shutdown: Script | None = None
+    shutdown_timeout: int = 10
+    timeout: int = 60  # of each notification (notify_timeout)
+    fifos: tuple[Fifo, ...] = ()
+    at_start: bool = False  # rs_init_notifies: also tell the real servers that are UP at start
+
+
+@dataclass(frozen=True, slots=True)
 class RealServer:
     """One real server of one virtual server, after inheritance."""
 
@@ -167,6 +207,8 @@ class RealServer:
     lower_threshold: int = 0
     checks: tuple[CheckSpec, ...] = ()
     mail: bool = True  # smtp_alert, after all inheritance
+    notify_up: Script | None = None
+    notify_down: Script | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +244,8 @@ class VirtualServer:
     group: str = ""  # the virtual_server_group that this is one address of
     group_use: int = 0  # which of the blocks that use the group this belongs to, in the order of the file
     follower: bool = False  # another address of the same block stands before this one
+    quorum_up: Script | None = None
+    quorum_down: Script | None = None
 
 
 class MailTls(enum.Enum):
@@ -317,3 +361,13 @@ class Config:
     digest: str = ""
     warnings: int = 0
     files: tuple[str, ...] = field(default=())
+    scripts: ScriptSettings = field(default_factory=ScriptSettings)
+
+    @property
+    def has_scripts(self) -> bool:
+        """Whether anything of the operator's may have to run."""
+        settings = self.scripts
+        return bool(settings.startup or settings.shutdown or any(fifo.script for fifo in settings.fifos)) or any(
+            vs.quorum_up or vs.quorum_down or any(rs.notify_up or rs.notify_down for rs in vs.real_servers)
+            for vs in self.virtual_servers
+        )

@@ -1,7 +1,8 @@
 """Giving up privileges: what a child of the supervisor does before the first byte from the network.
 
     confine(uid, gid, max_files) -> str         a worker or the exporter: own user, no capability, no way back
-    keep_only(capabilities) -> str              the supervisor: nothing but these
+    keep_only(capabilities) -> str              the supervisor and the runner: nothing but these
+    become_reaper(), shed(), die_with(parent)   the runner, and what becomes a program of the operator's
 
 Children of a root supervisor start as root (so that a virtual environment below /root can be imported) and call `confine` after
 their last import. What was reached is read back from /proc, not assumed. Everything goes through the C library by ctypes: no
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from types import MappingProxyType
@@ -38,9 +40,11 @@ capability_numbers = MappingProxyType(
 )
 """The capabilities that Vipervisor knows by name (linux/capability.h)."""
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
@@ -104,6 +108,33 @@ def keep_only(capabilities: Iterable[int]) -> str:
     if left & ~sum(1 << number for number in wanted):
         raise CageError(f"capabilities {left:x} are left, wanted none but {sorted(wanted)}")
     return f"caps={left:x}"
+
+
+def become_reaper() -> None:
+    """Make every orphan among our descendants our own child, so that nothing can leave our sight. Raises CageError."""
+    if _prctl(_PR_SET_CHILD_SUBREAPER, 1) < 0:
+        raise CageError("this kernel knows no child subreaper")
+
+
+def shed() -> None:
+    """Give up every capability and every way to another, whoever we are: for a child of ours just before it runs another program.
+
+    Root without capabilities stays root: it owns root's files, and may do nothing else that is root's. Raises CageError.
+    """
+    _clear_ambient()
+    _set_capabilities(())
+    if _prctl(_PR_SET_NO_NEW_PRIVS, 1) < 0:
+        raise CageError("this kernel knows no no_new_privs")
+
+
+def die_with(parent: int) -> None:
+    """Be killed when `parent` (a process with one thread) dies; for a child of it. A parent that is gone already is an error.
+
+    Comes after the change of user, which forgets it. Raises CageError.
+    """
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        raise CageError("the parent is gone")
 
 
 def raise_file_limit(max_files: int) -> None:

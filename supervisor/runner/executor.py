@@ -1,0 +1,154 @@
+"""The life of every program: from the order to run it, past its limit if need be, to the report of its end.
+
+`serve` is the whole runner on any link and any machine that starts programs: in production a socket pair and `process.Machine`, in
+a story a memory link and a fake, on a virtual clock. Nothing here forks, reads /proc or knows an account.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, assert_never
+
+import trio
+
+from checkers.kit.link import Link, LinkError
+from supervisor.runner.protocol import (
+    OUTPUT_MAX_CHARACTERS,
+    RUNNING_MAX,
+    Cancel,
+    Ended,
+    Hello,
+    Outcome,
+    ProtocolError,
+    Run,
+    decode_order,
+    encode,
+    excerpt,
+)
+
+KILLED_MAX_S = 1.0
+"""A program that SIGKILL does not end within this hangs in the kernel; it is reported and left to the sweep."""
+
+LAST_OUTPUT_S = 0.05
+"""After the end of a program its output is read this much longer; what it left behind may hold the pipe open for ever."""
+
+
+class CouldNotStart(Exception):
+    """A program did not begin; the text says why and what to do, for people."""
+
+
+class Program(Protocol):
+    """A running program."""
+
+    async def ended(self) -> int:
+        """Wait for the end; return the exit status, or minus the signal. May be asked again."""
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it and everything in its group; never raises."""
+
+    async def read(self) -> bytes:
+        """Return more of its output, b"" when there will be none."""
+
+    def close(self) -> None:
+        """Read no more output."""
+
+
+Launch: TypeAlias = Callable[[Run], Program]
+"""Starts a program or raises CouldNotStart."""
+
+
+class _Life:
+    """One program from its order to its report."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.cancelled = False
+        self.scope = trio.CancelScope()
+        self._output = bytearray()
+
+    async def live(self, launch: Launch) -> Ended:
+        """Run it and return how it ended."""
+        run, begun = self.run, trio.current_time()
+        try:
+            program = launch(run)
+        except CouldNotStart as error:
+            return Ended(run.id, Outcome.COULD_NOT_START, reason=_short(str(error)))
+        if run.timeout_s is not None:
+            self.scope.deadline = begun + run.timeout_s
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._collect, program)
+            outcome, status = await self._end_of(program)
+            duration_s = trio.current_time() - begun
+            nursery.cancel_scope.deadline = trio.current_time() + LAST_OUTPUT_S
+        program.close()
+        return Ended(run.id, outcome, status, output=excerpt(bytes(self._output)), duration_s=duration_s)
+
+    async def _end_of(self, program: Program) -> tuple[Outcome, int]:
+        """Wait for the end, and bring it about at the limit."""
+        with self.scope:
+            status = await program.ended()
+            return (Outcome.EXITED, status & 255) if status >= 0 else (Outcome.SIGNALLED, -status)
+        program.signal(signal.SIGTERM)
+        with trio.move_on_after(self.run.kill_after_s):
+            await program.ended()
+        program.signal(signal.SIGKILL)
+        with trio.move_on_after(KILLED_MAX_S):
+            await program.ended()
+        return (Outcome.CANCELLED if self.cancelled else Outcome.TIMED_OUT), 0
+
+    async def _collect(self, program: Program) -> None:
+        """Keep the beginning of the output and read the rest away, so that nobody has to wait for a full pipe."""
+        while data := await program.read():
+            room = OUTPUT_MAX_CHARACTERS - len(self._output)
+            self._output += data[: max(0, room)]
+
+
+async def serve(link: Link, launch: Launch, caged: str) -> None:
+    """Greet, and carry out orders until the link ends; what runs then is not ended here. Raises ProtocolError."""
+    lives: dict[int, _Life] = {}
+
+    async def see_through(life: _Life) -> None:
+        report = await life.live(launch)
+        del lives[life.run.id]
+        try:
+            await link.send(encode(report))
+        except LinkError:
+            return  # nobody is there to hear it; `serve` sees the end too
+
+    broken: ProtocolError | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            await link.send(encode(Hello(caged)))
+            while data := await link.receive():
+                order = decode_order(data)
+                match order:
+                    case Run():
+                        lives[order.id] = life = _admitted(order, lives)
+                        nursery.start_soon(see_through, life)
+                    case Cancel(number):
+                        if number in lives:  # else its report is on the way
+                            lives[number].cancelled = True
+                            lives[number].scope.cancel()
+                    case _:
+                        assert_never(order)
+        except LinkError:
+            pass  # the same as the end
+        except ProtocolError as error:  # carried out of the nursery as itself, not in a group
+            broken = error
+        nursery.cancel_scope.cancel()
+    if broken is not None:
+        raise broken
+
+
+def _admitted(run: Run, lives: dict[int, _Life]) -> _Life:
+    """Raises ProtocolError: the supervisor keeps count too."""
+    if run.id in lives:
+        raise ProtocolError(f"program {run.id} runs already")
+    if len(lives) >= RUNNING_MAX:
+        raise ProtocolError(f"more than {RUNNING_MAX} programs at once")
+    return _Life(run)
+
+
+def _short(text: str) -> str:
+    return excerpt(text.encode("utf-8", "replace"))
