@@ -15,6 +15,7 @@ from supervisor.config.groups import Groups
 from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import quoted
 from supervisor.config.realservers import RealServers
+from supervisor.config.scripts import Scripts
 from supervisor.config.servers import VirtualServers
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
@@ -40,9 +41,10 @@ def build(statements: list[Node], problems: Problems) -> Config:
         log_all_failures=defaults.get("checker_log_all_failures", False),
         alpha=defaults.get("check_before_add", False),
     )
-    real_servers = RealServers(problems, checks, mail=True if alert is None else alert)
+    scripts = Scripts(problems, defaults)
+    real_servers = RealServers(problems, checks, scripts, mail=True if alert is None else alert)
     groups = Groups(problems, [node for _, node in top.all("virtual_server_group")])
-    virtual_servers = VirtualServers(problems, real_servers, groups, mail=False if alert is None else alert)
+    virtual_servers = VirtualServers(problems, real_servers, groups, scripts, mail=False if alert is None else alert)
     for _, node in top.all("virtual_server"):
         virtual_servers.read(node)
     return Config(
@@ -53,6 +55,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
         track_files=track_files.all,
         default_interface=_interface(defaults, problems),
         assign_addresses=defaults.get("virtual_server_addresses", True),
+        scripts=scripts.settings(defaults),
     )
 
 

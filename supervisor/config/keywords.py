@@ -88,7 +88,7 @@ def _numbers(names: str, low: int, high: int) -> tuple[Keyword, ...]:
 
 _PROCESS_WIDE = (
     *_unhandled(
-        "smtp_alert_vrrp no_email_faults nftables_counters rs_init_notifies enable_script_security "
+        "smtp_alert_vrrp no_email_faults nftables_counters "
         "checker_no_swap bfd_no_swap vrrp_no_swap process_names enable_traps enable_snmp_checker enable_dbus "
         "data_use_instance use_symlink_paths set_supplementary_groups lvs_netlink_cmd_rcv_bufs_force "
         "lvs_netlink_monitor_rcv_bufs_force vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs_force "
@@ -105,7 +105,6 @@ _PROCESS_WIDE = (
         1,
         4294967295,
     ),
-    *_numbers("startup_script_timeout shutdown_script_timeout", 1, 1000),
     *_numbers("nftables_ipvs_priority", -2147483648, 2147483647),
     *_numbers("nftables_ipvs_start_fwmark", 1, 4294967295),
     *_numbers("json_version", 1, 2),
@@ -114,10 +113,7 @@ _PROCESS_WIDE = (
         replace(keyword, low=0.001, high=30)
         for keyword in _unhandled("snmp_vs_stats_update_interval snmp_rs_stats_update_interval", Kind.TIMER)
     ),
-    *_unhandled("startup_script shutdown_script notify_fifo_script lvs_notify_fifo_script", Kind.COMMAND),
-    *_unhandled(
-        "notify_fifo lvs_notify_fifo script_user checker_cpu_affinity bfd_cpu_affinity vrrp_cpu_affinity",
-    ),
+    *_unhandled("checker_cpu_affinity bfd_cpu_affinity vrrp_cpu_affinity"),
     *_unhandled(
         "process_name checker_process_name lvs_process_name vrrp_process_name bfd_process_name snmp_socket reload_time_file "
         "config_save_dir state_dump_file stats_dump_file json_dump_file tmp_config_directory umask",
@@ -153,6 +149,22 @@ _KERNEL = (
     ),
 )
 """What is asked of the kernel's IPVS as a whole; read in `kernelsettings`."""
+
+_SCRIPTS = (
+    Keyword("script_user", Kind.TEXTS, "user, and group, that scripts run as when they name nobody"),
+    Keyword("enable_script_security", Kind.FLAG, "no script as root that somebody else can change"),
+    Keyword("startup_script", Kind.COMMAND, "runs before the first virtual server is served"),
+    Keyword("startup_script_timeout", Kind.INTEGER, "its limit", unit="s", low=1, high=1000, default=10),
+    Keyword("shutdown_script", Kind.COMMAND, "runs at the end of a clean stop"),
+    Keyword("shutdown_script_timeout", Kind.INTEGER, "its limit", unit="s", low=1, high=1000, default=10),
+    Keyword("notify_timeout", Kind.INTEGER, "limit of each notification", unit="s", low=1, high=3600, default=60, own=True),
+    Keyword("notify_fifo", Kind.TEXTS, "named pipe for a line about every change: path, and its owner and group"),
+    Keyword("notify_fifo_script", Kind.COMMAND, "started beside notify_fifo, with its path as last argument"),
+    Keyword("lvs_notify_fifo", Kind.TEXTS, "the same for virtual and real servers only, which is all there is here"),
+    Keyword("lvs_notify_fifo_script", Kind.COMMAND, "started beside lvs_notify_fifo"),
+    Keyword("rs_init_notifies", Kind.FLAG, "tell the real servers that are UP at start, too"),
+)
+"""Programs of the operator's, and the named pipes (keepalived.md, sections 2.1 and 3.9); notify_timeout is our own."""
 
 _TIMING = (
     Keyword("delay_loop", Kind.TIMER, "pause between two probes", unit="s", low=0.000001, high=TIMER_MAX_S),
@@ -229,6 +241,7 @@ GLOBAL_DEFS = (
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
     ),
     *_KERNEL,
+    *_SCRIPTS,
     *_PROCESS_WIDE,
     *_anything(
         "nftables nftables_priority nftables_ifindex vrrp_notify_fifo vrrp_notify_fifo_script "
@@ -286,7 +299,8 @@ VIRTUAL_SERVER = (
     Keyword("virtualhost", Kind.TEXT, "Host of HTTP checks"),
     Keyword("smtp_alert", Kind.FLAG, "mail about this virtual server"),
     Keyword("real_server", Kind.BLOCK, "one real server: address and port", repeat=True),
-    *_unhandled("quorum_up quorum_down", Kind.COMMAND),
+    Keyword("quorum_up", Kind.COMMAND, "runs when the quorum is gained: command, user, group"),
+    Keyword("quorum_down", Kind.COMMAND, "runs when the quorum is lost"),
     Keyword("ha_suspend", Kind.FLAG, "check it only while its address is on this host"),
     *_unhandled("snmp_name"),
 )
@@ -310,7 +324,8 @@ REAL_SERVER = (
     Keyword("virtualhost", Kind.TEXT, "Host of HTTP checks"),
     *(Keyword(name, Kind.BLOCK, "a check of this real server", repeat=True) for name in api.TYPES),
     *UNHANDLED_CHECKS,
-    *_unhandled("notify_up notify_down", Kind.COMMAND),
+    Keyword("notify_up", Kind.COMMAND, "runs when this real server goes UP: command, user, group"),
+    Keyword("notify_down", Kind.COMMAND, "runs when this real server goes DOWN or leaves"),
     *_unhandled("snmp_name"),
 )
 

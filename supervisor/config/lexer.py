@@ -29,6 +29,9 @@ BLANKS = " \t\f\v\r"
 """White space, as C's isspace() has it within a line: no-break and other Unicode spaces belong to their word."""
 
 
+_COMMAND_BLANKS = BLANKS + "\n"
+
+
 class Token(NamedTuple):
     """One word or brace: its text without quotes, and the columns it takes, quotes included, counted from 0."""
 
@@ -157,6 +160,41 @@ def _shell_word(line: str, start: int) -> tuple[str, int, Fault | None]:
             text.append(character)
         position += 1
     return "".join(text), position, Fault(opened, quote) if quote else None
+
+
+def command_words(line: str) -> tuple[tuple[str, ...], str]:
+    """The arguments of a command line, cut by the shell-like rules once more; and the quote that is not closed, if any.
+
+    Braces and comment characters mean nothing here: the line that the command stands in is over.
+    """
+    words: list[str] = []
+    position, length = 0, len(line)
+    while position < length:
+        if line[position] in _COMMAND_BLANKS:
+            position += 1
+            continue
+        text: list[str] = []
+        quote = ""
+        while position < length:
+            character = line[position]
+            match = _ESCAPE.match(line, position) if character == "\\" else None
+            if match is not None:
+                text.append(_unescape(match))
+                position = match.end()
+                continue
+            if character == quote:
+                quote = ""
+            elif not quote and character in "\"'":
+                quote = character
+            elif not quote and character in _COMMAND_BLANKS:
+                break
+            else:
+                text.append(character)
+            position += 1
+        words.append("".join(text))
+        if quote:
+            return tuple(words), quote
+    return tuple(words), ""
 
 
 def _unescape(match: re.Match[str]) -> str:

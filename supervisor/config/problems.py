@@ -91,8 +91,16 @@ class Code(enum.StrEnum):
     NOTHING_INCLUDED = "W107"
     RISKY = "W108"
     IGNORED = "W109"
+    SCRIPT_MISSING = "W120"
+    SCRIPT_NOT_EXECUTABLE = "W121"
+    SCRIPT_BY_NAME = "W122"
+    NO_SUCH_ACCOUNT = "W123"
+    SCRIPT_CHANGEABLE = "W124"
+    NOT_A_FIFO = "W125"
     OLD_SPELLING = "N201"
     IMPLIED = "N202"
+    UNSEEN = "N210"
+    AS_ROOT = "N211"
 
     @property
     def severity(self) -> Severity:

@@ -44,16 +44,10 @@ def _umask(words: tuple[str, ...]) -> None:
         raise Fault(Code.NOT_A_NUMBER, 1, f"{quoted(words[1])} is no umask", "three octal digits, such as 022")
 
 
-def _at_most_three(words: tuple[str, ...]) -> None:
-    if len(words) > 4:
-        raise Fault(Code.EXTRA_WORDS, 4, f'extra words {quoted(" ".join(words[4:]))} after "{words[0]}"', last=-1)
-
-
 _CHECKS: Mapping[str, Callable[[tuple[str, ...]], None]] = {
     "umask": _umask,
     **dict.fromkeys(
         ("process_name", "checker_process_name", "lvs_process_name", "vrrp_process_name", "bfd_process_name"),
         _process_name,
     ),
-    **dict.fromkeys(("notify_fifo", "lvs_notify_fifo"), _at_most_three),
 }

@@ -10,6 +10,7 @@ from supervisor.config import keywords
 from supervisor.config.checks import Checks, inherited
 from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, endpoint, quoted
+from supervisor.config.scripts import Scripts
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, tolerated
 from supervisor.model import CheckSpec, Endpoint, Forwarding, FwmarkKey, IPAddress, Method, RealServer, ServiceKey
@@ -79,9 +80,10 @@ class Surroundings:
 class RealServers:
     """Reads the real servers of one configuration."""
 
-    def __init__(self, problems: Problems, checks: Checks, *, mail: bool) -> None:
+    def __init__(self, problems: Problems, checks: Checks, scripts: Scripts, *, mail: bool) -> None:
         self._problems = problems
         self._checks = checks
+        self._scripts = scripts
         self._mail = mail
 
     def read_all(self, surroundings: Surroundings) -> tuple[RealServer, ...]:
@@ -133,6 +135,8 @@ class RealServers:
             lower_threshold=lower,
             checks=self._all_checks(block, outer, probed),
             mail=block.get("smtp_alert", self._mail),
+            notify_up=self._scripts.read(block, "notify_up"),
+            notify_down=self._scripts.read(block, "notify_down"),
         )
 
     @staticmethod

@@ -16,6 +16,7 @@ from supervisor.config.groups import Group, Groups
 from supervisor.config.problems import Code, Place, Problems
 from supervisor.config.readers import Fault, endpoint, integer, quoted
 from supervisor.config.realservers import RealServers, Surroundings, check_address
+from supervisor.config.scripts import Scripts
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled, tolerated
 from supervisor.model import (
@@ -48,11 +49,14 @@ class _Head:
 class VirtualServers:
     """Reads the virtual servers of one configuration."""
 
-    def __init__(self, problems: Problems, real_servers: RealServers, groups: Groups, *, mail: bool) -> None:
+    def __init__(
+        self, problems: Problems, real_servers: RealServers, groups: Groups, scripts: Scripts, *, mail: bool
+    ) -> None:
         self.found: dict[ServiceKey, VirtualServer] = {}
         self._problems = problems
         self._groups = groups
         self._real_servers = real_servers
+        self._scripts = scripts
         self._mail = mail
         self._nodes: dict[ServiceKey, Node] = {}
         self._group_uses: Counter[str] = Counter()
@@ -122,6 +126,8 @@ class VirtualServers:
             real_servers=real_servers,
             mail=block.get("smtp_alert", self._mail),
             group=group,
+            quorum_up=self._scripts.read(block, "quorum_up"),
+            quorum_down=self._scripts.read(block, "quorum_down"),
         )
 
     # Groups

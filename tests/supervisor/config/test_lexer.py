@@ -59,6 +59,27 @@ def test_scripts_and_patterns_are_read_as_a_shell_would(line: str, wanted: list[
     assert words(line) == wanted
 
 
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        ("""/x 'a b' "c d\"""", ("/x", "a b", "c d")),
+        ("  /x\ta\n b ", ("/x", "a", "b")),
+        (r"/x a\ b \x41\101 \q", ("/x", "a b", "AA", "q")),
+        ("""/x a"b c"'d e'f ''""", ("/x", "ab cd ef", "")),
+        ("/x {#!}$HOME*", ("/x", "{#!}$HOME*")),
+        ("/x \\", ("/x", "\\")),
+        ("", ()),
+    ],
+)
+def test_a_command_line_is_cut_once_more(line: str, arguments: tuple[str, ...]) -> None:
+    assert lexer.command_words(line) == (arguments, "")
+
+
+@pytest.mark.parametrize(("line", "quote"), [("/x 'a", "'"), ('/x "a\\"', '"')])
+def test_an_open_quote_in_a_command_is_told_of(line: str, quote: str) -> None:
+    assert lexer.command_words(line)[1] == quote
+
+
 def test_a_fifo_is_plain_but_its_script_is_shell_like() -> None:
     assert not lexer.is_shell_like("lvs_notify_fifo")
     assert not lexer.is_shell_like("notify_fifo")

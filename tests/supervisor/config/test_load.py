@@ -130,11 +130,6 @@ def test_every_keyword_of_other_subsystems_is_told_of_once_with_all_its_blocks()
     ]
 
 
-def test_scripts_of_servers_are_known_and_not_handled() -> None:
-    text = virtual_server('quorum_up "/bin/a b" nobody', "quorum_down /bin/b", real_server("notify_down '/bin/c d'"))
-    assert [message.split('"')[1] for message in said(outcome_of(text))] == ["quorum_up", "quorum_down", "notify_down"]
-
-
 def test_global_settings_may_stand_in_several_blocks() -> None:
     config = config_of(
         "global_defs {\nrouter_id a\nnotification_email {\na@b c@d\n}\n}\n"

@@ -10,10 +10,6 @@ from tests.supervisor.config.written import config_of, outcome_of, said
     "line",
     [
         "checker_priority -20",
-        "startup_script '/bin/a b' nobody nogroup",
-        "startup_script_timeout 1000",
-        "notify_fifo /run/fifo nobody",
-        "script_user nobody",
         "process_name fifteen_letters",
         "umask 022",
         "umask IRUSR|IWGRP",
