@@ -17,6 +17,7 @@ from supervisor.core.transitions import (
     SorryChanged,
     SuspensionChanged,
     Transition,
+    VirtualServerRemoved,
     WeightChanged,
 )
 from supervisor.ipvs.dryrun import Disagreement
@@ -29,7 +30,8 @@ def transition(told: Transition, log: Log) -> None:
     """Say one transition of the core."""
     match told:
         case RealServerChanged():
-            _real_server_changed(told, log)
+            if not told.at_start:  # that it starts as UP is no change worth a line
+                _real_server_changed(told, log)
         case CheckChanged():
             _check_changed(told, log)
         case WeightChanged():
@@ -44,6 +46,8 @@ def transition(told: Transition, log: Log) -> None:
             _check_failed(told, log)
         case RealServerRemoved():
             _removed(told, log)
+        case VirtualServerRemoved():
+            pass  # its real servers say it, and the reload or the stop
         case _:
             assert_never(told)
 

@@ -178,12 +178,24 @@ class Director:
     def _first_quorum(self, virtual_server: VirtualServerState, now: float) -> list[Transition]:
         """Judge the quorum of a virtual server that the kernel does not have yet (keepalived.md 3.3, "Start")."""
         gained = virtual_server.judge(now)
+        told = self._first_notices(virtual_server) if self.config.scripts.at_start else []
         if not gained and virtual_server.spec.sorry_server is None:
-            return []
+            return told
         chain = self._chronicle.begin(now, Kind.START, "first judgement of the quorum")
         chain = telling.quorum_chain(self._chronicle, chain, virtual_server, now)
-        told: list[Transition] = [telling.quorum_changed(virtual_server, chain, at_start=True)]
+        told.append(telling.quorum_changed(virtual_server, chain, at_start=True))
         return told + telling.sorry_changed(virtual_server, None, chain[-1].id)
+
+    @staticmethod
+    def _first_notices(virtual_server: VirtualServerState) -> list[Transition]:
+        """Tell of the real servers that are UP from the start (rs_init_notifies)."""
+        return [
+            telling.real_server_changed(
+                virtual_server, server, None, was="UNKNOWN", previous_state_s=0.0, weight_old=None, at_start=True
+            )
+            for server in virtual_server.real_servers.values()
+            if server.live
+        ]
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -333,6 +345,10 @@ class Director:
         old, self.config = self.virtual_servers, config
         self.jobs.update(config)
         self.virtual_servers = {}
+        staying = {spec.key for spec in config.virtual_servers}
+        for key, gone in old.items():
+            if key not in staying:
+                told += _gone(gone)
         for spec in config.virtual_servers:
             known = old.get(spec.key)
             if known is None:
@@ -343,11 +359,6 @@ class Director:
             else:
                 told += self._update(known, spec, now)
             self.virtual_servers[spec.key] = known
-        for key, gone in old.items():
-            if key not in self.virtual_servers:
-                told += [
-                    telling.removed(gone.spec, server.spec, stopping=False) for server in gone.real_servers.values()
-                ]
         self._index()
         self._services = {key: vs.service() for key, vs in self.virtual_servers.items()}
         self._dirty.clear()
@@ -359,7 +370,7 @@ class Director:
         old, sorry_before = known.real_servers, known.sorry_in_service
         staying = {rs.endpoint for rs in spec.real_servers}
         told: list[Transition] = [
-            telling.removed(known.spec, server.spec, stopping=False)
+            telling.removed(known, server, stopping=False)
             for endpoint, server in old.items()
             if endpoint not in staying
         ]
@@ -415,14 +426,17 @@ class Director:
         return tuple(checks)
 
     def stop(self) -> list[Transition]:
-        """Return what is told at a clean stop: with omega, every real server in service goes down."""
-        return [
-            telling.removed(virtual_server.spec, server.spec, stopping=True)
-            for virtual_server in self.virtual_servers.values()
-            if virtual_server.spec.omega
-            for server in virtual_server.real_servers.values()
-            if server.live and not virtual_server.sorry_active
-        ]
+        """Return what is told at a clean stop: with omega, every real server in service goes down, and its virtual server with it."""
+        told: list[Transition] = []
+        for virtual_server in self.virtual_servers.values():
+            if virtual_server.spec.omega:
+                told += [
+                    telling.removed(virtual_server, server, stopping=True)
+                    for server in virtual_server.real_servers.values()
+                    if server.live and not virtual_server.sorry_active
+                ]
+                told.append(telling.virtual_server_removed(virtual_server, stopping=True))
+        return told
 
     # -- indexes ---------------------------------------------------------------------------------------------------
 
@@ -437,6 +451,14 @@ class Director:
             for server in virtual_server.real_servers.values():
                 for check in server.checks:
                     self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
+
+
+def _gone(virtual_server: VirtualServerState) -> list[Transition]:
+    """Return what is told of a virtual server that left the configuration: it is DOWN now, unless that was told already."""
+    told: list[Transition] = [
+        telling.removed(virtual_server, server, stopping=False) for server in virtual_server.real_servers.values()
+    ]
+    return [*told, telling.virtual_server_removed(virtual_server, stopping=False)] if virtual_server.quorate else told
 
 
 def _adopted_quorum(virtual_server: VirtualServerState, found: Service) -> bool:

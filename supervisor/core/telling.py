@@ -17,10 +17,11 @@ from supervisor.core.transitions import (
     RealServerRemoved,
     SorryChanged,
     Transition,
+    VirtualServerRemoved,
     WeightChanged,
 )
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import Endpoint, RealServer, VirtualServer
+from supervisor.model import Endpoint
 
 CHAIN_MAX_LINKS = 12
 """A chain that a refusing kernel keeps answering stops growing here; the beginning is what matters."""
@@ -174,8 +175,9 @@ def real_server_changed(
     was: str,
     previous_state_s: float,
     weight_old: int | None,
+    at_start: bool = False,
 ) -> RealServerChanged:
-    """A real server went up or down, by a check, or (check None) by a new configuration."""
+    """A real server went up or down, by a check, or (check None) by a new configuration, or is up from the start."""
     result = check.result if check else None
     return RealServerChanged(
         cause=server.why[-1].id,
@@ -200,6 +202,8 @@ def real_server_changed(
         group=virtual_server.spec.group,
         group_use=virtual_server.spec.group_use,
         follower=virtual_server.spec.follower,
+        script=server.spec.notify_up if server.live else server.spec.notify_down,
+        at_start=at_start,
     )
 
 
@@ -243,6 +247,7 @@ def quorum_changed(virtual_server: VirtualServerState, chain: Chain, *, at_start
         group=spec.group,
         group_use=spec.group_use,
         follower=spec.follower,
+        script=spec.quorum_up if virtual_server.quorate else spec.quorum_down,
     )
 
 
@@ -268,14 +273,33 @@ def sorry_changed(virtual_server: VirtualServerState, before: Endpoint | None, c
     ]
 
 
-def removed(virtual_server: VirtualServer, real_server: RealServer, *, stopping: bool) -> RealServerRemoved:
+def removed(virtual_server: VirtualServerState, server: RealServerState, *, stopping: bool) -> RealServerRemoved:
     """A real server left with a reload, or with the whole program."""
+    spec, in_service = virtual_server.spec, server.live and not virtual_server.sorry_active
     return RealServerRemoved(
-        virtual_server.key,
-        real_server.endpoint,
+        spec.key,
+        server.spec.endpoint,
         stopping=stopping,
-        mail=real_server.mail,
-        group=virtual_server.group,
-        group_use=virtual_server.group_use,
-        follower=virtual_server.follower,
+        mail=server.spec.mail,
+        group=spec.group,
+        group_use=spec.group_use,
+        follower=spec.follower,
+        script=server.spec.notify_down if in_service else None,
+        in_service=in_service,
+    )
+
+
+def virtual_server_removed(virtual_server: VirtualServerState, *, stopping: bool) -> VirtualServerRemoved:
+    """A virtual server left with a reload, or with the whole program."""
+    spec = virtual_server.spec
+    return VirtualServerRemoved(
+        spec.key,
+        stopping=stopping,
+        mail=spec.mail and not stopping,
+        quorum=spec.quorum,
+        hysteresis=spec.hysteresis,
+        group=spec.group,
+        group_use=spec.group_use,
+        follower=spec.follower,
+        script=spec.quorum_down,
     )

@@ -1,7 +1,8 @@
 """The edges: everything humans are told. Each is produced exactly once, by the core, from a change of state.
 
 A transition carries facts, not sentences: log, mail and scripts each make their own words of it. `cause` is the id of the
-`Cause` (core/causes.py) that led to it. Weights are IPVS weights, durations seconds.
+`Cause` (core/causes.py) that led to it. Weights are IPVS weights, durations seconds. `script` is the program that the file
+wants to run at it.
 
 A virtual_server of a group is one virtual server here for each address of the group, and one block to whoever wrote it: `group` is
 the group's name ("" for none), `group_use` tells the blocks that use it apart (0, 1, … in the order of the file), and `follower` is True
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from supervisor.model import Endpoint, ServiceKey
+from supervisor.model import Endpoint, Script, ServiceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class RealServerChanged:
     group: str = ""
     group_use: int = 0
     follower: bool = False
+    script: Script | None = None
+    at_start: bool = False  # it was UP when the program started (rs_init_notifies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class QuorumChanged:
     group: str = ""
     group_use: int = 0
     follower: bool = False
+    script: Script | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,10 @@ class CheckFailed:
 
 @dataclass(frozen=True, slots=True)
 class RealServerRemoved:
-    """A reload took a real server out of the configuration, or the program stops with omega."""
+    """A reload took a real server out of the configuration, or the program stops with omega.
+
+    `in_service`: it stood in the table, so that for people it goes DOWN with this.
+    """
 
     virtual_server: ServiceKey
     real_server: Endpoint
@@ -155,6 +162,23 @@ class RealServerRemoved:
     group: str = ""
     group_use: int = 0
     follower: bool = False
+    script: Script | None = None
+    in_service: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualServerRemoved:
+    """A virtual server that had its quorum left with a reload, or the program stops with omega: for people it is DOWN now."""
+
+    virtual_server: ServiceKey
+    stopping: bool
+    mail: bool
+    quorum: int
+    hysteresis: int
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
+    script: Script | None = None
 
 
 Transition: TypeAlias = (
@@ -166,4 +190,5 @@ Transition: TypeAlias = (
     | SuspensionChanged
     | CheckFailed
     | RealServerRemoved
+    | VirtualServerRemoved
 )

@@ -18,6 +18,7 @@ from supervisor.core.transitions import (
     SorryChanged,
     SuspensionChanged,
     Transition,
+    VirtualServerRemoved,
     WeightChanged,
 )
 from supervisor.model import Endpoint
@@ -77,6 +78,11 @@ def describe(transition: Transition, *, every_check: bool) -> News | None:
                 return None
             body = f"=> {'Shutting down' if transition.stopping else 'Removing'} <="
             return _of_real_server(transition, body, up=False)
+        case VirtualServerRemoved():
+            if not transition.mail:
+                return None
+            name = service_name(transition.virtual_server, transition.group, transition.group_use)
+            return News(What.VIRTUAL_SERVER, name, up=False, body=_gone_body(transition))
         case SorryChanged() | SuspensionChanged() | CheckFailed() | WeightChanged():
             return None
         case _:

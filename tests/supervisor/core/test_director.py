@@ -21,7 +21,9 @@ from supervisor.core.transitions import (
     RealServerChanged,
     RealServerRemoved,
     SorryChanged,
+    VirtualServerRemoved,
 )
+from supervisor.model import Script, ScriptSettings
 from tests.supervisor.core.builders import (
     KEY,
     check,
@@ -283,7 +285,10 @@ def test_taking_the_active_sorry_server_out_of_the_file_says_that_it_left() -> N
 def test_stopping_with_omega_tells_of_every_server_in_service() -> None:
     director = started(config(replace(ARTICLE.virtual_servers[0], omega=True)))
     report(director, 22, up=False)
-    assert director.stop() == [RealServerRemoved(KEY, endpoint(21), stopping=True, mail=True)]
+    assert director.stop() == [
+        RealServerRemoved(KEY, endpoint(21), stopping=True, mail=True),
+        VirtualServerRemoved(KEY, stopping=True),
+    ]
     assert started(ARTICLE).stop() == []
 
 
@@ -322,3 +327,55 @@ def test_a_refused_write_is_in_the_chain_with_its_errno() -> None:
 
 def test_a_report_of_a_job_that_left_is_nothing() -> None:
     assert started(ARTICLE).handle(said(999, up=False), now=1.0) == []
+
+
+def test_a_transition_carries_the_script_of_its_direction() -> None:
+    up, down, gained, lost = (Script((f"/{name}",)) for name in ("up", "down", "gained", "lost"))
+    server = replace(real_server(21), notify_up=up, notify_down=down)
+    spec = replace(virtual_server(server, sorry=None), quorum_up=gained, quorum_down=lost, group="web", omega=True)
+    director = Director(config(spec), now=0.0)
+    told = director.start(0.0) + report(director, 21, up=False) + report(director, 21, up=True, now=2.0)
+    told += director.stop()
+    shown = [(type(t).__name__, getattr(t, "script", None), getattr(t, "group", "")) for t in told]
+    assert [each for each in shown if each[0] != "CheckChanged"] == [
+        ("QuorumChanged", gained, "web"),
+        ("RealServerChanged", down, "web"),
+        ("QuorumChanged", lost, "web"),
+        ("RealServerChanged", up, "web"),
+        ("QuorumChanged", gained, "web"),
+        ("RealServerRemoved", down, "web"),
+        ("VirtualServerRemoved", lost, "web"),
+    ]
+
+
+def test_with_rs_init_notifies_real_servers_are_told_before_the_quorum() -> None:
+    first = config(virtual_server(real_server(21), real_server(22, alpha=True)))
+    director = Director(replace(first, scripts=ScriptSettings(at_start=True)), now=0.0)
+    told = director.start(0.0)
+    assert [(type(t), getattr(t, "real_server", None)) for t in told] == [
+        (RealServerChanged, endpoint(21)),
+        (QuorumChanged, None),
+    ]
+
+
+def test_a_server_that_a_reload_takes_out_goes_down_only_if_it_was_in_service() -> None:
+    down = Script(("/down",))
+    servers = [replace(real_server(last), notify_down=down) for last in (21, 22, 23)]
+    director = started(config(virtual_server(*servers)))
+    report(director, 22, up=False)
+    told = director.reconfigure(config(virtual_server(servers[0])), now=2.0)
+    assert [(t.real_server, t.in_service, t.script) for t in told if isinstance(t, RealServerRemoved)] == [
+        (endpoint(22), False, None),
+        (endpoint(23), True, down),
+    ]
+
+
+def test_a_virtual_server_that_a_reload_takes_out_goes_down_unless_it_was_already() -> None:
+    director = started(ARTICLE)
+    told = director.reconfigure(config(), now=2.0)
+    assert [type(t) for t in told] == [RealServerRemoved, RealServerRemoved, VirtualServerRemoved]
+    director = started(ARTICLE)
+    for last in (21, 22):
+        report(director, last, up=False)
+    told = director.reconfigure(config(), now=2.0)
+    assert [(type(t), getattr(t, "in_service", None)) for t in told] == [(RealServerRemoved, False)] * 2
