@@ -3,7 +3,7 @@
     keepalived.conf ─text→ config ─Config→ core.jobs ─Assign→ checker workers (`checkers`, no privilege at all)
       ─Report→ children.checkers ─event→ inbox (bounded) → core.Director.handle(event, now)
         LEVEL  desired() → mailbox of one → ipvs.writer: dump → diff → ops → wire → netlink → kernel
-        EDGES  transitions → log (JSON lines) · counters · notify sinks (a bounded queue each)
+        EDGES  transitions → log (JSON lines) · counters · notify sinks (a bounded queue each) ─Run→ runner ─→ scripts
         VIEW   snapshot → exporter process → /metrics        admin socket → `vipervisor status`, `why`
 
 The whole flow is one file, `wiring`, and it is the only one that knows more than one room.
@@ -15,6 +15,8 @@ The whole flow is one file, `wiring`, and it is the only one that knows more tha
 | checker worker | `python -m checkers`            | none                                       | its verdicts freeze, it is back   |
 |                |                                 |                                            | within two seconds                |
 | exporter       | `python -m supervisor.exporter` | none                                       | a scrape fails, nothing else      |
+| runner         | `python -m supervisor.runner`   | CAP_SETUID, CAP_SETGID, CAP_KILL; only     | scripts fail loudly, it is back   |
+|                |                                 | where the file has scripts                 | at once                           |
 
 Levels go to the kernel, edges go to humans: the table is computed whole, compared with the kernel's and made equal, so a failed write,
 a lost worker, a table flushed by hand and our own crash all have the same answer.

@@ -28,6 +28,7 @@ from supervisor.children import spawn
 from supervisor.children.checkers import StartChecker
 from supervisor.children.exporter import StartExporter, StreamLink
 from supervisor.children.favours import grant
+from supervisor.children.runner import StartRunner
 from supervisor.children.spawn import Account, Child
 from supervisor.config import Outcome
 from supervisor.core.jobs import specs
@@ -38,6 +39,7 @@ from supervisor.ipvs.memory import MemoryAddresses, MemoryBackend
 from supervisor.ipvs.vip import AddressPort, Report, VirtualAddresses
 from supervisor.log import Log, LogWriter, open_log
 from supervisor.model import Config
+from supervisor.pipes import open_pipe
 from supervisor.systemd import Notifier
 from supervisor.wiring import Order, Outside, Supervisor
 
@@ -123,6 +125,8 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             start_checker=_checker_starter(account, checks),
             favour=functools.partial(grant, run_script=None),
             start_exporter=_exporter_starter(account, options.exporter),
+            start_runner=_runner_starter(account),
+            open_pipe=open_pipe,
             addresses=_ADDRESSES[backend.name],
             deliver=None,
             quiet=options.dry_run,
@@ -198,6 +202,15 @@ def _checker_starter(account: Account, checks: int) -> StartChecker:
     async def start(index: int, epoch: int) -> tuple[Child, Link]:
         del index, epoch
         child, ours = await spawn.start("checkers", [*account.arguments(), "--max-files", files], socket.SOCK_SEQPACKET)
+        return child, SeqpacketLink(trio.socket.from_stdlib_socket(ours))
+
+    return start
+
+
+def _runner_starter(account: Account) -> StartRunner:
+    async def start(epoch: int) -> tuple[Child, Link]:
+        del epoch
+        child, ours = await spawn.start("supervisor.runner", account.arguments(), socket.SOCK_SEQPACKET)
         return child, SeqpacketLink(trio.socket.from_stdlib_socket(ours))
 
     return start

@@ -19,6 +19,8 @@ from supervisor.core.director import Director
 from supervisor.core.events import Health
 from supervisor.core.snapshot import ProcessView, Snapshot, WorkerView, WriterView
 from supervisor.log import Log
+from supervisor.notify.fifo import Fifos
+from supervisor.notify.script import Scripts
 
 
 class HasWriterView(Protocol):
@@ -26,6 +28,16 @@ class HasWriterView(Protocol):
 
     def view(self) -> WriterView:
         """Return what it did."""
+
+
+class Errands(Protocol):
+    """What the operator wants done, as far as observers go."""
+
+    scripts: Scripts
+    fifos: Fifos
+
+    def views(self, now: float) -> tuple[WorkerView, ...]:
+        """Return the runner, if there is one."""
 
 
 class CountsMail(Protocol):
@@ -58,6 +70,7 @@ class Sources:
     pool: CheckerPool
     exporter: ExporterChild | None
     mailer: CountsMail
+    errands: Errands
     log: Log
     log_dropped: Callable[[], int]
     backend: str
@@ -100,6 +113,11 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             mail_dropped=sources.mailer.dropped,
             inbox_length=inbox_length,
             addresses=dict(facts.addresses),
+            scripts_succeeded=sources.errands.scripts.succeeded,
+            scripts_failed=sources.errands.scripts.failed,
+            scripts_skipped=sources.errands.scripts.skipped,
+            fifo_written=sources.errands.fifos.written,
+            fifo_dropped=sources.errands.fifos.dropped,
         ),
         views.virtual_servers(director, now),
     )
@@ -128,4 +146,5 @@ def summary(director: Director) -> str:
 def _workers(sources: Sources, now: float) -> tuple[WorkerView, ...]:
     ourselves = WorkerView("supervisor", os.getpid(), 0, 0.0, sources.facts.loop_lag_s, 0, 0, "")
     exporter = (sources.exporter.view(now),) if sources.exporter else ()
-    return (ourselves, *(worker.view(now) for worker in sources.pool.workers), *exporter)
+    workers = (worker.view(now) for worker in sources.pool.workers)
+    return (ourselves, *workers, *exporter, *sources.errands.views(now))

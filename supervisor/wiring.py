@@ -6,7 +6,7 @@ answer comes back the same way, as an event.
 
     orders (stop, reload) ─→ _obey        workers ─event→ inbox ─→ _decide ─→ director
                                                                      ├─ table ──→ writer (mailbox of one) ─→ backend
-                                                                     └─ edges ──→ log, mail
+                                                                     └─ edges ──→ log, mail, scripts, pipes
 
 Nothing here knows a policy, a protocol or a syntax. What lies outside (kernel, processes, network, clock) is given in `Outside`, so a
 story on a virtual clock runs this very file. On a bug the program dies with its traceback and cleans nothing up: the kernel goes on
@@ -30,6 +30,7 @@ from supervisor.admin import server as admin
 from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker, job_of
 from supervisor.children.exporter import ExporterChild, StartExporter
 from supervisor.children.favours import DoFavour
+from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.director import Director
@@ -37,12 +38,14 @@ from supervisor.core.events import AddressesSeen, Event, Tick
 from supervisor.core.jobs import worker_of
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import SuspensionChanged, Transition
+from supervisor.errands import Errands
 from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
 from supervisor.model import AddressKey, Config, FlushOnStop, IPAddress, KernelSettings
+from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.systemd import Notifier
 
@@ -89,6 +92,8 @@ class Outside:
     start_checker: StartChecker
     favour: DoFavour
     start_exporter: StartExporter | None
+    start_runner: StartRunner
+    open_pipe: Open
     addresses: Callable[[AddressReport], AddressPort]
     deliver: Deliver | None  # None: over SMTP
     load: Callable[[], Outcome]
@@ -134,6 +139,7 @@ class Supervisor:
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
+        self._errands = Errands(config, outside.start_runner, outside.open_pipe, self._log)
         self._addresses = outside.addresses(self._address_reported)
         self._address_news = trio.Event()
         self._presence_matters = trio.Event()
@@ -146,9 +152,12 @@ class Supervisor:
         now = trio.current_time()
         self._facts = overview.Facts(started_at=now, config_at=now)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._errands.run)
             found = await self._first_reading(nursery, orders)
             if found is None:
-                self._log_stopped("left alone: it could not be read")
+                self._log_stopped(
+                    "left alone: it could not be read, or the startup script was not over, when the stop came"
+                )
                 nursery.cancel_scope.cancel()
                 return
             self._director = Director(self._config, trio.current_time(), found.table)
@@ -173,7 +182,7 @@ class Supervisor:
             nursery.cancel_scope.cancel()
 
     async def _first_reading(self, nursery: trio.Nursery, orders: trio.MemoryReceiveChannel[Order]) -> Reading | None:
-        """Start the writer and return what it found; None when a STOP order came before the table could be read."""
+        """Start the writer, run the startup script and return what the table was; None when a STOP order came first."""
         found: Reading | None = None
 
         async def collect(scope: trio.CancelScope) -> None:
@@ -186,8 +195,9 @@ class Supervisor:
         async with trio.open_nursery() as waiting:
             waiting.start_soon(collect, waiting.cancel_scope)
             found = await nursery.start(self._writer.run)
+            await self._errands.begin()
             waiting.cancel_scope.cancel()
-        return found
+        return None if Order.STOP in self._early else found
 
     async def _announce_ready(self) -> None:
         await self._writer.settle(START_MAX_S)
@@ -206,11 +216,13 @@ class Supervisor:
         self._outside.notifier.ready()
 
     async def _undo(self) -> None:
-        """A clean stop: the kernel gives up what is ours, then the addresses go, then the last mail. Or all stays, as asked."""
+        """A clean stop: the kernel gives up what is ours, then the addresses go, then the last mail and script. Or all stays, as asked."""
         self._stopping = True
+        self._errands.hurry()
         self._tell(self._director.stop())
         left = "left as it is, as asked" if self._outside.keep else await self._remove()
         await self._mailer.drain(MAIL_MAX_S)
+        await self._errands.end()
         self._log_stopped(left)
 
     async def _remove(self) -> str:
@@ -278,6 +290,7 @@ class Supervisor:
         announce.loaded(outcome, self._log, old)
         self._mailer.reconfigure(config.mail, config.router_id)
         self._adjust_kernel()
+        self._errands.reconfigure(config)
         self._tell(self._director.reconfigure(config, now))
         self._writer.want(self._director.desired())
         self._pool.reassign()
@@ -326,6 +339,7 @@ class Supervisor:
             announce.transition(transition, self._log)
             if not self._outside.quiet:
                 self._mailer.tell(transition)
+                self._errands.tell(transition)
             if isinstance(transition, SuspensionChanged):
                 self._pool.reassign()
 
@@ -394,6 +408,7 @@ class Supervisor:
             self._pool,
             self._exporter,
             self._mailer,
+            self._errands,
             self._log,
             self._outside.log_dropped,
             self._outside.backend.name,

@@ -202,6 +202,11 @@ class ProcessView:
     addresses: Mapping[
         str, str
     ]  # virtual IP → what became of it: assigned eth0 | present eth0 | conflict MAC | failed …
+    scripts_succeeded: int = 0
+    scripts_failed: int = 0
+    scripts_skipped: int = 0
+    fifo_written: int = 0
+    fifo_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,11 @@ def _telling(process: ProcessView) -> Iterator[Metric]:
             (("smtp", "sent"), process.mail_sent),
             (("smtp", "failed"), process.mail_failed),
             (("smtp", "dropped"), process.mail_dropped),
+            (("script", "sent"), process.scripts_succeeded),
+            (("script", "failed"), process.scripts_failed),
+            (("script", "dropped"), process.scripts_skipped),
+            (("fifo", "sent"), process.fifo_written),
+            (("fifo", "dropped"), process.fifo_dropped),
         ],
     )
 

@@ -58,6 +58,7 @@ _SERVER = "virtual_server real_server"
 _PROBE = f"{_SERVER} check result detail"
 _QUORUM = "weight_up quorum hysteresis servers_up servers_total cause_id"
 _DRIFT = f"kind want have action {_SERVER}"
+_SCRIPT = f"sink script user notice outcome error output {_SERVER}"
 _ADDRESS = "address interface virtual_server"
 
 CATALOGUE: Mapping[str, Entry] = {
@@ -123,6 +124,10 @@ CATALOGUE: Mapping[str, Entry] = {
         "warning", "sink subject recipients error", integer="attempt", number="next_retry_s", boolean="final"
     ),
     "notify.dropped": _entry("warning", "sink reason", integer="count"),
+    "notify.script_done": _entry("info", _SCRIPT, integer="exit_status attempt", number="duration_s"),
+    "notify.script_failed": _entry("warning", _SCRIPT, integer="exit_status attempt", number="duration_s"),
+    "notify.script_skipped": _entry("warning", f"{_SCRIPT} reason", integer="count"),
+    "notify.fifo_failed": _entry("error", "sink path error"),
     "admin.command": _entry(
         "info", "user socket command target reason result", integer="uid peer_pid", number="duration_s"
     ),

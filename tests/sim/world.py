@@ -42,6 +42,8 @@ from supervisor.wiring import Order, Outside, Supervisor
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
 from tests.fakes.network import FakeNetwork
+from tests.fakes.pipes import FakePipes
+from tests.fakes.programs import FakePrograms, FakeRunnerChild, start_runner
 
 
 class TaskChild:
@@ -105,6 +107,9 @@ class World:
     backend: FaultyBackend = field(default_factory=FaultyBackend)
     lines: list[dict[str, Any]] = field(default_factory=list)
     mails: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    programs: FakePrograms = field(default_factory=FakePrograms)
+    pipes: FakePipes = field(default_factory=FakePipes)
+    runners: list[FakeRunnerChild] = field(default_factory=list)
     children: dict[int, TaskChild] = field(default_factory=dict)
     links: dict[int, FrozenLink] = field(default_factory=dict)
     workers: int = 1
@@ -116,6 +121,10 @@ class World:
     async def later(self, seconds: float) -> None:
         """Let time pass."""
         await trio.sleep(seconds)
+
+    def now(self) -> float:
+        """The time of the virtual clock, in seconds."""
+        return trio.current_time()
 
     def service(self, index: int = 0) -> ServiceKey:
         return self.config().virtual_servers[index].key
@@ -181,6 +190,8 @@ class World:
             backend=self.backend,
             start_checker=self._start_checker,
             start_exporter=None,
+            start_runner=self._start_runner,
+            open_pipe=self.pipes.open,
             addresses=self._make_addresses,
             deliver=self._deliver,
             load=self._load,
@@ -233,6 +244,14 @@ class World:
         self.links[index] = FrozenLink(ours)
         self._nursery.start_soon(partial(child.run, theirs, self.network, random.Random(self.rng.random())))
         return child, self.links[index]
+
+    async def _start_runner(self, epoch: int) -> tuple[Child, Link]:
+        del epoch
+        await trio.sleep(0.3)  # Python starts
+        self._pids += 1
+        child, link = start_runner(self._nursery, self.programs, self._pids)
+        self.runners.append(child)
+        return child, link
 
 
 def _wall_clock() -> datetime:

@@ -1,0 +1,127 @@
+"""Makes and opens named pipes for lines that somebody reads, or does not.
+
+A pipe that is missing is made with mode 0600 for the owner that the configuration names, although we may not change owners: it is made
+as that owner, in a folder of ours that only he can enter, and moved to its place. What is there already is used as it is,
+if it is a pipe. We hold it for reading too, so that lines stay in it while nobody else reads.
+Sources: fifo(7), pipe(7), setfsuid(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import grp
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from supervisor.model import Fifo
+
+MODE = 0o600
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NamedPipe:
+    """An open named pipe. `made`: by us, so we remove it."""
+
+    def __init__(self, path: Path, descriptor: int, *, made: bool) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._made = made
+
+    def write(self, line: bytes) -> bool:
+        """Write one line (at most PIPE_BUF, 4096 bytes, so all of it or nothing) and tell whether it went in."""
+        try:
+            return os.write(self._descriptor, line) == len(line)
+        except OSError:  # full, or taken from us
+            return False
+
+    def close(self) -> None:
+        """Close it, and remove it if we made it and it is still the one at its path."""
+        ours = os.fstat(self._descriptor)
+        os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            there = self._path.lstat()
+            if self._made and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                self._path.unlink()
+
+
+def open_pipe(fifo: Fifo) -> NamedPipe:
+    """Open a named pipe, making it where it is missing. Raises OSError, for an unknown owner too."""
+    path = Path(fifo.path)
+    made = not os.path.lexists(path)
+    if made:
+        _make(path, fifo)
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EEXIST, "there is something else, and it is no named pipe")
+    return NamedPipe(path, descriptor, made=made)
+
+
+def _make(path: Path, fifo: Fifo) -> None:
+    """Raises OSError."""
+    uid, gid = _owner(fifo)
+    if (uid, gid) == (os.geteuid(), os.getegid()):
+        _fifo(path)
+        return
+    if os.geteuid() != 0:
+        raise PermissionError(
+            errno.EPERM, f"it cannot be made for user {fifo.user}: the daemon was not started by root"
+        )
+    workshop = path.with_name(f".{path.name[:32]}.{secrets.token_hex(8)}")
+    with _files_as(0, gid):
+        workshop.mkdir(mode=0o700)
+        workshop.chmod(0o730)  # its group is the owner's, who may make things there; nobody else gets in
+    try:
+        with _files_as(uid, gid):
+            _fifo(workshop / "pipe")
+        (workshop / "pipe").rename(path)
+    finally:
+        with contextlib.suppress(OSError):
+            (workshop / "pipe").unlink(missing_ok=True)
+        workshop.rmdir()
+
+
+def _fifo(path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        os.mkfifo(path, MODE)
+    finally:
+        os.umask(umask)
+
+
+def _owner(fifo: Fifo) -> tuple[int, int]:
+    """Raises OSError."""
+    try:
+        entry = pwd.getpwnam(fifo.user) if fifo.user else None
+        named = grp.getgrnam(fifo.group).gr_gid if fifo.group else None
+    except KeyError:
+        who = " ".join(filter(None, (fifo.user, fifo.group)))
+        raise OSError(errno.EINVAL, f"there is no such owner: {who}") from None
+    uid, main = (entry.pw_uid, entry.pw_gid) if entry else (os.geteuid(), os.getegid())
+    return uid, main if named is None else named
+
+
+@contextlib.contextmanager
+def _files_as(uid: int, gid: int) -> Iterator[None]:
+    """Meanwhile, to the file system, this thread is somebody else. Raises OSError."""
+    before = os.geteuid(), os.getegid()
+    _become(uid, gid)
+    try:
+        yield
+    finally:
+        _become(*before)
+
+
+def _become(uid: int, gid: int) -> None:
+    """Raises OSError. The calls say nothing themselves but who it was before, so they are asked twice."""
+    for call, number in ((_libc.setfsgid, gid), (_libc.setfsuid, uid)):
+        call(number)
+        if call(number) != number:
+            raise PermissionError(errno.EPERM, f"we may not act as {number}")
