@@ -45,7 +45,7 @@ from supervisor.core.transitions import (
 from supervisor.log import Log
 from supervisor.model import Endpoint, Script, ServiceKey
 from supervisor.notify._running import Running, say_ended
-from supervisor.runner.protocol import Ended, Outcome, printable
+from supervisor.runner.protocol import Outcome, printable
 
 WAITING_MAX = 8
 """Scripts of one object that may wait behind the one that runs."""
