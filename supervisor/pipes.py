@@ -2,7 +2,7 @@
 
 A pipe that is missing is made with mode 0600 for the owner that the configuration names, although we may not change owners: it is made
 as that owner, in a folder of ours that only he can enter, and moved to its place. What is there already is used as it is,
-if it is a pipe. We hold it for reading too, so that lines stay in it while nobody else reads.
+if it is a pipe; we open it as its owner, for we may not do all that root may. We hold it for reading too, so that lines stay in it while nobody else reads.
 Sources: fifo(7), pipe(7), setfsuid(2).
 """
 
@@ -17,6 +17,7 @@ import pwd
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from supervisor.model import Fifo
@@ -57,10 +58,19 @@ def open_pipe(fifo: Fifo) -> NamedPipe:
     made = not os.path.lexists(path)
     if made:
         _make(path, fifo)
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    there = path.lstat()
+    if not stat.S_ISFIFO(there.st_mode):
+        raise OSError(errno.EEXIST, "there is something else, and it is no named pipe")
+    owner = nullcontext() if os.geteuid() != 0 else _files_as(there.st_uid, there.st_gid)
+    folder = _opened(path.parent)
+    try:
+        with owner:  # we may not do what root may: a pipe of mode 0600 is its owner's to open
+            descriptor = os.open(path.name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)
     if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EEXIST, "there is something else, and it is no named pipe")
+        raise OSError(errno.EEXIST, "it was replaced under our hands")
     return NamedPipe(path, descriptor, made=made)
 
 
@@ -68,7 +78,7 @@ def _make(path: Path, fifo: Fifo) -> None:
     """Raises OSError."""
     uid, gid = _owner(fifo)
     if (uid, gid) == (os.geteuid(), os.getegid()):
-        _fifo(path)
+        _fifo(path.name, _opened(path.parent))
         return
     if os.geteuid() != 0:
         raise PermissionError(
@@ -79,8 +89,9 @@ def _make(path: Path, fifo: Fifo) -> None:
         workshop.mkdir(mode=0o700)
         workshop.chmod(0o730)  # its group is the owner's, who may make things there; nobody else gets in
     try:
+        inside = _opened(workshop)  # by us: the owner need not be able to come all the way
         with _files_as(uid, gid):
-            _fifo(workshop / "pipe")
+            _fifo("pipe", inside)
         (workshop / "pipe").rename(path)
     finally:
         with contextlib.suppress(OSError):
@@ -88,12 +99,18 @@ def _make(path: Path, fifo: Fifo) -> None:
         workshop.rmdir()
 
 
-def _fifo(path: Path) -> None:
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _fifo(name: str, folder: int) -> None:
+    """Make one in an open folder, which is closed then. Raises OSError."""
     umask = os.umask(0)
     try:
-        os.mkfifo(path, MODE)
+        os.mkfifo(name, MODE, dir_fd=folder)
     finally:
         os.umask(umask)
+        os.close(folder)
 
 
 def _owner(fifo: Fifo) -> tuple[int, int]:

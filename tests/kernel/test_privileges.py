@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.daemon import Daemon
-from tests.kernel.lab import ARTICLE, Lab
+from tests.kernel.lab import ARTICLE, Lab, wait_until
 
 CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 5, 6, 7, 8, 10, 12, 13
 SUPERVISOR_MAY_HAVE = {
@@ -21,13 +21,18 @@ SUPERVISOR_MAY_HAVE = {
     CAP_KILL,
 }
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+FACTS = "^(Uid|Gid|Groups|NoNewPrivs|CapInh|CapPrm|CapEff|CapAmb):"
+"""What the script of the virtual server says of itself; it goes into the log."""
 
 
 @pytest.fixture(scope="module")
 def daemon(directory: Path) -> Iterator[Daemon]:
     with Lab(directory) as lab:
         lab.start_all_web()
-        daemon = Daemon(lab, ARTICLE)
+        file = directory / "keepalived.conf"
+        script = f"quorum_up \"/bin/grep -E '{FACTS}' /proc/self/status\""
+        file.write_text(ARTICLE.read_text().replace("  delay_loop 5\n", f"  delay_loop 5\n  {script}\n", 1))
+        daemon = Daemon(lab, file)
         daemon.wait_until_whole()
         yield daemon
         daemon.stop()
@@ -54,6 +59,21 @@ def test_a_child_has_no_privilege_and_can_get_none(daemon: Daemon, child: str) -
         assert {name: capabilities(facts, name) for name in SETS} == {name: set() for name in SETS}
 
 
+def test_the_runner_can_change_users_and_kill_and_nothing_else(daemon: Daemon) -> None:
+    (facts,) = threads(daemon.child("runner"))
+    assert capabilities(facts, "CapPrm") == capabilities(facts, "CapEff") == {CAP_SETUID, CAP_SETGID, CAP_KILL}
+    assert capabilities(facts, "CapInh") == capabilities(facts, "CapAmb") == set()
+
+
+def test_a_script_has_no_privilege_and_can_get_none(daemon: Daemon) -> None:
+    wait_until("the script has run", lambda: daemon.events("notify.script_done"), within=10)
+    said = daemon.events("notify.script_done")[0]["output"].split(" | ")
+    facts = dict(line.replace("?", " ").split(":", 1) for line in said)
+    assert facts["NoNewPrivs"].strip() == "1"
+    assert "0" not in [*facts["Uid"].split(), *facts["Gid"].split(), *facts["Groups"].split()]
+    assert {name: capabilities(facts, name) for name in SETS} == {name: set() for name in SETS}
+
+
 def test_the_supervisor_has_only_the_capabilities_it_needs(daemon: Daemon) -> None:
     for facts in threads(daemon.process.pid):
         for name in ("CapPrm", "CapEff"):
@@ -73,4 +93,5 @@ def test_only_the_exporter_listens_on_the_network(daemon: Daemon) -> None:
 
     assert listening(daemon.process.pid) == 0
     assert listening(daemon.child("checker-0")) == 0
+    assert listening(daemon.child("runner")) == 0
     assert listening(daemon.child("exporter")) == 1

@@ -1,0 +1,170 @@
+"""The supervisor's side of the runner: what it says is hostile, and no answer is ever lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from checkers.kit.link import Link, memory_link_pair
+from supervisor.children.runner import ScriptRunner
+from supervisor.children.spawn import Child
+from supervisor.log import Log
+from supervisor.model import Script
+from supervisor.runner.protocol import RUNNING_MAX, Hello, Outcome, encode
+from tests.fakes.programs import Behaviour, FakePrograms, start_runner
+
+SCRIPT = Script(("/x",))
+
+
+class Puppet:
+    """A runner that says what the test wants."""
+
+    def __init__(self, link: Link) -> None:
+        self.pid = 7
+        self.link = link
+        self._over = trio.Event()
+
+    async def wait(self) -> str:
+        await self._over.wait()
+        return "exit 0"
+
+    def kill(self) -> None:
+        self.link.close()
+        self._over.set()
+
+
+def play(
+    use: Callable[[ScriptRunner], Awaitable[None]],
+    talk: Callable[[Puppet], Awaitable[None]] | None = None,
+    programs: FakePrograms | None = None,
+) -> list[dict[str, Any]]:
+    """Use a runner whose process is a puppet that `talk`s, or that is a fake; return the log."""
+    lines: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def start(epoch: int) -> tuple[Child, Link]:
+                if talk is None:
+                    return start_runner(nursery, programs or FakePrograms(), epoch)
+                ours, theirs = memory_link_pair()
+                puppet = Puppet(theirs)
+                nursery.start_soon(talk, puppet)
+                return puppet, ours
+
+            runner = ScriptRunner(start, Log(lambda line, _level: lines.append(json.loads(line)), "json", strict=True))
+            nursery.start_soon(runner.serve)
+            await use(runner)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (b"\xff", "not JSON"),
+        (b'{"hello":"again"}', "a second greeting"),
+        (
+            b'{"ended":99,"outcome":"exited","status":0,"reason":"","output":"","duration_s":1}',
+            "program 99, which it was not given",
+        ),
+    ],
+)
+def test_a_runner_that_breaks_the_wire_is_replaced_and_its_programs_are_answered_for(
+    said: bytes, complaint: str
+) -> None:
+    async def talk(puppet: Puppet) -> None:
+        await puppet.link.send(encode(Hello("puppet")))
+        await puppet.link.receive()
+        await puppet.link.send(said)
+
+    async def use(runner: ScriptRunner) -> None:
+        ended = await runner.run(SCRIPT, {}, 5.0)
+        assert str(ended) == "could not run: the runner was restarted"
+        await trio.sleep(1)
+        assert runner.keeper.restarts == 1
+
+    broken = [line["reason"] for line in play(use, talk) if line["event"] == "worker.protocol_error"]
+    assert len(broken) == 1
+    assert complaint in broken[0]
+
+
+def test_a_runner_that_forgets_a_program_is_replaced_long_after_its_limit() -> None:
+    async def talk(puppet: Puppet) -> None:
+        await puppet.link.send(encode(Hello("puppet")))
+
+    async def use(runner: ScriptRunner) -> None:
+        begun = trio.current_time()
+        ended = await runner.run(SCRIPT, {}, 5.0)
+        assert ended.outcome is Outcome.RUNNER_LOST
+        assert 16.9 < trio.current_time() - begun < 20
+
+    (line,) = [line for line in play(use, talk) if line["event"] == "worker.protocol_error"]
+    assert line["reason"] == "it says nothing of a program that must have ended"
+
+
+def test_a_runner_that_never_greets_is_no_reason_to_wait_for_ever() -> None:
+    async def talk(_puppet: Puppet) -> None:
+        await trio.sleep_forever()
+
+    async def use(runner: ScriptRunner) -> None:
+        ended = await runner.run(SCRIPT, {}, 5.0)
+        assert str(ended) == "could not run: no runner took it within 30 s"
+
+    play(use, talk)
+
+
+def test_never_more_than_the_runner_takes_and_the_others_follow_in_order() -> None:
+    programs = FakePrograms({"/x": Behaviour(lasts_s=10)})
+
+    async def use(runner: ScriptRunner) -> None:
+        begun = [runner.begin(Script(("/x", str(i))), {}, 20.0) for i in range(RUNNING_MAX + 10)]
+        await trio.sleep(5)
+        assert runner.view(0).in_flight == RUNNING_MAX
+        ended = [await running.ended() for running in begun]
+        assert all(each.succeeded for each in ended)
+
+    play(use, programs=programs)
+    assert programs.lines() == [f"/x {i}" for i in range(RUNNING_MAX + 10)]
+
+
+def test_whoever_stops_waiting_ends_the_program() -> None:
+    programs = FakePrograms({"/x": Behaviour(lasts_s=1000)})
+
+    async def use(runner: ScriptRunner) -> None:
+        with trio.move_on_after(3):
+            await runner.run(SCRIPT, {}, None)
+        await trio.sleep(1)
+        assert runner.view(0).in_flight == 0
+
+    play(use, programs=programs)
+
+
+def test_what_cannot_be_passed_on_is_answered_at_once() -> None:
+    async def use(runner: ScriptRunner) -> None:
+        ended = await runner.run(Script(("/x", "y" * 5000)), {}, 5.0)
+        assert ended.outcome is Outcome.COULD_NOT_START
+        assert "it cannot be passed on: field argv" in ended.reason
+
+    play(use)
+
+
+def test_at_the_end_everything_is_asked_to_end_and_waited_for() -> None:
+    programs = FakePrograms({"/x": Behaviour(lasts_s=1000, deaf=True)})
+
+    async def use(runner: ScriptRunner) -> None:
+        runner.begin(SCRIPT, {}, None)
+        await trio.sleep(1)
+        begun = trio.current_time()
+        await runner.drain(3.0)
+        assert 1.9 < trio.current_time() - begun < 2.2
+        assert runner.view(0).in_flight == 0
+
+    play(use, programs=programs)
