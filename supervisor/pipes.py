@@ -1,8 +1,9 @@
 """Makes and opens named pipes for lines that somebody reads, or does not.
 
 A pipe that is missing is made with mode 0600 for the owner that the configuration names, although we may not change owners: it is made
-as that owner, in a folder of ours that only he can enter, and moved to its place. What is there already is used as it is,
-if it is a pipe; we open it as its owner, for we may not do all that root may. We hold it for reading too, so that lines stay in it while nobody else reads.
+as that owner, in a folder of ours that only he can enter, and moved to its place. What is there already is used as it is, if it is a
+pipe; it is opened as its owner, for we may not do all that root may. We hold it for reading too, so that lines stay in it while nobody
+else reads.
 Sources: fifo(7), pipe(7), setfsuid(2).
 """
 
@@ -58,19 +59,16 @@ def open_pipe(fifo: Fifo) -> NamedPipe:
     made = not os.path.lexists(path)
     if made:
         _make(path, fifo)
-    there = path.lstat()
-    if not stat.S_ISFIFO(there.st_mode):
-        raise OSError(errno.EEXIST, "there is something else, and it is no named pipe")
-    owner = nullcontext() if os.geteuid() != 0 else _files_as(there.st_uid, there.st_gid)
-    folder = _opened(path.parent)
+    handle = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        with owner:  # we may not do what root may: a pipe of mode 0600 is its owner's to open
-            descriptor = os.open(path.name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+        there = os.fstat(handle)
+        if not stat.S_ISFIFO(there.st_mode):
+            raise OSError(errno.EEXIST, "there is something else, and it is no named pipe")
+        owner = nullcontext() if os.geteuid() != 0 else _files_as(there.st_uid, there.st_gid)
+        with owner:  # who need not be able to come all the way to it
+            descriptor = os.open(f"/proc/self/fd/{handle}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     finally:
-        os.close(folder)
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EEXIST, "it was replaced under our hands")
+        os.close(handle)
     return NamedPipe(path, descriptor, made=made)
 
 

@@ -97,7 +97,7 @@ def test_a_pipe_belongs_to_the_owner_that_the_file_names(tmp_path: Path, group: 
 
 @as_root
 @pytest.mark.parametrize("there", [False, True], ids=["made", "found"])
-def test_the_capabilities_that_the_daemon_keeps_are_enough(tmp_path: Path, there: bool) -> None:  # noqa: FBT001  a parameter
+def test_the_capabilities_that_the_daemon_keeps_are_enough(tmp_path: Path, there: bool) -> None:
     path = tmp_path / "fifo"
     if there:
         os.mkfifo(path, 0o600)
