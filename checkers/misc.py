@@ -51,11 +51,11 @@ class Script:
 
 
 def prepare(options: Mapping[str, Json]) -> Script:
-    """Return what the exit status means. Raises ValueError with a sentence for the operator."""
-    words = options.get("misc_path")
-    if not isinstance(words, list) or not words or not words[0]:
+    """Return what the exit status means; `argv` is the command, split. Raises ValueError with a sentence for the operator."""
+    argv = options.get("argv")
+    if not isinstance(argv, list) or not argv or not argv[0]:
         raise ValueError("misc_path needs a command")
-    return Script(bool(options.get("misc_dynamic", False)), clip(shlex.join(str(word) for word in words)))
+    return Script(bool(options.get("misc_dynamic", False)), clip(shlex.join(str(word) for word in argv)))
 
 
 async def check(target: Target, prepared: Script, dial: Dialer) -> Verdict:
@@ -65,7 +65,7 @@ async def check(target: Target, prepared: Script, dial: Dialer) -> Verdict:
     match ended.ending:
         case Ending.TIMED_OUT:
             return Verdict(Reason.PROCTOUT, ended.text or "not done in time", sent=prepared.command)
-        case Ending.REFUSED:
+        case Ending.FAILED | Ending.REFUSED:
             return Verdict(Reason.PROCERR, ended.text, sent=prepared.command)
         case Ending.DONE:
             pass

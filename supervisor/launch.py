@@ -123,7 +123,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
         outside = Outside(
             backend=backend,
             start_checker=_checker_starter(account, checks),
-            favour=functools.partial(grant, run_script=None),
+            favour=lambda run_script: functools.partial(grant, run_script=run_script),
             start_exporter=_exporter_starter(account, options.exporter),
             start_runner=_runner_starter(account),
             open_pipe=open_pipe,

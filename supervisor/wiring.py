@@ -29,7 +29,7 @@ from supervisor import __version__, announce, answers, overview
 from supervisor.admin import server as admin
 from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker, job_of
 from supervisor.children.exporter import ExporterChild, StartExporter
-from supervisor.children.favours import DoFavour
+from supervisor.children.favours import DoFavour, RunScript
 from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
@@ -90,7 +90,7 @@ class Outside:
 
     backend: Backend
     start_checker: StartChecker
-    favour: DoFavour
+    favour: Callable[[RunScript], DoFavour]
     start_exporter: StartExporter | None
     start_runner: StartRunner
     open_pipe: Open
@@ -129,8 +129,10 @@ class Supervisor:
         self._adjust_kernel()
         if config.kernel.flush:
             self._writer.claim()
+        self._errands = Errands(config, outside.start_runner, outside.open_pipe, self._log, checks_only=outside.quiet)
+        favour = outside.favour(self._errands.check)
         workers = [
-            CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log, outside.favour)
+            CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log, favour)
             for index in range(outside.workers)
         ]
         self._pool = CheckerPool(workers)
@@ -139,7 +141,6 @@ class Supervisor:
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
-        self._errands = Errands(config, outside.start_runner, outside.open_pipe, self._log)
         self._addresses = outside.addresses(self._address_reported)
         self._address_news = trio.Event()
         self._presence_matters = trio.Event()
@@ -339,7 +340,7 @@ class Supervisor:
             announce.transition(transition, self._log)
             if not self._outside.quiet:
                 self._mailer.tell(transition)
-                self._errands.tell(transition)
+            self._errands.tell(transition)
             if isinstance(transition, SuspensionChanged):
                 self._pool.reassign()
 

@@ -185,7 +185,8 @@ class Ending(enum.IntEnum):
 
     DONE = 0
     TIMED_OUT = 1
-    REFUSED = 2  # it could not even be tried; `text` says why
+    REFUSED = 2  # it could not even be tried, which says nothing of the server; `text` says why
+    FAILED = 3  # a script that cannot be run as it stands, or that a signal ended; `text` says what happened
 
 
 @dataclass(frozen=True, slots=True)

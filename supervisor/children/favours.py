@@ -49,8 +49,8 @@ DoFavour: TypeAlias = Callable[[Job, Favour], Awaitable[Granted]]
 """Does a favour for a job: `grant` with its runner of scripts, or in a story a fake."""
 
 
-async def grant(job: Job, favour: Favour, run_script: RunScript | None) -> Granted:
-    """Do `favour` for `job`. `run_script` is None where nobody runs scripts."""
+async def grant(job: Job, favour: Favour, run_script: RunScript) -> Granted:
+    """Do `favour` for `job`; scripts are run by `run_script`."""
     try:
         match favour:
             case Favour.STREAM:
@@ -64,7 +64,7 @@ async def grant(job: Job, favour: Favour, run_script: RunScript | None) -> Grant
                 # A thread, because a file system may hang; abandoned then, and the worker's patience ends by itself.
                 return Granted(await trio.to_thread.run_sync(_read, path, abandon_on_cancel=True))
             case Favour.SCRIPT:
-                return refused("scripts cannot be run here") if run_script is None else Granted(await run_script(job))
+                return Granted(await run_script(job))
     except LocalTrouble as trouble:
         return refused(str(trouble))
 

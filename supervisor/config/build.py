@@ -35,13 +35,14 @@ def build(statements: list[Node], problems: Problems) -> Config:
     defaults = _global_defs(top, problems)
     alert = defaults.get("smtp_alert_checker", defaults.get("smtp_alert"))
     track_files = TrackFiles(problems, [node for name in _TRACK_FILES for _, node in top.all(name)])
+    scripts = Scripts(problems, defaults)
     checks = Checks(
         problems,
         track_files,
+        scripts,
         log_all_failures=defaults.get("checker_log_all_failures", False),
         alpha=defaults.get("check_before_add", False),
     )
-    scripts = Scripts(problems, defaults)
     real_servers = RealServers(problems, checks, scripts, mail=True if alert is None else alert)
     groups = Groups(problems, [node for _, node in top.all("virtual_server_group")])
     virtual_servers = VirtualServers(problems, real_servers, groups, scripts, mail=False if alert is None else alert)

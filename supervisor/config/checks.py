@@ -15,6 +15,7 @@ from checkers.kit.options import Json
 from checkers.kit.trackfile import Meaning
 from supervisor.config import keywords
 from supervisor.config.problems import Code, Place, Problems
+from supervisor.config.scripts import Scripts
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
@@ -45,10 +46,13 @@ class _Understood(NamedTuple):
 class Checks:
     """Reads the checks of one configuration."""
 
-    def __init__(self, problems: Problems, track_files: TrackFiles, *, log_all_failures: bool, alpha: bool) -> None:
+    def __init__(
+        self, problems: Problems, track_files: TrackFiles, scripts: Scripts, *, log_all_failures: bool, alpha: bool
+    ) -> None:
         """`log_all_failures` and `alpha` are what holds where nobody says otherwise."""
         self._problems = problems
         self._track_files = track_files
+        self._scripts = scripts
         self._alpha = alpha
         self._log_all_failures = log_all_failures
         self._seen: dict[tuple[Signature, str], _Understood] = {}
@@ -64,7 +68,8 @@ class Checks:
             block = read_block(node, keywords.check_table(node.keyword), self._problems)
             report_unhandled(block, self._problems)
             found = self._track_files.resolve(block) if node.keyword == "FILE_CHECK" else None
-            options_json = self._options(block, virtualhost, before, found.options if found else {})
+            more = found.options if found else self._script(block) if node.keyword == "MISC_CHECK" else {}
+            options_json = self._options(block, virtualhost, before, more)
             understood = _Understood(block, options_json, found.meaning if found else None)
             if len(self._problems) == before:
                 self._seen[key] = understood
@@ -122,6 +127,13 @@ class Checks:
             return float(block.get("misc_timeout", default))
         layers = block, real_server, virtual_server
         return float(inherited("connect_timeout", *layers, default=keywords.CONNECT_TIMEOUT_DEFAULT_S))
+
+    def _script(self, block: Block) -> dict[str, Json]:
+        """The program of a MISC_CHECK, as `supervisor.errands` takes it out of the job again."""
+        script = self._scripts.read_check(block)
+        if script is None:
+            return {}
+        return {"argv": list(script.argv), "user": script.user, "group": script.group, "secure": script.secure}
 
     def _options(self, block: Block, virtualhost: str, before: int, more: dict[str, Json]) -> str:
         """The checker's own values, and `more`, as canonical JSON, after the checker has agreed to them."""

@@ -157,7 +157,9 @@ _SCRIPTS = (
     Keyword("startup_script_timeout", Kind.INTEGER, "its limit", unit="s", low=1, high=1000, default=10),
     Keyword("shutdown_script", Kind.COMMAND, "runs at the end of a clean stop"),
     Keyword("shutdown_script_timeout", Kind.INTEGER, "its limit", unit="s", low=1, high=1000, default=10),
-    Keyword("notify_timeout", Kind.INTEGER, "limit of each notification", unit="s", low=1, high=3600, default=60, own=True),
+    Keyword(
+        "notify_timeout", Kind.INTEGER, "limit of each notification", unit="s", low=1, high=3600, default=60, own=True
+    ),
     Keyword("notify_fifo", Kind.TEXTS, "named pipe for a line about every change: path, and its owner and group"),
     Keyword("notify_fifo_script", Kind.COMMAND, "started beside notify_fifo, with its path as last argument"),
     Keyword("lvs_notify_fifo", Kind.TEXTS, "the same for virtual and real servers only, which is all there is here"),

@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import stat
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -68,6 +69,15 @@ class Scripts:
         self._look(argv[0], who, node)
         script = self._known[words] = Script(argv, who.user, who.group, self._secure)
         return script
+
+    def read_check(self, block: Block) -> Script | None:
+        """The script of a MISC_CHECK, whose user may also stand in a line of its own."""
+        script = self.read(block, "misc_path")
+        entry = block.entries.get("user")
+        if script is None or entry is None or not entry.value:
+            return script
+        who = self._who(entry.node, 1)
+        return replace(script, user=who.user, group=who.group)
 
     def settings(self, defaults: Block) -> ScriptSettings:
         """What global_defs says of scripts and pipes."""

@@ -57,36 +57,33 @@ def describe(transition: Transition, *, every_check: bool) -> News | None:
 
     `every_check` False: only what changes a real server counts, not each of its checks.
     """
-    if transition.follower:
+    if isinstance(transition, SorryChanged | SuspensionChanged | CheckFailed | WeightChanged):
+        return None
+    if transition.follower or not transition.mail:
         return None
     match transition:
         case CheckChanged():
-            if not transition.mail or not every_check or transition.check in UNMAILED_CHECKS:
+            if not every_check or transition.check in UNMAILED_CHECKS:
                 return None
             return _of_real_server(transition, check_body(transition), up=transition.real_server_up)
         case RealServerChanged():
-            if not transition.mail or every_check or not transition.check or transition.check in UNMAILED_CHECKS:
+            if every_check or not transition.check or transition.check in UNMAILED_CHECKS:
                 return None
             return _of_real_server(transition, check_body(transition), up=transition.up)
         case QuorumChanged():
-            if not transition.mail:
-                return None
-            name = service_name(transition.virtual_server, transition.group, transition.group_use)
-            return News(What.VIRTUAL_SERVER, name, transition.up, _quorum_body(transition))
+            return _of_virtual_server(transition, _quorum_body(transition), up=transition.up)
         case RealServerRemoved():
-            if not transition.mail:
-                return None
             body = f"=> {'Shutting down' if transition.stopping else 'Removing'} <="
             return _of_real_server(transition, body, up=False)
         case VirtualServerRemoved():
-            if not transition.mail:
-                return None
-            name = service_name(transition.virtual_server, transition.group, transition.group_use)
-            return News(What.VIRTUAL_SERVER, name, up=False, body=_gone_body(transition))
-        case SorryChanged() | SuspensionChanged() | CheckFailed() | WeightChanged():
-            return None
+            return _of_virtual_server(transition, _gone_body(transition), up=False)
         case _:
             assert_never(transition)
+
+
+def _of_virtual_server(transition: QuorumChanged | VirtualServerRemoved, body: str, *, up: bool) -> News:
+    name = service_name(transition.virtual_server, transition.group, transition.group_use)
+    return News(What.VIRTUAL_SERVER, name, up, body)
 
 
 def _of_real_server(transition: _OfRealServer, body: str, *, up: bool) -> News:
@@ -151,3 +148,9 @@ def _quorum_body(changed: QuorumChanged) -> str:
     happened = at_start if changed.at_start else f"{'Gained' if up else 'Lost'} quorum"
     bound = quorum + hysteresis if up or changed.at_start else quorum - hysteresis
     return f"=> {happened} {quorum}+{hysteresis}={bound} <= {changed.weight_up} <="
+
+
+def _gone_body(removed: VirtualServerRemoved) -> str:
+    """A virtual server that a reload takes away loses its quorum for whoever reads mail."""
+    bound = removed.quorum - removed.hysteresis
+    return f"=> Lost quorum {removed.quorum}+{removed.hysteresis}={bound} <= 0 <="

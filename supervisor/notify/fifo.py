@@ -3,8 +3,7 @@
     RS [192.168.100.21]:tcp:80 [203.0.113.100]:tcp:80 DOWN
     VS [203.0.113.100]:tcp:80 UP
 
-A virtual server is "[address]:protocol:port", "FWM mark" or, for a group, "[name]:0"; a real server is "[address]:protocol:port",
-with "none" for the protocol of a firewall mark. A pipe is open for reading too, so lines wait in it for a reader that is late or starts
+The names are those of mails (`_names`). A pipe is open for reading too, so lines wait in it for a reader that is late or starts
 again, as many as the kernel holds (64 KiB); what does not fit is dropped and counted. Writing never waits.
 The script of a pipe is started with the pipe's path as its last argument, without a limit, and started again when it ends.
 Source: keepalived.md, section 3.9; the lines were read from keepalived 2.2.7 (tests/kernel/test_scripts_beside_keepalived.py).
@@ -26,11 +25,14 @@ from supervisor.core.transitions import (
     RealServerChanged,
     RealServerRemoved,
     SorryChanged,
+    SuspensionChanged,
     Transition,
     VirtualServerRemoved,
+    WeightChanged,
 )
 from supervisor.log import Log
-from supervisor.model import AddressKey, Endpoint, Fifo, FwmarkKey, Script, ServiceKey
+from supervisor.model import Fifo, Script
+from supervisor.notify._names import server_name, service_name
 from supervisor.notify._running import Running, say_ended
 
 LAST_WORDS_S = 1.0
@@ -176,7 +178,7 @@ def line_of(transition: Transition) -> str:
             line = _virtual_server_line(transition, up=transition.up)
         case VirtualServerRemoved():
             line = _virtual_server_line(transition, up=False)
-        case CheckChanged() | CheckFailed() | SorryChanged():
+        case CheckChanged() | CheckFailed() | SorryChanged() | SuspensionChanged() | WeightChanged():
             return ""
         case _:
             assert_never(transition)
@@ -184,27 +186,10 @@ def line_of(transition: Transition) -> str:
 
 
 def _virtual_server_line(told: QuorumChanged | VirtualServerRemoved, *, up: bool) -> str:
-    return f"VS {_virtual_server(told.virtual_server, told.group)} {'UP' if up else 'DOWN'}"
+    return f"VS {service_name(told.virtual_server, told.group, told.group_use)} {'UP' if up else 'DOWN'}"
 
 
 def _real_server_line(told: RealServerChanged | RealServerRemoved, *, up: bool) -> str:
     key = told.virtual_server
-    protocol = str(key.protocol) if isinstance(key, AddressKey) else "none"
-    virtual_server = _virtual_server(key, told.group)
-    return f"RS {_address(told.real_server, protocol)} {virtual_server} {'UP' if up else 'DOWN'}"
-
-
-def _virtual_server(key: ServiceKey, group: str) -> str:
-    if group:
-        return f"[{group}]:0"
-    match key:
-        case AddressKey():
-            return _address(key.endpoint, str(key.protocol))
-        case FwmarkKey():
-            return f"FWM {key.mark}"
-        case _:
-            assert_never(key)
-
-
-def _address(endpoint: Endpoint, protocol: str) -> str:
-    return f"[{endpoint.address}]:{protocol}:{endpoint.port}"
+    virtual_server = service_name(key, told.group, told.group_use)
+    return f"RS {server_name(told.real_server, key)} {virtual_server} {'UP' if up else 'DOWN'}"

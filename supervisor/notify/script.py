@@ -39,8 +39,10 @@ from supervisor.core.transitions import (
     RealServerChanged,
     RealServerRemoved,
     SorryChanged,
+    SuspensionChanged,
     Transition,
     VirtualServerRemoved,
+    WeightChanged,
 )
 from supervisor.log import Log
 from supervisor.model import Endpoint, Script, ServiceKey
@@ -210,7 +212,7 @@ def notice_of(transition: Transition) -> Notice | None:
         case VirtualServerRemoved():
             facts = _environment(EVENT="virtual_server_removed", STATE="DOWN", STOPPING=_flag(on=transition.stopping))
             real_server = None
-        case CheckChanged() | CheckFailed() | SorryChanged():
+        case CheckChanged() | CheckFailed() | SorryChanged() | SuspensionChanged() | WeightChanged():
             return None
         case _:
             assert_never(transition)

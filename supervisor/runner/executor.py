@@ -35,7 +35,11 @@ LAST_OUTPUT_S = 0.05
 
 
 class CouldNotStart(Exception):
-    """A program did not begin; the text says why and what to do, for people."""
+    """A program did not begin; the text says why. `number` is the errno, where there is one."""
+
+    def __init__(self, reason: str, number: int = 0) -> None:
+        super().__init__(reason)
+        self.number = number
 
 
 class Program(Protocol):
@@ -73,7 +77,7 @@ class _Life:
         try:
             program = launch(run)
         except CouldNotStart as error:
-            return Ended(run.id, Outcome.COULD_NOT_START, reason=_short(str(error)))
+            return Ended(run.id, Outcome.COULD_NOT_START, error.number & 0xFF, reason=_short(str(error)))
         if run.timeout_s is not None:
             self.scope.deadline = begun + run.timeout_s
         async with trio.open_nursery() as nursery:

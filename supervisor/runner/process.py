@@ -105,7 +105,8 @@ class Machine:
             raise CouldNotStart(str(error)) from None
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise CouldNotStart(f"{run.argv[0]}: {_explained(error, reason)}") from None
+            number = error.errno or 0 if isinstance(error, OSError) else 0
+            raise CouldNotStart(f"{run.argv[0]}: {_explained(error, reason)}", number) from None
         self._known[process.child.pid] = process
         if run.timeout_s is not None:
             self._latest = max(self._latest, process.deadline)

@@ -52,7 +52,7 @@ class Outcome(enum.Enum):
     SIGNALLED = "signalled"  # status is the signal
     TIMED_OUT = "timed out"  # killed at its limit
     CANCELLED = "cancelled"  # killed because we asked for it
-    COULD_NOT_START = "could not start"  # reason says why
+    COULD_NOT_START = "could not start"  # reason says why, status is the errno where there is one
     RUNNER_LOST = "runner lost"  # only said by the supervisor's side: whether it ran is not known
 
 

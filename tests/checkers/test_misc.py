@@ -18,7 +18,7 @@ def verdict_of(answer: Answer, *, dynamic: bool = False) -> Verdict:
 
     async def main() -> Verdict:
         favours = ScriptedFavours(answer)
-        prepared = misc.prepare({"misc_path": [*COMMAND], "misc_dynamic": dynamic})
+        prepared = misc.prepare({"argv": [*COMMAND], "misc_dynamic": dynamic})
         verdict = await misc.check(SOMEWHERE, prepared, FakeNetwork().dialer(3.0, favours))
         assert favours.asked == [Favour.SCRIPT]
         return verdict
@@ -61,7 +61,7 @@ def test_a_script_that_nobody_can_run_says_nothing_of_the_server() -> None:
         verdict_of(Answer(Ending.REFUSED, text="the runner is not there"))
 
 
-@pytest.mark.parametrize("options", [{}, {"misc_path": []}, {"misc_path": [""]}])
+@pytest.mark.parametrize("options", [{}, {"argv": []}, {"argv": [""]}])
 def test_a_check_without_a_command_is_refused(options: dict[str, Json]) -> None:
     with pytest.raises(ValueError, match="misc_path needs a command"):
         misc.prepare(options)

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from tests.fakes.network import Behaviour, Connect, Echo
+from tests.fakes.programs import Behaviour as Program
 from tests.sim.world import World, play
 
 
@@ -30,7 +31,7 @@ def test_a_script_sets_the_weight_by_its_exit_status(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         seen = []
         for status in (2, 12, 52, 255, 1, 0):
-            world.scripts["/site/load"] = status
+            world.programs.behaviours["/site/load"] = Program(status=status)
             await world.later(6)
             seen.append(world.weights().get(21))
         assert seen == [0, 10, 50, 253, None, 10]
@@ -46,14 +47,30 @@ def test_a_script_runs_every_delay_loop_however_long_it_takes_and_once_for_all_s
     )
 
     async def story(world: World) -> None:
-        world.scripts["/site/slow"] = math.inf
+        world.programs.behaviours["/site/slow"] = Program(lasts_s=math.inf, deaf=True)
         await world.later(21)
-        times = [at for at, _ in world.script_runs]
+        times = [begun.at for begun in world.programs.begun]
         pauses = {round(later - earlier, 1) for earlier, later in itertools.pairwise(times)}
         assert pauses <= {5.0, 5.1}
         assert len(times) == 4
         assert world.weights() == {}
         assert {line["result"] for line in world.events("real_server.state_changed")} == {"PROCTOUT"}
+
+    play(story, text, tmp_path)
+
+
+def test_a_script_that_a_signal_ends_or_that_is_not_there_takes_its_server_out(tmp_path: Path) -> None:
+    checks = [misc(f"/site/{name}", "misc_dynamic") for name in ("killed", "missing", "fine")]
+    text = virtual_server(*(server(last, check) for last, check in zip((21, 22, 23), checks, strict=True)))
+
+    async def story(world: World) -> None:
+        world.programs.behaviours["/site/killed"] = Program(status=-9)
+        world.programs.behaviours["/site/missing"] = Program(refuses="no such file")
+        await world.later(6)
+        assert world.weights() == {23: 10}
+        details = {line["real_server"][-5:]: line["detail"] for line in world.events("real_server.state_changed")}
+        assert details["22:80"].startswith("could not run: ")
+        assert details["21:80"] == "ended by signal 9"
 
     play(story, text, tmp_path)
 

@@ -13,7 +13,6 @@ A worker is a task that runs the same `kit.worker.main` as the process; to kill 
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from checkers.kit.api import Answer, Ending, Favour
 from checkers.kit.job import Job
 from checkers.kit.link import Link, memory_link_pair
 from supervisor import config
-from supervisor.children.favours import Granted
+from supervisor.children.favours import DoFavour, Granted, RunScript
 from supervisor.children.spawn import Child
 from supervisor.config import Outcome
 from supervisor.core.snapshot import Snapshot
@@ -114,8 +113,6 @@ class World:
     links: dict[int, FrozenLink] = field(default_factory=dict)
     workers: int = 1
     files: dict[str, str] = field(default_factory=dict)  # path → first line
-    scripts: dict[str, float] = field(default_factory=dict)  # path → exit status; math.inf: never ends
-    script_runs: list[tuple[float, str]] = field(default_factory=list)
     _pids: int = 1000
 
     async def later(self, seconds: float) -> None:
@@ -215,20 +212,16 @@ class World:
         await trio.sleep(0.05)
         self.mails.append((text.decode(), tuple(recipients)))
 
-    async def _favour(self, job: Job, favour: Favour) -> Granted:
-        """Scripts end and files read as the story wants; nothing of this machine is touched."""
-        await trio.sleep(0.001)
-        if favour is Favour.FILE:
-            return Granted(Answer(Ending.DONE, text=self.files.get(str(job.options["path"]), "")))
-        words = job.options["misc_path"]
-        assert favour is Favour.SCRIPT
-        assert isinstance(words, list)
-        self.script_runs.append((trio.current_time(), str(words[0])))
-        script = self.scripts.get(str(words[0]), 0)
-        if math.isinf(script):
-            await trio.sleep(job.connect_timeout)
-            return Granted(Answer(Ending.TIMED_OUT, text="not done in time"))
-        return Granted(Answer(Ending.DONE, int(script)))
+    def _favour(self, run_script: RunScript) -> DoFavour:
+        async def do(job: Job, favour: Favour) -> Granted:
+            """Files read as the story wants; scripts run where all programs of a story do."""
+            if favour is Favour.FILE:
+                await trio.sleep(0.001)
+                return Granted(Answer(Ending.DONE, text=self.files.get(str(job.options["path"]), "")))
+            assert favour is Favour.SCRIPT
+            return Granted(await run_script(job))
+
+        return do
 
     def _line(self, line: bytes, level: str) -> None:
         del level

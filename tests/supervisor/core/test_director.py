@@ -287,7 +287,7 @@ def test_stopping_with_omega_tells_of_every_server_in_service() -> None:
     report(director, 22, up=False)
     assert director.stop() == [
         RealServerRemoved(KEY, endpoint(21), stopping=True, mail=True),
-        VirtualServerRemoved(KEY, stopping=True),
+        VirtualServerRemoved(KEY, stopping=True, mail=False, quorum=1, hysteresis=0),
     ]
     assert started(ARTICLE).stop() == []
 

@@ -13,6 +13,7 @@ from supervisor.core.transitions import (
     RealServerRemoved,
     SorryChanged,
     Transition,
+    VirtualServerRemoved,
 )
 from tests.supervisor.core.builders import check, config, endpoint, real_server, report, said, virtual_server
 
@@ -35,7 +36,15 @@ def history() -> list[Transition]:
 
 def test_every_transition_names_its_group_and_whether_another_address_tells_it() -> None:
     told = history()
-    kinds = (CheckChanged, CheckFailed, QuorumChanged, RealServerChanged, RealServerRemoved, SorryChanged)
+    kinds = (
+        CheckChanged,
+        CheckFailed,
+        QuorumChanged,
+        RealServerChanged,
+        RealServerRemoved,
+        SorryChanged,
+        VirtualServerRemoved,
+    )
     assert {type(transition) for transition in told} == set(kinds)
     assert {(one.group, one.group_use, one.follower) for one in told} == {("web", 1, True)}
 
