@@ -3,7 +3,8 @@
 Everything about urls and answers is `checkers.http`, everything about TLS is `checkers.kit.tls`; here is what joins the two. As in
 keepalived no certificate is looked at and no server name is sent unless the file asks for it. Ours: with `verify` or `ca` the
 chain and the name are really checked; the name is then sent as well, because a server chooses its certificate by it.
-Must never read a file: `ca` comes as text, read by the supervisor when it loads the configuration.
+Must never read a file: certificates and keys come as text, read by the supervisor when it loads the configuration. Where it could not
+read them, or they do not fit, every probe fails and says so: a check that asks for less than was wanted would be a lie.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from checkers import http
-from checkers.kit.api import Dialer, Target, Verdict
-from checkers.kit.options import Json, Keyword, Kind
-from checkers.kit.tls import TlsDialer, context_of
+from checkers.kit.api import Dialer, Reason, Target, Verdict
+from checkers.kit.options import CLIENT, UNREADABLE, Json, Keyword, Kind
+from checkers.kit.tls import ClientCertificate, TlsDialer, context_of, farewell
+from checkers.kit.turns import OneByOne
 
 KEYWORD = "SSL_GET"
 
@@ -45,24 +47,48 @@ _PORT = re.compile(r":[0-9]*$")
 
 @dataclass(frozen=True, slots=True)
 class SecureUrl:
-    """One url and the TLS that it is asked over; `server_name` may be empty."""
+    """One url and the TLS that it is asked over; `server_name` may be empty.
+
+    `context` is None when it cannot be made, and `trouble` says why.
+    """
 
     url: http.Url
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
     server_name: str
+    trouble: str = ""
 
 
-def prepare(options: Mapping[str, Json]) -> tuple[SecureUrl, ...]:
+def prepare(options: Mapping[str, Json]) -> tuple[SecureUrl, ...] | OneByOne:
     """Turn the block's values into urls, in the order of the file. Raises ValueError with a sentence for the operator."""
     ca = str(options.get("ca") or "")
     verify = bool(options.get("verify", bool(ca)))
-    context = context_of(verify=verify, ca=ca if verify else "")
+    context, trouble = _context(verify=verify, ca=ca if verify else "", client=options.get(CLIENT))
     chosen = str(options.get("sni_name") or "")
     named = verify or bool(options.get("enable_sni"))
-    return tuple(
-        SecureUrl(url, context, _server_name(chosen or _without_port(url.host.decode())) if named else "")
-        for url in http.prepare(options)
+    urls = tuple(
+        SecureUrl(url, context, _server_name(chosen or _without_port(url.host.decode())) if named else "", trouble)
+        for url in http.urls_of(options)
     )
+    one_by_one = len(urls) > 1 and options.get("urls_one_by_one")
+    return http.in_turns([(url,) for url in urls], options) if one_by_one else urls
+
+
+remarks = http.url_remarks
+
+
+def _context(*, verify: bool, ca: str, client: Json) -> tuple[ssl.SSLContext | None, str]:
+    """Return the context, or None and why there is none: files that are not there, which is no error of the configuration.
+
+    Raises ValueError for what is one.
+    """
+    if ca.startswith(UNREADABLE):
+        return None, ca.removeprefix(UNREADABLE)
+    if not isinstance(client, dict):
+        return context_of(verify=verify, ca=ca), ""
+    if client.get("trouble"):
+        return None, str(client["trouble"])
+    texts = (str(client.get(name) or "") for name in ("certificate", "key", "password"))
+    return context_of(verify=verify, ca=ca, client=ClientCertificate(*texts)), ""
 
 
 def _without_port(host: str) -> str:
@@ -83,5 +109,12 @@ def _server_name(name: str) -> str:
 
 async def check(target: Target, prepared: tuple[SecureUrl, ...], dial: Dialer) -> Verdict:
     """Ask all urls in turn, each over its own TLS connection. Failed connects and handshakes leave as ProbeError."""
-    requests = [(secure.url, TlsDialer(dial, secure.context, secure.server_name)) for secure in prepared]
-    return await http.ask_all(target, requests)
+    requests = []
+    for secure in prepared:
+        if secure.context is None:
+            return Verdict(Reason.L6RSP, secure.trouble)
+        dialer = TlsDialer(dial, secure.context, secure.server_name)
+        requests.append((dialer, http.Request(secure.url, dialer, farewell if secure.url.orderly else None)))
+    verdict = await http.ask_all(target, [request for _, request in requests])
+    ends = [dialer.expires_at for dialer, _ in requests if dialer.expires_at]
+    return replace(verdict, expires_at=min(ends)) if ends else verdict

@@ -143,7 +143,7 @@ class CheckSpec:
     bind_port: int = 0
     bind_interface: str = ""
     log_all_failures: bool = False
-    options_json: str = "{}"
+    options_json: str = field(default="{}", repr=False)  # there may be a key in it
     mark: int = 0  # SO_MARK of the probe's packets
     weighs: Weighs = Weighs.NOTHING
     first_weight: int | None = field(default=None, compare=False, repr=False)

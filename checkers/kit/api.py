@@ -5,13 +5,15 @@ A checker type is a public module of `checkers` with three things:
 * `KEYWORD` and `OPTIONS`: the name of its block in keepalived.conf and the table of its own keywords
   (`checkers.kit.options`), beside the ones that every checker shares (`COMMON_OPTIONS` here);
 * `prepare(options)`: turns the block's values into whatever `check` needs, once, at configuration time
-  (a request serialised, a pattern compiled); raises `ValueError` with a sentence for the operator;
+  (a request serialised, a pattern compiled); raises `ValueError` with a sentence for the operator. Several requests of which each
+  probe is to make one only come back as `checkers.kit.turns.OneByOne`;
 * `async check(target, prepared, dial)`: one probe, one `Verdict`. It opens connections only through `dial`,
   never sleeps, never retries, never logs and keeps no state: the kit does timing, deadlines, isolation and counting
   once, around every check. Failure of the server is a value; an exception that is not `ProbeError` is a bug.
 
-A module may also have `COMMON` (the common keywords that it knows, where it does not know all) and `WEIGHS` (what its verdicts' weights
-mean). Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
+A module may also have `COMMON` (the common keywords that it knows, where it does not know all), `WEIGHS` (what its verdicts' weights
+mean) and `remarks(options)`, which yields a sentence for each value that is allowed and without effect.
+Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
 """
 
 from __future__ import annotations
@@ -321,6 +323,12 @@ TYPES: Mapping[str, str] = {
     "FILE_CHECK": "file",
 }
 """Block name in keepalived.conf → module of `checkers`."""
+
+
+def remarks_on(keyword: str, options: Mapping[str, Json]) -> tuple[str, ...]:
+    """What the checker type has to say of values that `prepare` agreed to: sentences that name a keyword first."""
+    remarks = getattr(load(keyword), "remarks", None)
+    return () if remarks is None else tuple(remarks(options))
 
 
 def load(keyword: str) -> CheckerType:

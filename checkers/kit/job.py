@@ -39,7 +39,7 @@ class Job:
     delay_before_retry: float
     connect_timeout: float
     warmup: float
-    options: dict[str, Json] = field(default_factory=dict)
+    options: dict[str, Json] = field(default_factory=dict, repr=False)  # there may be a key in them
     bind_address: str = ""
     bind_port: int = 0
     bind_interface: str = ""

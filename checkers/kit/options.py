@@ -11,6 +11,13 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+UNREADABLE = "unreadable: "
+"""Begins the value of CERTIFICATES in place of a text, when the file could not be read; the reason follows."""
+
+CLIENT = "client_certificate"
+"""The value that the supervisor adds to a check that has CERTIFICATES of its own: `certificate`, `key`, `password` as text, or `trouble`,
+a sentence why there is none. It is no keyword: it comes from the file's SSL block."""
+
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
 

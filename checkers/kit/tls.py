@@ -7,15 +7,20 @@ The engine is OpenSSL between two memory buffers, so it works over anything that
 `HandshakeFailed` or `HandshakeTimedOut`. A context is made once for equal settings and shared by all probes.
 
 Sessions are never resumed: a health check has to see what a new client sees, and a resumed session looks at neither key nor
-certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5), and a server may end so too.
-Must never read a file: a worker may not be able to. Certificates come as text; only the system's own store is left to OpenSSL.
+certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5), unless `farewell` is called; a
+server may end either way. Must never read a file: a worker may not be able to. Certificates and keys come as text, and because OpenSSL
+wants a file for a key, it gets one in memory; only the system's own store is left to OpenSSL. Must never put a key or a password into
+a sentence.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +35,7 @@ from checkers.kit.api import (
     Stream,
     Target,
 )
+from checkers.kit.certificate import expires_at
 
 SILENT_MAX_BYTES = 262_144
 """Most bytes of a server that lead to no plain text, a handshake included. Ours: OpenSSL takes chains of 100 KB at most."""
@@ -52,13 +58,23 @@ class HandshakeTimedOut(ProbeError):
     reason = Reason.L6TOUT
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What we show to servers that want to know who asks: certificates and key as PEM; the password is for an encrypted key."""
+
+    certificate: str
+    key: str = field(repr=False)
+    password: str = field(default="", repr=False)
+
+
 @functools.lru_cache(CONTEXTS_MAX)
-def context_of(*, verify: bool, ca: str) -> ssl.SSLContext:
+def context_of(*, verify: bool, ca: str, client: ClientCertificate | None = None) -> ssl.SSLContext:
     """Return the context for these settings.
 
     Without `verify` every certificate will do, and every version and cipher that the library allows, as with keepalived. With it
     the chain must lead to one of the certificates in `ca` (PEM; an intermediate one is enough), or when `ca` is empty to the
-    system's store, and the certificate must be for the server's name or address. Raises ValueError with a sentence.
+    system's store, and the certificate must be for the server's name or address. `client` is shown to servers that ask for a
+    certificate. Raises ValueError with a sentence.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -76,7 +92,28 @@ def context_of(*, verify: bool, ca: str) -> ssl.SSLContext:
     else:
         _require_system_store()
         context.load_default_certs()
+    if client is not None:
+        show(context, client)
     return context
+
+
+def show(context: ssl.SSLContext, client: ClientCertificate) -> None:
+    """Have connections of `context` show the client certificate. Raises ValueError when certificate, key and password do not fit."""
+    with open(os.memfd_create("client certificate"), "w") as file:  # noqa: PTH123  a descriptor, not a path
+        file.write(f"{client.certificate}\n{client.key}\n")
+        file.flush()
+        try:  # with some password always: without one, OpenSSL asks on the terminal
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=client.password)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise ValueError(f"client certificate: {_what_does_not_fit(error, client)}") from error
+
+
+def _what_does_not_fit(error: Exception, client: ClientCertificate) -> str:
+    """Return what is wrong with a client certificate, in words that an operator can act on."""
+    words = words_of(error)
+    if "ENCRYPTED" in client.key and "mismatch" not in words:
+        return f"the password does not open the key ({words})" if client.password else "the key needs a password"
+    return "the key is not the certificate's" if "mismatch" in words else words
 
 
 def _require_system_store() -> None:
@@ -97,15 +134,16 @@ class TlsDialer:
     """A dialer whose connections speak TLS (kit.api.Dialer).
 
     `server_name` goes to the server and, when the context verifies, must be in the certificate. Empty: nothing is sent, and the
-    certificate must be for the address.
+    certificate must be for the address. `expires_at` is when the certificate of the last server ends, in Unix seconds; 0: unknown.
     """
 
-    __slots__ = ("_context", "_dial", "_server_name")
+    __slots__ = ("_context", "_dial", "_server_name", "expires_at")
 
     def __init__(self, dial: Dialer, context: ssl.SSLContext, server_name: str) -> None:
         self._dial = dial
         self._context = context
         self._server_name = server_name
+        self.expires_at = 0.0
 
     async def connect(self, target: Target) -> Stream:
         """Connect and shake hands, within one limit. Raises what `kit.api.Dialer.connect` does and the two errors of here."""
@@ -113,6 +151,7 @@ class TlsDialer:
         name = self._server_name or (target.address if context.check_hostname else None)
         stream = TlsStream(await self._dial.connect(target), context, name)
         await stream.shake_hands()
+        self.expires_at = stream.expires_at
         return stream
 
     async def connect_udp(self, target: Target) -> Datagrams:
@@ -183,6 +222,19 @@ class TlsStream:
         self._answered = True
         return data
 
+    @property
+    def expires_at(self) -> float:
+        """When the server's certificate ends, in Unix seconds; 0.0: unknown. Whether anything was verified does not matter."""
+        der = self._engine.getpeercert(binary_form=True)
+        return 0.0 if der is None else expires_at(der)
+
+    async def say_goodbye(self) -> None:
+        """Send a close_notify. The server's is not waited for: nothing that it could say changes the verdict."""
+        with contextlib.suppress(ssl.SSLError, ProbeError):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._engine.unwrap()
+            await self._flush()
+
     def close(self) -> None:
         """See `kit.api.Stream.close`."""
         self._stream.close()
@@ -223,3 +275,9 @@ class TlsStream:
         if self._answered:
             return ConnectionLost(f"TLS: {complaint}")
         return HandshakeFailed(f"TLS handshake: {complaint}")
+
+
+async def farewell(stream: Stream) -> None:
+    """End a TLS connection by the book (RFC 8446, section 6.1). Never fails: the verdict stands by now."""
+    if isinstance(stream, TlsStream):
+        await stream.say_goodbye()

@@ -34,6 +34,7 @@ from checkers.kit.link import Link, LinkError
 from checkers.kit.schedule import CheckState, Random
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
+from checkers.kit.turns import OneByOne, Turns
 
 STATE_EVERY_S = 30.0
 """How often the full state is said (reliability.md, section 6)."""
@@ -98,6 +99,7 @@ class Runner:
         "scope",
         "state",
         "target",
+        "turns",
     )
 
     def __init__(self, job: Job, desk: Desk) -> None:
@@ -112,6 +114,7 @@ class Runner:
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.prepared: object = _NOT_PREPARED
+        self.turns: Turns | None = None  # of a check whose requests are made one by one
 
     def entry(self) -> wire.StateEntry:
         """Return the present level."""
@@ -240,7 +243,13 @@ class Worker:
                 finally:
                     self._in_flight -= 1
                 now = trio.current_time()
+                turns = runner.turns
+                if turns is not None:
+                    verdict = turns.weigh(verdict, state.health)
                 changed, runner.due, verdict = state.record(verdict, now, began)
+                if turns is not None:
+                    went_down = changed and state.health is Health.DOWN
+                    runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
                 tally.add(runner.job.type, verdict, now - began)
                 used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
                 if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
@@ -253,8 +262,11 @@ class Worker:
         try:
             checker = self._checkers[job.type]
             if runner.prepared is _NOT_PREPARED:
-                runner.prepared = checker.prepare(job.options)
-            return await checker.check(runner.target, runner.prepared, dial)
+                runner.prepared = prepared = checker.prepare(job.options)
+                runner.turns = Turns(prepared) if isinstance(prepared, OneByOne) else None
+            turns = runner.turns
+            prepared = runner.prepared if turns is None else turns.take()
+            return await checker.check(runner.target, prepared, dial)
         except ProbeError as error:
             return Verdict(error.reason, str(error))
         except Exception as error:  # noqa: BLE001  the one broad except: a bug in a checker is this job's trouble alone
@@ -346,7 +358,7 @@ class Worker:
 
 def _longest(job: Job) -> float:
     """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit."""
-    several = job.options.get("url") or job.options.get("host")
+    several = not job.options.get("urls_one_by_one") and (job.options.get("url") or job.options.get("host"))
     return job.connect_timeout * (len(several) if isinstance(several, list) else 1)
 
 

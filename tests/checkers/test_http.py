@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from checkers import http
+from checkers.kit import answer
 from checkers.kit.api import DETAIL_MAX_BYTES, ConnectFailed, Reason, Target, Verdict
 from checkers.kit.options import Json
 from tests.fakes.network import (
@@ -210,7 +211,7 @@ def test_a_body_that_never_ends_is_read_to_the_limit_only_and_only_when_it_matte
 
 @pytest.mark.parametrize(
     ("behaviour", "expected"),
-    [(head_of(http.HEAD_MAX_BYTES), "L7OK"), (head_of(http.HEAD_MAX_BYTES + 1), "L7RSP")],
+    [(head_of(answer.HEAD_MAX_BYTES), "L7OK"), (head_of(answer.HEAD_MAX_BYTES + 1), "L7RSP")],
     ids=str,
 )
 def test_a_head_may_have_64_kib_and_not_one_byte_more(behaviour: Behaviour, expected: str) -> None:
@@ -269,19 +270,19 @@ def test_heads_are_understood_whatever_their_date_the_first_time_and_the_second(
 
 
 def test_a_changing_date_does_not_make_another_remembered_head() -> None:
-    http._HEADS.clear()
+    answer._HEADS.clear()
     for second in range(10, 60):
         date = f"Date: Sun, 06 Nov 1994 08:49:{second} GMT"
         assert reason(scripted(Send(answer_of(200, BODY, date)), End())) == "L7OK"
-    assert len(http._HEADS) == 1
+    assert len(answer._HEADS) == 1
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    http._HEADS.clear()
-    for number in range(http.REMEMBERED_MAX + 50):
-        assert http._parse(f"HTTP/1.1 200 OK\r\nX: {number}\r\n\r\n".encode()).status == 200
-    http._parse(b"HTTP/1.1 200 OK\r\nX: " + b"y" * http.REMEMBERED_MAX_BYTES + b"\r\n\r\n")
-    assert len(http._HEADS) == http.REMEMBERED_MAX
+    answer._HEADS.clear()
+    for number in range(answer.REMEMBERED_MAX + 50):
+        assert answer.parse(f"HTTP/1.1 200 OK\r\nX: {number}\r\n\r\n".encode()).status == 200
+    answer.parse(b"HTTP/1.1 200 OK\r\nX: " + b"y" * answer.REMEMBERED_MAX_BYTES + b"\r\n\r\n")
+    assert len(answer._HEADS) == answer.REMEMBERED_MAX
 
 
 def test_what_is_remembered_of_one_status_is_not_told_of_another() -> None:
@@ -321,7 +322,7 @@ def test_it_does_not_matter_how_an_answer_is_cut_into_pieces(size: int) -> None:
         ({"url": [{"path": "/\r\nX: y"}]}, "path must not contain blanks"),
         ({"url": [{"path": "/", "virtualhost": "a\nb"}]}, "virtualhost must not contain blanks"),
         ({"url": [{"path": "/", "regex": "("}]}, "regex does not compile: missing"),
-        ({"url": [{"path": "/", "regex": "a", "regex_options": ["ungreedy"]}]}, "'ungreedy' is not supported"),
+        ({"url": [{"path": "/", "regex": "a", "regex_options": ["un_greedy"]}]}, "'un_greedy' is none of allow_empty_class"),
     ],
     ids=str,
 )

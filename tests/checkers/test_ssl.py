@@ -71,7 +71,8 @@ def probe_with(behaviour: Behaviour, options: dict[str, Json]) -> tuple[Verdict,
 def test_the_request_and_the_judgement_are_those_of_http_get() -> None:
     url: dict[str, Json] = {"path": "/x", "virtualhost": "www.example.org"}
     verdict, server, _ = probe(healthy().over_tls(), url)
-    assert verdict == Verdict(Reason.L7OK, "HTTP 200", verdict.sent, "HTTP/1.1 200 Because")
+    until_2125 = ssl.cert_time_to_seconds("Jan  1 00:00:00 2125 GMT")
+    assert verdict == Verdict(Reason.L7OK, "HTTP 200", verdict.sent, "HTTP/1.1 200 Because", expires_at=until_2125)
     request = b"GET /x HTTP/1.0\r\nUser-Agent: KeepAliveClient\r\nHost: www.example.org\r\n\r\n"
     assert [asked.data for asked in server.requests] == [request]
     assert probe(status(503).over_tls())[0].detail == "HTTP 503, wanted 200-299"
