@@ -25,9 +25,9 @@ class Kind(enum.Enum):
     """What the words after a keyword are.
 
     The value in the mapping that `prepare` is given (and in a job's `options`), under the keyword's own name: FLAG bool ·
-    INTEGER, PORT int · TIMER float seconds · TEXT, REGEX, CHOICE, ADDRESS, ENDPOINT, CERTIFICATES str · HEX, OCTETS str in lower case ·
-    TEXTS list of str · STATUS_RANGES list of [low, high] · BLOCK a mapping of the same shape, and a list of such mappings
-    when the keyword is `repeat`. A keyword that is absent from the file is absent from the mapping.
+    INTEGER, PORT int · TIMER float seconds · TEXT, REGEX, CHOICE, ADDRESS, ENDPOINT, CERTIFICATES, PRIVATE_KEY, CONCEALED str ·
+    HEX, OCTETS str in lower case · TEXTS list of str · STATUS_RANGES list of [low, high] · BLOCK a mapping of the same shape, and a
+    list of such mappings when the keyword is `repeat`. A keyword that is absent from the file is absent from the mapping.
     """
 
     FLAG = "flag"  # no word (true), or one of true on yes false off no
@@ -42,7 +42,11 @@ class Kind(enum.Enum):
     OCTETS = "octets"  # hexadecimal digits in pairs, blanks between them; x stands for any digit
     STATUS_RANGES = "status ranges"  # 200, 200-299 … within 100 to 599; lines add up
     HEX = "hex"  # hexadecimal digits, an exact number of them (`high`)
-    CERTIFICATES = "certificates"  # absolute path of a file; the value is the text of its PEM certificates
+    CERTIFICATES = (
+        "certificates"  # absolute path of a file; the value is the text of its PEM certificates, or UNREADABLE and why
+    )
+    PRIVATE_KEY = "private key"  # the same of its PEM keys; never shown
+    CONCEALED = "concealed"  # one word; never shown
     COMMAND = "command"  # shell-like word: command line, then optional user and group
     REGEX = "regex"  # shell-like word
     FORWARDING = "forwarding method"  # NAT | DR | TUN with its tunnel words

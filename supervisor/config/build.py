@@ -8,8 +8,8 @@ Sources: keepalived.md, sections 2.1 and 2.2.
 
 from __future__ import annotations
 
-from supervisor.config import kernelsettings, keywords, mail, processwide
-from supervisor.config.checks import INTERFACE_NAME_MAX, Checks
+from supervisor.config import kernelsettings, keywords, mail, processwide, secure
+from supervisor.config.checks import INTERFACE_NAME_MAX, Checks, Wherever
 from supervisor.config.files import Source
 from supervisor.config.groups import Groups
 from supervisor.config.problems import Code, Problems
@@ -21,6 +21,9 @@ from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
 from supervisor.model import Config
+
+COMPAT = frozenset({"urls_one_by_one"})
+"""What `compat` may ask for."""
 
 _NOWHERE = Source("", [""])
 _TRACK_FILES = ("track_file", "vrrp_track_file")
@@ -36,13 +39,12 @@ def build(statements: list[Node], problems: Problems) -> Config:
     alert = defaults.get("smtp_alert_checker", defaults.get("smtp_alert"))
     track_files = TrackFiles(problems, [node for name in _TRACK_FILES for _, node in top.all(name)])
     scripts = Scripts(problems, defaults)
-    checks = Checks(
-        problems,
-        track_files,
-        scripts,
+    wherever = Wherever(
         log_all_failures=defaults.get("checker_log_all_failures", False),
         alpha=defaults.get("check_before_add", False),
+        urls_one_by_one="urls_one_by_one" in _compat(defaults, problems),
     )
+    checks = Checks(problems, track_files, scripts, secure.read(top, problems), wherever)
     real_servers = RealServers(problems, checks, scripts, mail=True if alert is None else alert)
     groups = Groups(problems, [node for _, node in top.all("virtual_server_group")])
     virtual_servers = VirtualServers(problems, real_servers, groups, scripts, mail=False if alert is None else alert)
@@ -70,6 +72,17 @@ def _global_defs(top: Block, problems: Problems) -> Block:
     for node in block.unhandled:
         processwide.check(node, problems)
     return block
+
+
+def _compat(defaults: Block, problems: Problems) -> frozenset[str]:
+    """What is to be done as keepalived does it (keepalived.md, section 10)."""
+    words = frozenset(defaults.get("compat", ()))
+    for word in sorted(words - COMPAT):
+        near = problems.suggest(word, COMPAT)
+        message = f"compat knows no {quoted(word)}"
+        hint = f'did you mean "{near}"?' if near else f"one of: {' '.join(sorted(COMPAT))}"
+        problems.add(Code.NOT_A_CHOICE, defaults.value_place("compat"), message, hint)
+    return words
 
 
 def _interface(defaults: Block, problems: Problems) -> str:

@@ -16,6 +16,7 @@ from checkers.kit.trackfile import Meaning
 from supervisor.config import keywords
 from supervisor.config.problems import Code, Place, Problems
 from supervisor.config.scripts import Scripts
+from supervisor.config.secure import Shared
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
@@ -43,18 +44,25 @@ class _Understood(NamedTuple):
     first: Meaning | None  # of a FILE_CHECK
 
 
+class Wherever(NamedTuple):
+    """What holds for every check that does not say otherwise itself."""
+
+    log_all_failures: bool = False
+    alpha: bool = False
+    urls_one_by_one: bool = False
+
+
 class Checks:
     """Reads the checks of one configuration."""
 
     def __init__(
-        self, problems: Problems, track_files: TrackFiles, scripts: Scripts, *, log_all_failures: bool, alpha: bool
+        self, problems: Problems, track_files: TrackFiles, scripts: Scripts, shared: Shared, wherever: Wherever
     ) -> None:
-        """`log_all_failures` and `alpha` are what holds where nobody says otherwise."""
         self._problems = problems
         self._track_files = track_files
         self._scripts = scripts
-        self._alpha = alpha
-        self._log_all_failures = log_all_failures
+        self._shared = shared
+        self._wherever = wherever
         self._seen: dict[tuple[Signature, str], _Understood] = {}
         self._schedules: dict[tuple[Any, ...], Schedule] = {}
 
@@ -86,11 +94,11 @@ class Checks:
             type=node.keyword,
             target=target,
             schedule=self._schedule(node.keyword, block, real_server, virtual_server),
-            alpha=first is None and inherited("alpha", block, real_server, virtual_server, default=self._alpha),
+            alpha=first is None and inherited("alpha", block, real_server, virtual_server, default=self._wherever.alpha),
             bind_address=bind_address,
             bind_port=block.get("bind_port", 0),
             bind_interface=bind_interface,
-            log_all_failures=block.get("log_all_failures", self._log_all_failures),
+            log_all_failures=block.get("log_all_failures", self._wherever.log_all_failures),
             options_json=understood.options_json,
             mark=block.get("fwmark", 0),
             weighs=Weighs(api.weighs(node.keyword).value),
@@ -111,7 +119,7 @@ class Checks:
                 "delay_before_retry", *layers, default=delay_loop if delay_before_retry is None else delay_before_retry
             ),
             self._limit(keyword, *layers),
-            inherited("warmup", *layers, default=min(delay_loop, FIRST_CHECK_WITHIN_S) if self._alpha else delay_loop),
+            inherited("warmup", *layers, default=min(delay_loop, FIRST_CHECK_WITHIN_S) if self._wherever.alpha else delay_loop),
             inherited("rise", *layers, default=1),
         )
         found = self._schedules.get(values)
@@ -142,12 +150,19 @@ class Checks:
         options = {name: _json(entry.value) for name, entry in block.entries.items() if name in own} | more
         if virtualhost and "virtualhost" in own:
             options.setdefault("virtualhost", virtualhost)
+        if self._wherever.urls_one_by_one and "urls_one_by_one" in own:
+            options.setdefault("urls_one_by_one", True)
+        if "ca" in own:
+            self._shared.add_to(options)
         if not self._problems.errors_since(before):
             try:
                 api.load(keyword).prepare(options)
             except (ValueError, RecursionError, OverflowError) as refusal:
                 place = _place_of(block, str(refusal))
                 self._problems.add(Code.REFUSED_BY_CHECKER, place, f"{keyword}: {refusal}")
+            else:
+                for remark in api.remarks_on(keyword, options):
+                    self._problems.add(Code.NO_EFFECT, _place_of(block, remark), remark)
         return json.dumps(options, sort_keys=True, separators=(",", ":"))
 
     def _check_addresses(self, node: Node, block: Block, target: Endpoint) -> None:

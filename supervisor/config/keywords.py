@@ -239,6 +239,7 @@ GLOBAL_DEFS = (
         low=0,
         high=4294967295,
     ),
+    Keyword("compat", Kind.TEXTS, "what to do as keepalived does it: urls_one_by_one", own=True),
     Keyword(
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
     ),
@@ -339,6 +340,13 @@ TRACK_FILE = (
     ),
 )
 
+SSL = (
+    Keyword("certificate", Kind.CERTIFICATES, "file of the client certificate and its chain"),
+    Keyword("key", Kind.PRIVATE_KEY, "file of its key"),
+    Keyword("password", Kind.CONCEALED, "opens the key"),
+    Keyword("ca", Kind.CERTIFICATES, "file of the authorities that SSL_GET trusts where it says verify and names none"),
+)
+
 ROOT = (
     *(
         Keyword(name, Kind.BLOCK, "a file with a number in it, for FILE_CHECK", repeat=True)
@@ -347,8 +355,9 @@ ROOT = (
     Keyword("virtual_server_group", Kind.BLOCK, "addresses and marks that virtual servers share", repeat=True),
     Keyword("global_defs", Kind.BLOCK, "settings of the whole program", repeat=True),
     Keyword("virtual_server", Kind.BLOCK, "one virtual server: address and port, or fwmark and mark", repeat=True),
+    Keyword("SSL", Kind.BLOCK, "the client certificate of all SSL_GET checks", block=SSL),
     *_unhandled(
-        "SSL bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
+        "bfd_instance vrrp_instance vrrp_sync_group vrrp_script "
         "vrrp_track_process track_process garp_group track_group static_ipaddress static_routes static_rules "
         "interface_up_down_delays linkbeat_interfaces",
         Kind.BLOCK,

@@ -91,6 +91,7 @@ class Code(enum.StrEnum):
     NOTHING_INCLUDED = "W107"
     RISKY = "W108"
     IGNORED = "W109"
+    UNUSABLE_FILE = "W115"
     SCRIPT_MISSING = "W120"
     SCRIPT_NOT_EXECUTABLE = "W121"
     SCRIPT_BY_NAME = "W122"
@@ -200,7 +201,7 @@ class Problems:
             line=place.line,
             column=place.column,
             length=place.length,
-            source_line=place.source_line,
+            source_line=without_secrets(place.source_line),
             message=message,
             suggestion=suggestion,
             included_from=place.included_from,
@@ -256,6 +257,16 @@ def _one_edit_apart(left: str, right: str) -> bool:
     if rest_left[1:] == rest_right[1:] or rest_left[1:] == rest_right or rest_left == rest_right[1:]:
         return True
     return rest_left[:2] == rest_right[:2][::-1] and rest_left[2:] == rest_right[2:]
+
+
+_SECRET = re.compile(r"(?<![^\s{])((?:password|auth_pass)\s+)(\S.*)")
+
+
+def without_secrets(line: str) -> str:
+    """A line of a file with asterisks for all that follows a keyword whose value nobody else should read; columns stay true."""
+    if "pass" not in line:
+        return line
+    return _SECRET.sub(lambda match: match[1] + "*" * len(match[2]), line)
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

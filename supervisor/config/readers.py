@@ -13,22 +13,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from checkers.kit.options import Keyword, Kind
+from checkers.kit.options import UNREADABLE, Keyword, Kind
 from supervisor.config import keywords
 from supervisor.config.problems import Code, suggest
 from supervisor.model import Endpoint, Forwarding, IPAddress, Method, TunnelChecksum, TunnelType
 
 
 class Fault(Exception):
-    """A value that is not one: the words `index` to `last` of the statement are wrong. Not an error of ours."""
+    """A value that is not one: the words `index` to `last` of the statement are wrong. Not an error of ours.
 
-    def __init__(self, code: Code, index: int, message: str, suggestion: str = "", last: int | None = None) -> None:
+    `value` is what is taken in its place; it is of use when the code is that of a warning.
+    """
+
+    def __init__(
+        self, code: Code, index: int, message: str, suggestion: str = "", last: int | None = None, value: Any = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.index = index
         self.message = message
         self.suggestion = suggestion
         self.last = last
+        self.value = value
 
 
 def quoted(text: str) -> str:
@@ -199,11 +205,24 @@ CERTIFICATES_MAX_BYTES = 32_768
 """Longest text of certificates: it travels in the job of a check, which may take 64 KiB (checkers.kit.wire)."""
 
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----", re.ASCII)
-_CERTIFICATE_FILE_MAX_BYTES = 4_194_304
+_PRIVATE_KEY = re.compile(
+    "-----BEGIN ([A-Z ]*PRIVATE KEY)-----[A-Za-z0-9+/=\\s:,-]+?-----END \\1-----", re.ASCII
+)  # the older form of an encrypted one has headers, such as DEK-Info: AES-256-CBC,…
+_PEM_FILE_MAX_BYTES = 4_194_304
 
 
 def _certificates(words: tuple[str, ...], keyword: Keyword) -> str:
-    """The certificates of a PEM file as text, and nothing else of it: a private key must not travel."""
+    """The certificates of a PEM file as text, and nothing else of it: a private key must not travel. Raises Fault."""
+    return _pem(words, keyword, _CERTIFICATE, "certificate")
+
+
+def _private_key(words: tuple[str, ...], keyword: Keyword) -> str:
+    """The private keys of a PEM file as text, and nothing else of it. Raises Fault."""
+    return _pem(words, keyword, _PRIVATE_KEY, "private key")
+
+
+def _pem(words: tuple[str, ...], keyword: Keyword, wanted: re.Pattern[str], what: str) -> str:
+    """The wanted parts of a PEM file. Raises Fault: a warning for a file that is not there or not readable by us."""
     path, name = Path(words[1]), quoted(words[1])
     if not path.is_absolute():
         raise Fault(Code.BAD_TEXT, 1, f"{keyword.name} must be a path that begins with /; not {name}")
@@ -211,19 +230,26 @@ def _certificates(words: tuple[str, ...], keyword: Keyword) -> str:
         if path.exists() and not path.is_file():
             raise Fault(Code.UNREADABLE, 1, f"{keyword.name} {name} is no ordinary file")
         with path.open("rb") as file:
-            text = file.read(_CERTIFICATE_FILE_MAX_BYTES).decode(errors="replace")
+            text = file.read(_PEM_FILE_MAX_BYTES).decode(errors="replace")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Fault(Code.UNREADABLE, 1, f"{keyword.name} {name} cannot be read: {reason}") from error
-    found = "\n".join(_CERTIFICATE.findall(text))
+        message = f"{keyword.name} {name} cannot be read: {reason}"
+        told = f"{message}; SSL_GET will fail until it can"
+        raise Fault(Code.UNUSABLE_FILE, 1, told, value=f"{UNREADABLE}{message}") from error
+    found = "\n".join(match[0] for match in wanted.finditer(text))
     if not found:
-        raise Fault(Code.BAD_TEXT, 1, f"{keyword.name} {name} holds no certificate in PEM form")
+        raise Fault(Code.BAD_TEXT, 1, f"{keyword.name} {name} holds no {what} in PEM form")
     if len(found) > CERTIFICATES_MAX_BYTES:
-        message = (
-            f"{keyword.name} {name} holds {len(found)} bytes of certificates; at most {CERTIFICATES_MAX_BYTES} fit"
-        )
-        raise Fault(Code.BAD_TEXT, 1, message, "keep only those that sign for these servers")
+        message = f"{keyword.name} {name} holds {len(found)} bytes of {what}s; at most {CERTIFICATES_MAX_BYTES} fit"
+        raise Fault(Code.BAD_TEXT, 1, message, "keep only those that are needed for these servers")
     return found
+
+
+def _concealed(words: tuple[str, ...], keyword: Keyword) -> str:
+    """One word that nobody is shown. Raises Fault."""
+    if len(words) > 2:
+        raise Fault(Code.EXTRA_WORDS, 2, f'extra words after the value of "{keyword.name}"', "quote it", last=-1)
+    return words[1]
 
 
 def _octets(words: tuple[str, ...], keyword: Keyword) -> str:
@@ -291,6 +317,8 @@ READERS: dict[Kind, tuple[int, int | None, Callable[[tuple[str, ...], Keyword], 
     Kind.STATUS_RANGES: (1, None, _status_ranges),
     Kind.HEX: (1, 1, _hexadecimal),
     Kind.CERTIFICATES: (1, 1, _certificates),
+    Kind.PRIVATE_KEY: (1, 1, _private_key),
+    Kind.CONCEALED: (1, None, _concealed),
     Kind.OCTETS: (1, None, _octets),
     Kind.COMMAND: (1, 3, _texts),
     Kind.REGEX: (1, 1, _text),

@@ -99,7 +99,7 @@ def _checked(node: Node, keyword: Keyword, table: keywords.Table, problems: Prob
         if tolerated(node, fault, problems):
             return _checked(node, keyword, table, problems)
         problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
-        return None
+        return fault.value
 
 
 def tolerated(node: Node, fault: Fault, problems: Problems) -> bool:

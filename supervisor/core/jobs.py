@@ -15,7 +15,7 @@ from supervisor.model import CheckSpec, Config
 
 def definition(spec: CheckSpec) -> str:
     """Return 16 hex digits that name what a check does: equal specifications, equal digits."""
-    return hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{spec!r} {spec.options_json}".encode()).hexdigest()[:16]
 
 
 def specs(config: Config) -> Iterable[CheckSpec]:
