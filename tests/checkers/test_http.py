@@ -15,6 +15,7 @@ from checkers import http
 from checkers.kit import answer
 from checkers.kit.api import DETAIL_MAX_BYTES, ConnectFailed, Reason, Target, Verdict
 from checkers.kit.options import Json
+from checkers.kit.turns import OneByOne
 from tests.fakes.network import (
     Behaviour,
     End,
@@ -52,6 +53,7 @@ def probe(
         server = network.server(target.address, target.port)
         server.behaviour = behaviour
         prepared = http.prepare({"url": [dict(url) for url in urls] or [{"path": "/"}], **options})
+        assert not isinstance(prepared, OneByOne)
         start = trio.current_time()
         verdict = await http.check(target, prepared, network.dialer(limit_s))
         assert server.open == 0
@@ -249,7 +251,7 @@ def test_a_connection_that_cannot_be_had_leaves_as_the_dialers_error() -> None:
         network = FakeNetwork()
         network.server(TARGET.address, TARGET.port).behaviour = refuse()
         with pytest.raises(ConnectFailed, match="connection refused"):
-            await http.check(TARGET, http.prepare({"url": [{"path": "/"}]}), network.dialer(3.0))
+            await http.check(TARGET, http.urls_of({"url": [{"path": "/"}]}), network.dialer(3.0))
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
@@ -322,7 +324,28 @@ def test_it_does_not_matter_how_an_answer_is_cut_into_pieces(size: int) -> None:
         ({"url": [{"path": "/\r\nX: y"}]}, "path must not contain blanks"),
         ({"url": [{"path": "/", "virtualhost": "a\nb"}]}, "virtualhost must not contain blanks"),
         ({"url": [{"path": "/", "regex": "("}]}, "regex does not compile: missing"),
-        ({"url": [{"path": "/", "regex": "a", "regex_options": ["un_greedy"]}]}, "'un_greedy' is none of allow_empty_class"),
+        ({"url": [{"path": "/", "regex_options": ["case"]}]}, "'case' is none of allow_empty_class"),
+        ({"url": [{"path": "/", "header": ["X"]}]}, 'header must be "Name: value"'),
+        ({"url": [{"path": "/", "header": ["X Y: z"]}]}, 'header must be "Name: value"'),
+        ({"url": [{"path": "/", "header": [": z"]}]}, 'header must be "Name: value"'),
+        ({"url": [{"path": "/", "header": ["X: a\r\nY: b"]}]}, "header X has control characters"),
+        ({"url": [{"path": "/", "header": ["X: a\x00"]}]}, "header X has control characters"),
+        ({"url": [{"path": "/", "header": ["X: a", "x: b"]}]}, "header x stands there twice"),
+        ({"url": [{"path": "/", "header": ["host: a"]}]}, "header host cannot be set: use virtualhost"),
+        ({"url": [{"path": "/", "header": ["Connection: close"]}]}, "cannot be set: use http_protocol"),
+        ({"url": [{"path": "/", "header": ["Content-Length: 3"]}]}, "cannot be set: no body is sent"),
+        ({"url": [{"path": "/", "header": ["Transfer-Encoding: chunked"]}]}, "cannot be set: no body is sent"),
+        ({"url": [{"path": "/", "header": ["X: " + "y" * 4094]}]}, "at most 32 of at most 4096 bytes"),
+        ({"url": [{"path": "/", "header": [f"X{n}: y" for n in range(33)]}]}, "at most 32 of at most 4096 bytes"),
+        ({"url": [{"path": "/", "body_length": "x"}]}, "body_length must be N or N-M"),
+        ({"url": [{"path": "/", "body_length": "9-8"}]}, "body_length must be N or N-M"),
+        ({"url": [{"path": "/", "body_length": "1048577"}]}, "bytes up to 1048576"),
+        ({"url": [{"path": "/", "method": "HEAD", "regex": "x"}]}, "method HEAD asks for no body"),
+        ({"url": [{"path": "/", "method": "HEAD", "body_length": "0"}]}, "method HEAD asks for no body"),
+        (
+            {"url": [{"path": "/", "regex": "a", "regex_options": ["un_greedy"]}]},
+            "'un_greedy' is none of allow_empty_class",
+        ),
     ],
     ids=str,
 )
@@ -334,3 +357,109 @@ def test_options_that_cannot_work_are_refused_with_the_reason(options: dict[str,
 def test_a_path_in_another_alphabet_is_sent_as_utf_8() -> None:
     _, server, _ = probe(healthy(), {"path": "/größe"})
     assert server.requests[0].data.startswith("GET /größe HTTP/1.0\r\n".encode())
+
+
+# Our own keywords
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_the_method_is_the_one_of_the_file(method: str) -> None:
+    verdict, server, _ = probe(healthy(b"" if method == "HEAD" else BODY), {"path": "/x", "method": method})
+    assert verdict.reason is Reason.L7OK
+    assert server.requests[0].data.startswith(f"{method} /x HTTP/1.0\r\nUser-Agent: KeepAliveClient\r\n".encode())
+
+
+def test_an_answer_to_head_is_complete_with_its_head_whatever_length_it_names() -> None:
+    verdict, _, took_s = probe(scripted(Send(answer_of(200, BODY)[: -len(BODY)])), {"path": "/", "method": "HEAD"})
+    assert verdict.reason is Reason.L7OK
+    assert took_s < 0.1
+
+
+def test_headers_come_after_the_host_and_a_user_agent_takes_the_place_of_ours() -> None:
+    headers: list[Json] = ["X-Check: yes and no", "User-Agent:probe/1", "X-Empty:", "Accept-Language: größe"]
+    _, server, _ = probe(healthy(), {"path": "/", "virtualhost": "www", "header": headers}, http_protocol="1.1")
+    assert server.requests[0].data.decode() == (
+        "GET / HTTP/1.1\r\nUser-Agent: probe/1\r\nConnection: close\r\nHost: www\r\n"
+        "X-Check: yes and no\r\nX-Empty: \r\nAccept-Language: größe\r\n\r\n"
+    )
+
+
+def test_the_value_of_a_header_is_sent_and_never_told() -> None:
+    verdict, server, _ = probe(status(503), {"path": "/", "header": ["Authorization: Basic c2VzYW1l"]})
+    assert b"Authorization: Basic c2VzYW1l\r\n" in server.requests[0].data
+    assert "c2VzYW1l" not in repr(verdict)
+    assert verdict.sent.endswith("Host: 192.168.100.20:80\\r\\nAuthorization: ***\\r\\n\\r\\n")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [("6", "L7OK"), ("5", "L7BODY"), ("7", "L7BODY"), ("0-6", "L7OK"), ("6-1048576", "L7OK"), ("0-5", "L7BODY"), ("7-9", "L7BODY")],
+)  # fmt: skip
+def test_the_body_must_be_as_long_as_expected(wanted: str, expected: str) -> None:
+    for behaviour in (healthy(BODY), keep_alive(BODY), chunked()):
+        assert reason(behaviour, body_length=wanted) == expected
+
+
+def test_a_body_of_the_wrong_length_is_told_before_anything_else_of_it() -> None:
+    verdict, _, _ = probe(cut_body(), {"path": "/", "body_length": "6", "digest": "0" * 32, "regex": "x"})
+    assert verdict.detail == "body of 4 bytes, wanted 6"
+    assert probe(healthy(), {"path": "/", "body_length": "7-9"})[0].detail == "body of 6 bytes, wanted 7-9"
+
+
+def test_one_url_in_each_loop_is_prepared_as_one_check_for_each_turn() -> None:
+    urls: list[Json] = [{"path": "/a"}, {"path": "/b", "status_code": [[301, 301]]}]
+    turns = http.prepare({"url": urls, "urls_one_by_one": True, "fast_recovery": True})
+    assert isinstance(turns, OneByOne)
+    assert turns.hurry
+    assert [[url.path for url in part] for part in turns.parts] == [["/a"], ["/b"]]
+
+    async def main() -> Verdict:
+        network = FakeNetwork()
+        network.server(TARGET.address, TARGET.port)
+        return await http.check(TARGET, turns.parts[1], network.dialer(3.0))
+
+    assert trio.run(main, clock=MockClock(autojump_threshold=0)).detail == "/b: HTTP 200, wanted 301"
+    assert isinstance(http.prepare({"url": urls[:1], "urls_one_by_one": True}), tuple)
+
+
+# Regular expressions
+
+
+def test_a_regex_that_would_never_end_is_a_failure_in_time() -> None:
+    for options in ({}, {"regex_no_match": True}):
+        verdict, _, _ = probe(healthy(b"x" * 200_000), {"path": "/", "regex": "(x+x+)+y[zy]|x*[yz]", **options})
+        assert verdict.reason is Reason.L7BODY
+        assert verdict.detail.startswith("regex gave up on the body of 200000 bytes: ")
+
+
+def test_offsets_that_exclude_each_other_are_both_ignored_as_keepalived_does() -> None:
+    url: dict[str, Json] = {"path": "/", "regex": "^h", "regex_min_offset": 5, "regex_max_offset": 4}
+    assert probe(healthy(), url)[0].reason is Reason.L7OK
+    assert list(http.remarks({"url": [url]})) == ["regex_min_offset 5 is above regex_max_offset 4: both are ignored"]
+
+
+@pytest.mark.parametrize(
+    ("options", "remark"),
+    [
+        ({"url": [{"path": "/", "regex_options": ["utf"]}]}, "regex_options has no effect without regex"),
+        ({"url": [{"path": "/", "regex_no_match": True}]}, "regex_no_match has no effect without regex"),
+        ({"url": [{"path": "/", "regex": "x", "regex_stack": ["1", "2"]}]}, "regex_stack has no effect: "),
+        ({"url": [{"path": "/"}], "enable_sni": True}, "enable_sni means nothing without TLS"),
+        ({"url": [{"path": "/", "tls_compliant": True}]}, "tls_compliant means nothing without TLS"),
+    ],
+    ids=str,
+)
+def test_what_has_no_effect_is_remarked(options: dict[str, Json], remark: str) -> None:
+    (told,) = http.remarks(options)
+    assert told.startswith(remark)
+
+
+def test_what_has_an_effect_is_not_remarked() -> None:
+    url: dict[str, Json] = {
+        "path": "/",
+        "regex": "x",
+        "regex_no_match": True,
+        "regex_min_offset": 4,
+        "regex_max_offset": 4,
+    }
+    assert list(http.remarks({"url": [url], "fast_recovery": True, "urls_one_by_one": False})) == []

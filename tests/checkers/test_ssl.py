@@ -15,7 +15,9 @@ from checkers import http
 from checkers import ssl as ssl_get
 from checkers.kit import tls
 from checkers.kit.api import DeadlinePassed, ProbeError, Reason, Target, Verdict
-from checkers.kit.options import Json
+from checkers.kit.options import CLIENT as CLIENT_OPTION
+from checkers.kit.options import UNREADABLE, Json
+from checkers.kit.turns import OneByOne
 from tests.fakes.network import (
     Behaviour,
     End,
@@ -32,10 +34,25 @@ from tests.fakes.network import (
     refuse,
     status,
 )
-from tests.fakes.tls import AUTHORITY, OTHER_AUTHORITY
+from tests.fakes.tls import (
+    AUTHORITY,
+    CLIENT,
+    CLIENT_KEY,
+    CLIENT_KEY_ENCRYPTED,
+    OTHER_AUTHORITY,
+    PASSWORD,
+    SERVER_KEY,
+)
 
 TARGET = Target("192.168.100.20", 443)
 URL: dict[str, Json] = {"path": "/"}
+
+
+def prepared_of(options: dict[str, Json]) -> tuple[ssl_get.SecureUrl, ...]:
+    """Return what all urls in one round are prepared as."""
+    prepared = ssl_get.prepare({"url": [URL], **options})
+    assert not isinstance(prepared, OneByOne)
+    return prepared
 
 
 def probe(
@@ -47,7 +64,7 @@ def probe(
         network = FakeNetwork()
         server = network.server(target.address, target.port)
         server.behaviour = behaviour
-        prepared = ssl_get.prepare({"url": [*urls] or [URL], **options})
+        prepared = prepared_of({"url": [*urls] or [URL], **options})
         start = trio.current_time()
         dial = network.dialer(3.0)
         try:
@@ -230,16 +247,18 @@ def test_any_bytes_inside_tls_give_a_verdict_of_the_closed_set(data: bytes, size
 
 
 def test_contexts_are_made_once_for_equal_settings() -> None:
-    one, other = (ssl_get.prepare({"url": [URL], "ca": AUTHORITY}) for _ in range(2))
-    assert one[0].context is other[0].context
-    assert one[0].context.verify_mode is ssl.CERT_REQUIRED
-    assert ssl_get.prepare({"url": [URL]})[0].context is not one[0].context
+    one, other = (prepared_of({"ca": AUTHORITY})[0].context for _ in range(2))
+    assert one is other
+    assert one is not None
+    assert one.verify_mode is ssl.CERT_REQUIRED
+    assert prepared_of({})[0].context is not one
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({}, "at least one url"),
+        ({"url": [URL], CLIENT_OPTION: {"certificate": CLIENT, "key": SERVER_KEY}}, "client certificate: the key is not the certificate's"),
         ({"url": [URL], "ca": "nonsense"}, "ca holds no certificate that can be read"),
         ({"url": [URL], "enable_sni": True, "sni_name": "a..b"}, r"sni_name, or virtualhost in its place, is no host name"),
         ({"url": [URL], "enable_sni": True, "sni_name": "." + "b" * 5}, "no host name"),
@@ -261,3 +280,115 @@ def test_a_system_without_authorities_is_told_of(monkeypatch: pytest.MonkeyPatch
 def test_it_knows_all_keywords_of_http_get() -> None:
     assert {keyword.name for keyword in http.OPTIONS} < {keyword.name for keyword in ssl_get.OPTIONS}
     assert all(keyword.handled for keyword in ssl_get.OPTIONS if keyword.name in {"enable_sni", "sni_name"})
+
+
+# The client certificate
+
+
+@pytest.mark.parametrize(
+    ("key", "password"), [(CLIENT_KEY, ""), (CLIENT_KEY, "unused"), (CLIENT_KEY_ENCRYPTED, PASSWORD)]
+)
+def test_a_server_that_asks_who_we_are_is_shown_the_client_certificate(key: str, password: str) -> None:
+    client: Json = {"certificate": CLIENT, "key": key, "password": password}
+    for options in ({}, {"ca": AUTHORITY}, {"verify": False}):
+        verdict, _ = probe_with(healthy().over_tls("asks"), {**options, CLIENT_OPTION: client})
+        assert verdict.reason is Reason.L7OK, verdict
+    assert probe_with(healthy().over_tls("good"), {CLIENT_OPTION: client})[0].reason is Reason.L7OK
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "password", "complaint"),
+    [
+        (CLIENT, SERVER_KEY, "", "the key is not the certificate's"),
+        (CLIENT, CLIENT_KEY_ENCRYPTED, "", "the key needs a password"),
+        (CLIENT, CLIENT_KEY_ENCRYPTED, "open", "the password does not open the key"),
+        (CLIENT, "", "", "no start line|not enough|pem"),
+        ("", CLIENT_KEY, "", "no start line|not enough|pem"),
+        (CLIENT.replace("M", "N"), CLIENT_KEY, "", "client certificate: "),
+    ],
+    ids=["other key", "no password", "wrong password", "no key", "no certificate", "broken"],
+)
+def test_a_client_certificate_that_does_not_fit_is_told_of_without_its_secrets(
+    certificate: str, key: str, password: str, complaint: str
+) -> None:
+    client = tls.ClientCertificate(certificate, key, password)
+    with pytest.raises(ValueError, match=f"(?i){complaint}") as caught:
+        tls.show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), client)
+    for told in (str(caught.value), repr(client)):
+        assert "PRIVATE" not in told
+        assert not password or password not in told.replace("does not open", "")
+
+
+def test_files_that_could_not_be_read_fail_every_probe_with_the_reason() -> None:
+    cases: tuple[dict[str, Json], ...] = (
+        {"ca": f'{UNREADABLE}ca "/x.pem" cannot be read: No such file or directory'},
+        {CLIENT_OPTION: {"trouble": 'ca "/x.pem" cannot be read: No such file or directory'}},
+    )
+    for options in cases:
+        verdict, server = probe_with(healthy().over_tls(), options)
+        assert (verdict.reason, server.connections) == (Reason.L6RSP, 0)
+        assert verdict.detail == 'ca "/x.pem" cannot be read: No such file or directory'
+
+
+def test_a_ca_that_could_not_be_read_does_no_harm_where_nothing_is_verified() -> None:
+    options: dict[str, Json] = {"ca": f"{UNREADABLE}gone", "verify": False}
+    assert probe_with(healthy().over_tls(), options)[0].reason is Reason.L7OK
+
+
+# The end of a connection, and of a certificate
+
+
+@pytest.mark.parametrize(
+    ("options", "farewells"),
+    [
+        ({}, 0),
+        ({"tls_compliant": True}, 2),
+        ({"tls_compliant": False}, 0),
+        ({"url": [{"path": "/", "tls_compliant": True}, URL]}, 1),
+        ({"url": [{"path": "/", "tls_compliant": False}, URL], "tls_compliant": True}, 1),
+    ],
+    ids=str,
+)
+def test_tls_compliant_says_goodbye_before_closing(options: dict[str, Json], farewells: int) -> None:
+    verdict, server = probe_with(healthy().over_tls(), {"url": [URL, URL], **options})
+    assert (verdict.reason, server.farewells) == (Reason.L7OK, farewells)
+
+
+def test_a_goodbye_that_cannot_be_said_does_not_change_the_verdict() -> None:
+    class Deaf:
+        async def send(self, _data: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+            raise DeadlinePassed("too late", connected=True)
+
+        async def receive(self, _max_bytes: int = 65536) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return b""
+
+        def close(self) -> None:
+            pass
+
+    trio.run(tls.farewell, tls.TlsStream(Deaf(), tls.context_of(verify=False, ca=""), None))
+    trio.run(tls.farewell, Deaf())
+
+
+@pytest.mark.parametrize(
+    ("certificate", "options", "ends"),
+    [
+        ("good", {}, "Jan  1 00:00:00 2125 GMT"),
+        ("good", {"ca": AUTHORITY}, "Jan  1 00:00:00 2125 GMT"),
+        ("expired", {}, "Jan  1 00:00:00 2021 GMT"),
+        ("expired", {"ca": AUTHORITY}, ""),
+    ],
+)
+def test_the_verdict_tells_when_the_certificate_ends(certificate: str, options: dict[str, Json], ends: str) -> None:
+    """Of a certificate that is refused, nothing is known."""
+    verdict, _ = probe_with(status(503).over_tls(certificate), options)
+    assert verdict.expires_at == (ssl.cert_time_to_seconds(ends) if ends else 0.0)
+
+
+def test_one_url_in_each_loop_is_prepared_as_one_check_for_each_turn() -> None:
+    urls: Json = [{"path": "/a"}, {"path": "/b"}]
+    turns = ssl_get.prepare({"url": urls, "urls_one_by_one": True})
+    assert isinstance(turns, OneByOne)
+    assert [[secure.url.path for secure in part] for part in turns.parts] == [["/a"], ["/b"]]
+    assert not turns.hurry

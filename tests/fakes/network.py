@@ -275,8 +275,8 @@ class Asked:
 
 @dataclass(slots=True)
 class FakeServer:
-    """One address and port. `connections` counts attempts, `open` what stands now; `server_names` are those of TLS clients.
-    All of it may be read at any time.
+    """One address and port. `connections` counts attempts, `open` what stands now; `server_names` are those of TLS clients,
+    `farewells` counts their close_notify. All of it may be read at any time.
     """
 
     address: str
@@ -287,6 +287,7 @@ class FakeServer:
     open: int = 0
     requests: list[Asked] = field(default_factory=list)
     server_names: list[str] = field(default_factory=list)
+    farewells: int = 0
 
 
 class FakeNetwork:
@@ -441,6 +442,10 @@ class FakeStream:
     def note_server_name(self, name: str) -> None:
         """Take note of the name that a TLS client sent, empty for none."""
         self._server.server_names.append(name)
+
+    def note_farewell(self) -> None:
+        """Take note of a TLS client that ended by the book."""
+        self._server.farewells += 1
 
     def _require_open(self) -> None:
         if self._closed:

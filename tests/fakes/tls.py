@@ -2,10 +2,11 @@
 
     context_of("good")           for www.example.org, 127.0.0.1 and 192.168.100.20, by AUTHORITY, until 2125
     context_of("expired")        the same, but only until 2021
-    context_of("asks")           the good one, and wants a certificate of the client
+    context_of("asks")           the good one, and wants a certificate of the client: CLIENT, or one by AUTHORITY
     context_of("old")            the good one, and speaks TLS 1.2 at most
 
-OTHER_AUTHORITY has signed nothing. The files were made once with `openssl ca`; the keys are worth nothing.
+OTHER_AUTHORITY has signed nothing. CLIENT_KEY_ENCRYPTED is CLIENT_KEY and needs PASSWORD. The files were made once with `openssl`; the
+keys are worth nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ _DIRECTORY = Path(__file__).parent / "certificates"
 AUTHORITY_FILE = _DIRECTORY / "authority.pem"
 AUTHORITY = AUTHORITY_FILE.read_text()
 OTHER_AUTHORITY = (_DIRECTORY / "other-authority.pem").read_text()
+CLIENT_FILE, CLIENT_KEY_FILE = _DIRECTORY / "client.pem", _DIRECTORY / "client-key.pem"
+CLIENT_KEY_ENCRYPTED_FILE = _DIRECTORY / "client-key-encrypted.pem"
+CLIENT, CLIENT_KEY = CLIENT_FILE.read_text(), CLIENT_KEY_FILE.read_text()
+CLIENT_KEY_ENCRYPTED, PASSWORD = CLIENT_KEY_ENCRYPTED_FILE.read_text(), "sesame"
+SERVER_KEY = (_DIRECTORY / "good.pem").read_text().partition("-----BEGIN CERTIFICATE")[0]
 
 
 @functools.cache
@@ -34,7 +40,7 @@ def context_of(certificate: str) -> ssl.SSLContext:
     match certificate:
         case "asks":
             context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(cadata=AUTHORITY)
+            context.load_verify_locations(cadata=AUTHORITY + CLIENT)
         case "old":
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         case _:
@@ -50,6 +56,9 @@ class Scripted(Stream, Protocol):
 
     def note_server_name(self, name: str) -> None:
         """Take note of the name that the client sent."""
+
+    def note_farewell(self) -> None:
+        """Take note of a close_notify of the client."""
 
 
 class TlsServerStream:
@@ -74,8 +83,11 @@ class TlsServerStream:
                 self._ready = True
             while plain := self._engine.read():
                 await self._plain.send(plain)
+            self._plain.note_farewell()
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # in place of no bytes, when our own close_notify is out
+            self._plain.note_farewell()
         except ssl.SSLError:
             self._over = True  # the alert is in the outgoing bytes
 
