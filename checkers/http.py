@@ -63,7 +63,7 @@ URL_OPTIONS: tuple[Keyword, ...] = (
     Keyword(
         "method", Kind.CHOICE, "what to do with the path (ours)", default="GET", choices=("GET", "HEAD", "OPTIONS")
     ),
-    Keyword("header", Kind.TEXT, 'a header of the request, "Name: value" (ours)', repeat=True),
+    Keyword("header", Kind.CONCEALED, 'a header of the request, "Name: value" (ours)', repeat=True),
     Keyword("body_length", Kind.TEXT, "bytes that the body must have: N, or N-M (ours)"),
 )
 

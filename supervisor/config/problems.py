@@ -259,12 +259,12 @@ def _one_edit_apart(left: str, right: str) -> bool:
     return rest_left[:2] == rest_right[:2][::-1] and rest_left[2:] == rest_right[2:]
 
 
-_SECRET = re.compile(r"(?<![^\s{])((?:password|auth_pass)\s+)(\S.*)")
+_SECRET = re.compile(r"(?<![^\s{])((?:password|auth_pass|header)\s+)(\S.*)")
 
 
 def without_secrets(line: str) -> str:
     """A line of a file with asterisks for all that follows a keyword whose value nobody else should read; columns stay true."""
-    if "pass" not in line:
+    if "pass" not in line and "header" not in line:
         return line
     return _SECRET.sub(lambda match: match[1] + "*" * len(match[2]), line)
 

@@ -10,18 +10,22 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from checkers.kit import wire
-from tests.fakes.tls import AUTHORITY, context_of
+from checkers.kit.options import CLIENT as CLIENT_OPTION
+from tests.fakes.tls import AUTHORITY, CLIENT, CLIENT_KEY, CLIENT_KEY_ENCRYPTED, PASSWORD, context_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 AS_NOBODY = ["--uid", str(NOBODY), "--gid", str(NOBODY)] if os.geteuid() == 0 else []
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+SLACK_S = 4.0  # for a machine that has more to do
 
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 1\r\n\r\n\xff"
 
@@ -166,20 +170,22 @@ def test_nothing_is_imported_after_the_walls_are_up() -> None:
         assert worker.end() == (0, "")
 
 
-def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
-    def serve(listener: socket.socket) -> None:
-        while True:
-            with contextlib.suppress(ssl.SSLError, ConnectionResetError):
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return  # the test is over
-                with connection, context_of("good").wrap_socket(connection, server_side=True) as client:
-                    client.recv(4096)
-                    client.send(ANSWER)
+def serve_tls(listener: socket.socket, certificate: str) -> None:
+    """Answer TLS clients one after another until the listener is shut down."""
+    while True:
+        with contextlib.suppress(ssl.SSLError, ConnectionResetError):
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # the test is over
+            with connection, context_of(certificate).wrap_socket(connection, server_side=True) as client:
+                client.recv(4096)
+                client.send(ANSWER)
 
+
+def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
     with Process(*AS_NOBODY, program=("-c", WATCH_IMPORTS)) as worker, socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=serve, args=[server], daemon=True).start()
+        threading.Thread(target=serve_tls, args=[server, "good"], daemon=True).start()
         port = server.getsockname()[1]
         url = {"path": "/", "virtualhost": "www.example.org"}
         for options, reason in (
@@ -193,6 +199,57 @@ def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
             assert report.result is not None
             assert report.result.reason.name == reason, report
         server.shutdown(socket.SHUT_RDWR)
+        assert worker.end() == (0, "")
+
+
+def test_a_client_certificate_is_shown_from_behind_the_walls() -> None:
+    """OpenSSL wants a file for a key, and behind the walls there is none but those in memory."""
+    clients: tuple[tuple[dict[str, str] | None, str], ...] = (
+        (None, "L6RSP"),
+        ({"certificate": CLIENT, "key": CLIENT_KEY}, "L7OK"),
+        ({"certificate": CLIENT, "key": CLIENT_KEY_ENCRYPTED, "password": PASSWORD}, "L7OK"),
+        ({"trouble": "the key is at home"}, "L6RSP"),
+        ({"certificate": CLIENT, "key": CLIENT_KEY_ENCRYPTED}, "CRASHED"),  # the supervisor gives no such thing
+    )
+    with Process(*AS_NOBODY, program=("-c", WATCH_IMPORTS)) as worker, socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve_tls, args=[server, "asks"], daemon=True).start()
+        for client, reason in clients:
+            options: dict[str, object] = {} if client is None else {CLIENT_OPTION: client}
+            worker.assign(job(server.getsockname()[1], "SSL_GET", url=[{"path": "/"}], tls_compliant=True, **options))
+            report = worker.until(wire.Report)
+            assert isinstance(report, wire.Report)
+            assert report.result is not None
+            assert report.result.reason.name == reason, report
+            assert PASSWORD not in repr(report)
+        server.shutdown(socket.SHUT_RDWR)
+        assert worker.end() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "reason"),
+    [
+        (b"x" * 60_000, {}, "L7BODY"),
+        (b"x" * 60_000 + b"xy", {}, "L7OK"),
+        (b"\xff", {"regex_options": ["utf"]}, "L7BODY"),
+    ],
+)
+def test_a_body_that_was_made_to_hold_up_its_reader_does_not(
+    body: bytes, options: dict[str, object], reason: str
+) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with Process(*AS_NOBODY, program=("-c", WATCH_IMPORTS)) as worker, socket.create_server(("127.0.0.1", 0)) as server:
+        url = {"path": "/", "regex": "(x+x+)+y", **options}
+        worker.assign(job(server.getsockname()[1], "HTTP_GET", url=[url]))
+        client, _ = server.accept()
+        with client:
+            client.recv(4096)
+            began = time.monotonic()
+            client.sendall(answer)
+            report = worker.until(wire.Report)
+        assert time.monotonic() - began < 1.0 + SLACK_S  # the time limit of the check
+        assert isinstance(report, wire.Report)
+        assert report.result is not None
+        assert report.result.reason.name == reason, report
         assert worker.end() == (0, "")
 
 

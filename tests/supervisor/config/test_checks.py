@@ -272,3 +272,52 @@ def test_a_keyword_that_is_not_handled_inside_a_check_is_told_of() -> None:
     assert said(outcome_of(virtual_server(real_server("HTTP_GET {", URL, "tls_compliant", "}")))) == [
         '10:1: warning: "tls_compliant" is not handled by this version'
     ]
+
+
+URLS = "url {\npath /a\n}\nurl {\npath /b\n}"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "line", "wanted"),
+    [
+        ("", "", None),
+        ("", "urls_one_by_one", True),
+        ("compat urls_one_by_one", "", True),
+        ("compat urls_one_by_one", "urls_one_by_one false", False),
+    ],
+)
+def test_one_url_in_each_loop_is_for_all_checks_or_for_one(defaults: str, line: str, wanted: bool | None) -> None:
+    for kind in ("HTTP_GET", "SSL_GET"):
+        text = f"global_defs {{\n{defaults}\n}}\n" + virtual_server(real_server(f"{kind} {{", URLS, line, "}"))
+        (check,) = config_of(text).virtual_servers[0].real_servers[0].checks
+        assert json.loads(check.options_json).get("urls_one_by_one") is wanted
+
+
+def test_compat_knows_what_it_may_be_asked_for() -> None:
+    text = "global_defs {\ncompat urls_one_by_on\n}\n" + virtual_server(real_server())
+    assert said(outcome_of(text)) == ['2:8: error: compat knows no "urls_one_by_on"']
+    assert outcome_of(text).problems[0].suggestion == 'did you mean "urls_one_by_one"?'
+
+
+def test_our_own_keywords_of_a_url_come_through() -> None:
+    lines = "url {", "path /", "method OPTIONS", 'header "X-A: b c"', "header X:y", "body_length 0-9", "}"
+    (url,) = json.loads(only_check(*lines, kind="HTTP_GET").options_json)["url"]
+    wanted = {"path": "/", "method": "OPTIONS", "header": ["X-A: b c", "X:y"], "body_length": "0-9"}
+    assert url == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("header nonsense", '9:1: error: HTTP_GET: header must be "Name: value"'),
+        ("body_length many", "9:1: error: HTTP_GET: body_length must be N or N-M, bytes up to 1048576; not 'many'"),
+        ("method DELETE", '9:8: error: unknown value "DELETE" for method'),
+        ("regex_stack 1 2\nregex a", "9:1: warning: regex_stack has no effect: a regular expression has a limit of memory, and no stack"),
+        ("regex_options caseless", "9:1: warning: regex_options has no effect without regex"),
+        ("regex_options case_less", "9:1: error: HTTP_GET: regex_options: 'case_less' is none of allow_empty_class alt_bsux"),
+        ("tls_compliant", "9:1: warning: tls_compliant means nothing without TLS, which is SSL_GET"),
+    ],
+)  # fmt: skip
+def test_what_a_checker_says_of_its_values_is_told_with_the_place(line: str, message: str) -> None:
+    (told,) = said(outcome_of(virtual_server(real_server("HTTP_GET {", "url {", "path /", line, "}", "}"))))
+    assert told.startswith(message)
