@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -173,14 +172,17 @@ def test_nothing_is_imported_after_the_walls_are_up() -> None:
 def serve_tls(listener: socket.socket, certificate: str) -> None:
     """Answer TLS clients one after another until the listener is shut down."""
     while True:
-        with contextlib.suppress(ssl.SSLError, ConnectionResetError):
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return  # the test is over
-            with connection, context_of(certificate).wrap_socket(connection, server_side=True) as client:
-                client.recv(4096)
-                client.send(ANSWER)
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # the test is over
+        with (  # whatever a client does that is content or disgusted: ssl.SSLError is an OSError, too
+            contextlib.suppress(OSError),
+            connection,
+            context_of(certificate).wrap_socket(connection, server_side=True) as client,
+        ):
+            client.recv(4096)
+            client.send(ANSWER)
 
 
 def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
@@ -205,7 +207,7 @@ def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
 def test_a_client_certificate_is_shown_from_behind_the_walls() -> None:
     """OpenSSL wants a file for a key, and behind the walls there is none but those in memory."""
     clients: tuple[tuple[dict[str, str] | None, str], ...] = (
-        (None, "L6RSP"),
+        (None, "L6RSP L7RSP"),  # by the server's alert, or when that was overtaken by its reset
         ({"certificate": CLIENT, "key": CLIENT_KEY}, "L7OK"),
         ({"certificate": CLIENT, "key": CLIENT_KEY_ENCRYPTED, "password": PASSWORD}, "L7OK"),
         ({"trouble": "the key is at home"}, "L6RSP"),
@@ -219,7 +221,7 @@ def test_a_client_certificate_is_shown_from_behind_the_walls() -> None:
             report = worker.until(wire.Report)
             assert isinstance(report, wire.Report)
             assert report.result is not None
-            assert report.result.reason.name == reason, report
+            assert report.result.reason.name in reason.split(), report
             assert PASSWORD not in repr(report)
         server.shutdown(socket.SHUT_RDWR)
         assert worker.end() == (0, "")
