@@ -396,3 +396,45 @@ def test_a_supervisor_that_talks_nonsense_ends_the_worker_with_a_wire_error(fram
             await worker.main(theirs, FakeNetwork().dialer, random.Random(7))
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+URLS: Json = [{"path": "/a"}, {"path": "/b", "status_code": [[200, 299], [503, 503]]}, {"path": "/c"}]
+
+
+def test_urls_one_by_one_are_asked_one_in_each_loop_and_the_bad_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random.Random, "uniform", lambda _self, low, _high: low)
+
+    async def story(supervisor: Supervisor) -> None:
+        server = supervisor.network.server("192.168.100.20", 80)
+        await supervisor.assign(job(retry=1, options={"url": URLS, "urls_one_by_one": True}))
+        await trio.sleep(24)  # a 1 s, b 7 s, c 13 s: up; a 19 s
+        server.behaviour = status(503)
+        await trio.sleep(20)  # b 25 s is content; c 31 s, c 33 s: down; c 39 s
+        server.behaviour = healthy()
+        await trio.sleep(30)  # c 45 s; a 51 s, b 57 s, c 63 s: up; a 69 s
+        asked = [(round(one.at - supervisor.start), one.data.split()[1].decode()) for one in server.requests]
+        assert " ".join(f"{at}{path}" for at, path in asked) == (
+            "1/a 7/b 13/c 19/a 25/b 31/c 33/c 39/c 45/c 51/a 57/b 63/c 69/a"
+        )
+
+    told = [(round(at), *rest) for at, *rest in run(story).reports()]
+    assert told == [
+        (13, "UP", "L7OK"),
+        (31, "UP", "L7STS"),
+        (33, "DOWN", "L7STS"),
+        (45, "DOWN", "NONE"),
+        (63, "UP", "L7OK"),
+    ]
+
+
+def test_urls_one_by_one_in_a_hurry_do_not_wait_for_each_other_while_not_up() -> None:
+    async def story(supervisor: Supervisor) -> None:
+        server = supervisor.network.server("192.168.100.20", 80)
+        options: Json = {"url": URLS, "urls_one_by_one": True, "fast_recovery": True}
+        await supervisor.assign(job(options=options))
+        await trio.sleep(5)
+        assert [one.data.split()[1] for one in server.requests] == [b"/a", b"/b", b"/c"]
+
+    ((at, *told),) = run(story).reports()
+    assert told == ["UP", "L7OK"]
+    assert at == pytest.approx(1, abs=0.1)
