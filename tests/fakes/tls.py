@@ -32,11 +32,16 @@ CLIENT_KEY_ENCRYPTED, PASSWORD = CLIENT_KEY_ENCRYPTED_FILE.read_text(), "sesame"
 SERVER_KEY = (_DIRECTORY / "good.pem").read_text().partition("-----BEGIN CERTIFICATE")[0]
 
 
+def certificate_file(certificate: str) -> Path:
+    """Return the file with the certificate of a server, and its key."""
+    return _DIRECTORY / f"{'expired' if certificate == 'expired' else 'good'}.pem"
+
+
 @functools.cache
 def context_of(certificate: str) -> ssl.SSLContext:
     """Return the context of a server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_DIRECTORY / f"{'expired' if certificate == 'expired' else 'good'}.pem")
+    context.load_cert_chain(certificate_file(certificate))
     match certificate:
         case "asks":
             context.verify_mode = ssl.CERT_REQUIRED
