@@ -208,7 +208,8 @@ class Lab:
         place = self.directory / f"web{self._prefix}{number}"
         place.mkdir(exist_ok=True)
         if self._nginx:
-            (place / "nginx.conf").write_text(_nginx_configuration(place, f"return 200 '{address}\\n';"))
+            server = f"server {{ listen 80 backlog=511; location / {{ return 200 '{address}\\n'; }} }}"
+            (place / "nginx.conf").write_text(nginx_configuration(place, server))
             command = [self._nginx, "-p", str(place), "-c", str(place / "nginx.conf"), "-e", "stderr"]
         else:
             (place / "index.html").write_text(f"{address}\n")
@@ -276,8 +277,8 @@ def _ip_batch(namespace: str | None, lines: Sequence[str]) -> None:
     subprocess.run(["ip", *where, "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
-def _nginx_configuration(place: Path, answer: str) -> str:
-    """Return a configuration for one process that writes nowhere but to `place`."""
+def nginx_configuration(place: Path, servers: str) -> str:
+    """Return a configuration for one process that writes nowhere but to `place`; `servers` are its server blocks."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"  {kind}_temp_path {place}/{kind};" for kind in kinds)
     return f"""daemon off;
@@ -288,9 +289,6 @@ events {{ worker_connections 256; }}
 http {{
   access_log off;
 {temporary}
-  server {{
-    listen 80 backlog=511;
-    location / {{ {answer} }}
-  }}
+  {servers}
 }}
 """
