@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from checkers import ssl as ssl_get
 from checkers.kit.api import TYPES
 from supervisor.config.keywords import CHECK_DEFAULTS
 from supervisor.model import CheckSpec, Endpoint, Schedule
@@ -321,3 +322,11 @@ def test_our_own_keywords_of_a_url_come_through() -> None:
 def test_what_a_checker_says_of_its_values_is_told_with_the_place(line: str, message: str) -> None:
     (told,) = said(outcome_of(virtual_server(real_server("HTTP_GET {", "url {", "path /", line, "}", "}"))))
     assert told.startswith(message)
+
+
+def test_the_server_name_in_tls_is_the_host_also_where_the_real_server_gives_it() -> None:
+    """keepalived skips the real server's and takes the virtual server's: another name in TLS than in Host."""
+    around = {"inside": ("virtualhost r.example",), "outer": ("virtualhost v.example",)}
+    options = json.loads(only_check(URL, "enable_sni", kind="SSL_GET", **around).options_json)
+    (secure,) = ssl_get.prepare(options)  # type: ignore[misc]  # one url is no turns
+    assert (secure.url.host, secure.server_name) == (b"r.example", "r.example")
