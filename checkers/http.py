@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from checkers.kit.answer import BODY_MAX_BYTES, Answer, NotHttpError
 from checkers.kit.api import Dialer, ProbeError, Reason, Stream, Target, Verdict
@@ -109,14 +109,7 @@ _REGEX_COMPANIONS = ("regex_no_match", "regex_options", "regex_min_offset", "reg
 _TLS_ONLY = ("tls_compliant", "enable_sni", "sni_name")
 
 Farewell: TypeAlias = Callable[[Stream], Awaitable[None]]
-
-
-class Request(NamedTuple):
-    """One url to ask over the connections of one dialer; `farewell` ends a connection by the book, None: abruptly."""
-
-    url: Url
-    dial: Dialer
-    farewell: Farewell | None = None
+"""Ends a connection by the book."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,32 +307,27 @@ def _regex(url: Mapping[str, Json]) -> Pattern | None:
 
 async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verdict:
     """Ask all urls in turn. Returns the first failure, or the last success; a failed connect leaves as ProbeError."""
-    return await ask_all(target, [Request(url, dial) for url in prepared])
-
-
-async def ask_all(target: Target, requests: Sequence[Request]) -> Verdict:
-    """Ask each url over a connection of its dialer, as `check` does; for SSL_GET, whose dialers speak TLS."""
     verdict = Verdict(Reason.NONE)
-    for request in requests:
-        verdict = await _ask(target, request)
+    for url in prepared:
+        verdict = await ask(target, url, dial)
         if not verdict.ok:
-            return replace(verdict, detail=request.url.label + verdict.detail) if request.url.label else verdict
+            break
     return verdict
 
 
-async def _ask(target: Target, request: Request) -> Verdict:
-    url = request.url
+async def ask(target: Target, url: Url, dial: Dialer, farewell: Farewell | None = None) -> Verdict:
+    """Ask one url over a connection of `dial`; for SSL_GET too, whose dialers speak TLS. None: the connection ends abruptly."""
     data, sent = url.request(target)
-    answer = Answer(await request.dial.connect(target))
+    answer = Answer(await dial.connect(target))
     try:
         await answer.stream.send(data)
         reason, detail = await _judge(answer, url)
-        if request.farewell is not None:
-            await request.farewell(answer.stream)
+        if farewell is not None:
+            await farewell(answer.stream)
     except ProbeError as error:
-        reason, detail = error.reason, str(error)
+        reason, detail = error.reason, url.label + str(error)
     except NotHttpError as error:
-        reason, detail = Reason.L7RSP, str(error)
+        reason, detail = Reason.L7RSP, url.label + str(error)
     finally:
         answer.stream.close()
     return Verdict(reason, detail, sent=sent, received=answer.line or excerpt(answer.data))
@@ -349,9 +337,9 @@ async def _judge(answer: Answer, url: Url) -> tuple[Reason, str]:
     """Read as far as needed. Returns the reason and the detail of the verdict. Raises ProbeError, NotHttpError."""
     status = await answer.status()
     if not any(low <= status <= high for low, high in url.statuses):
-        return Reason.L7STS, f"HTTP {status}, wanted {url.wanted}"
+        return Reason.L7STS, f"{url.label}HTTP {status}, wanted {url.wanted}"
     if url.needs_body:
         complaint = url.complaint(await answer.body())
         if complaint:
-            return Reason.L7BODY, complaint
+            return Reason.L7BODY, url.label + complaint
     return Reason.L7OK, f"HTTP {status}"

@@ -109,12 +109,13 @@ def _server_name(name: str) -> str:
 
 async def check(target: Target, prepared: tuple[SecureUrl, ...], dial: Dialer) -> Verdict:
     """Ask all urls in turn, each over its own TLS connection. Failed connects and handshakes leave as ProbeError."""
-    requests = []
+    verdict, ends = Verdict(Reason.NONE), 0.0
     for secure in prepared:
         if secure.context is None:
             return Verdict(Reason.L6RSP, secure.trouble)
         dialer = TlsDialer(dial, secure.context, secure.server_name)
-        requests.append((dialer, http.Request(secure.url, dialer, farewell if secure.url.orderly else None)))
-    verdict = await http.ask_all(target, [request for _, request in requests])
-    ends = [dialer.expires_at for dialer, _ in requests if dialer.expires_at]
-    return replace(verdict, expires_at=min(ends)) if ends else verdict
+        verdict = await http.ask(target, secure.url, dialer, farewell if secure.url.orderly else None)
+        ends = min(ends or dialer.expires_at, dialer.expires_at or ends)
+        if not verdict.ok:
+            break
+    return replace(verdict, expires_at=ends) if ends else verdict
