@@ -61,10 +61,10 @@ URL_OPTIONS: tuple[Keyword, ...] = (
     Keyword("regex_stack", Kind.TEXTS, "start and limit of PCRE2's stack; means nothing here, no stack is used"),
     Keyword("tls_compliant", Kind.FLAG, "end the TLS connection by the book"),
     Keyword(
-        "method", Kind.CHOICE, "what to do with the path (ours)", default="GET", choices=("GET", "HEAD", "OPTIONS")
+        "method", Kind.CHOICE, "what to do with the path", default="GET", choices=("GET", "HEAD", "OPTIONS"), own=True
     ),
-    Keyword("header", Kind.CONCEALED, 'a header of the request, "Name: value" (ours)', repeat=True),
-    Keyword("body_length", Kind.TEXT, "bytes that the body must have: N, or N-M (ours)"),
+    Keyword("header", Kind.CONCEALED, 'a header of the request, "Name: value"', repeat=True, own=True),
+    Keyword("body_length", Kind.TEXT, "bytes that the body must have: N, or N-M", own=True),
 )
 
 OPTIONS: tuple[Keyword, ...] = (
@@ -81,7 +81,7 @@ OPTIONS: tuple[Keyword, ...] = (
     ),
     Keyword("enable_sni", Kind.FLAG, "send the server name in TLS"),
     Keyword("sni_name", Kind.TEXT, "server name to send in TLS"),
-    Keyword("urls_one_by_one", Kind.FLAG, "ask one url in each delay_loop, as keepalived does (ours)"),
+    Keyword("urls_one_by_one", Kind.FLAG, "ask one url in each delay_loop, as keepalived does", own=True),
     Keyword("fast_recovery", Kind.FLAG, "ask urls back to back while not up; always so without urls_one_by_one"),
     Keyword("tls_compliant", Kind.FLAG, "end TLS connections by the book"),
     Keyword(

@@ -26,12 +26,13 @@ _TLS_OPTIONS: tuple[Keyword, ...] = (
     Keyword("enable_sni", Kind.FLAG, "send the server name in TLS", default=False),
     Keyword("sni_name", Kind.TEXT, "server name in TLS (the url's virtualhost, or the block's)"),
     Keyword(
-        "verify", Kind.FLAG, "the certificate must be valid, for the server name or, without one, the address (ours)"
+        "verify", Kind.FLAG, "the certificate must be valid, for the server name or, without one, the address", own=True
     ),
     Keyword(
         "ca",
         Kind.CERTIFICATES,
-        "file of the authorities that may sign the certificate; sets verify (ours; the system's store)",
+        "file of the authorities that may sign the certificate; sets verify (the system's store)",
+        own=True,
     ),
 )
 

@@ -39,6 +39,8 @@ FORMS = {
     Kind.STATUS_RANGES: "STATUS[-STATUS] ...",
     Kind.HEX: "HEX",
     Kind.CERTIFICATES: "FILE",
+    Kind.PRIVATE_KEY: "FILE",
+    Kind.CONCEALED: "TEXT",
     Kind.COMMAND: "COMMAND [USER [GROUP]]",
     Kind.REGEX: "REGEX",
     Kind.FORWARDING: "NAT|DR|TUN [type ipip|gue port N|gre] [nocsum|csum|remcsum]",

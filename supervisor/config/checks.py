@@ -94,7 +94,8 @@ class Checks:
             type=node.keyword,
             target=target,
             schedule=self._schedule(node.keyword, block, real_server, virtual_server),
-            alpha=first is None and inherited("alpha", block, real_server, virtual_server, default=self._wherever.alpha),
+            alpha=first is None
+            and inherited("alpha", block, real_server, virtual_server, default=self._wherever.alpha),
             bind_address=bind_address,
             bind_port=block.get("bind_port", 0),
             bind_interface=bind_interface,
@@ -119,7 +120,9 @@ class Checks:
                 "delay_before_retry", *layers, default=delay_loop if delay_before_retry is None else delay_before_retry
             ),
             self._limit(keyword, *layers),
-            inherited("warmup", *layers, default=min(delay_loop, FIRST_CHECK_WITHIN_S) if self._wherever.alpha else delay_loop),
+            inherited(
+                "warmup", *layers, default=min(delay_loop, FIRST_CHECK_WITHIN_S) if self._wherever.alpha else delay_loop
+            ),
             inherited("rise", *layers, default=1),
         )
         found = self._schedules.get(values)

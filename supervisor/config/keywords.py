@@ -185,12 +185,21 @@ UNHANDLED_CHECKS = _unhandled("BFD_CHECK", Kind.BLOCK)
 
 _OUR_MAIL = (
     Keyword(
-        "smtp_tls", Kind.CHOICE, "whether mail travels encrypted", choices=("starttls", "tls", "off"), default="off"
+        "smtp_tls",
+        Kind.CHOICE,
+        "whether mail travels encrypted",
+        choices=("starttls", "tls", "off"),
+        default="off",
+        own=True,
     ),
-    Keyword("smtp_tls_verify", Kind.FLAG, "look at the mail server's certificate", default=True),
-    Keyword("smtp_ca", Kind.CERTIFICATES, "file of the authorities for that certificate (those of the system)"),
-    Keyword("smtp_user", Kind.TEXT, "user name at the mail server; over TLS only"),
-    Keyword("smtp_password_file", Kind.TEXT, "absolute path of a file whose first line is that user's password"),
+    Keyword("smtp_tls_verify", Kind.FLAG, "look at the mail server's certificate", default=True, own=True),
+    Keyword(
+        "smtp_ca", Kind.CERTIFICATES, "file of the authorities for that certificate (those of the system)", own=True
+    ),
+    Keyword("smtp_user", Kind.TEXT, "user name at the mail server; over TLS only", own=True),
+    Keyword(
+        "smtp_password_file", Kind.TEXT, "absolute path of a file whose first line is that user's password", own=True
+    ),
     Keyword(
         "smtp_group_within",
         Kind.TIMER,
@@ -199,6 +208,7 @@ _OUR_MAIL = (
         low=0,
         high=60,
         default=1.0,
+        own=True,
     ),
 )
 """Keywords that keepalived passes over with a warning, so that one file serves both."""

@@ -234,7 +234,8 @@ def _pem(words: tuple[str, ...], keyword: Keyword, wanted: re.Pattern[str], what
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         message = f"{keyword.name} {name} cannot be read: {reason}"
-        told = f"{message}; SSL_GET will fail until it can"
+        loser = "mail" if keyword.name.startswith("smtp_") else "SSL_GET"
+        told = f"{message}; {loser} will fail until it can"
         raise Fault(Code.UNUSABLE_FILE, 1, told, value=f"{UNREADABLE}{message}") from error
     found = "\n".join(match[0] for match in wanted.finditer(text))
     if not found:

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import trio
 
+from checkers.kit.options import UNREADABLE
 from supervisor.model import MailSettings, MailTls
 
 THREADS_MAX = 4
@@ -100,6 +101,9 @@ def _connect(settings: MailSettings) -> smtplib.SMTP:
 
 
 def _context(settings: MailSettings) -> ssl.SSLContext:
+    """Return what TLS goes by. Raises DeliveryFailed."""
+    if settings.authorities.startswith(UNREADABLE):
+        raise DeliveryFailed(settings.authorities.removeprefix(UNREADABLE))
     context = ssl.create_default_context(cadata=settings.authorities or None)
     if not settings.tls_verify:
         context.check_hostname = False

@@ -24,6 +24,8 @@ class Settings:
     retry: int = 1
     delay_before_retry: float = RETRY_S
     warmup: float = 0.0
+    rise: int = 1
+    alpha: bool = False
 
 
 @dataclass(frozen=True)

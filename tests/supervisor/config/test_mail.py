@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from checkers.kit.options import UNREADABLE
 from supervisor.config import Outcome
 from supervisor.model import MailSettings, MailTls
 from tests.fakes.tls import AUTHORITY_FILE
@@ -97,14 +98,19 @@ def test_changes_may_be_grouped_within_a_minute_at_most(word: str, seconds: floa
             ("smtp_tls tls", "smtp_user lvs", "smtp_password_file password"),
             '8:20: error: smtp_password_file must be a path that begins with /; not "password"',
         ),
-        (
-            ("smtp_tls tls", "smtp_ca /nowhere/ca.pem"),
-            '7:9: error: smtp_ca "/nowhere/ca.pem" cannot be read: No such file or directory',
-        ),
     ],
 )
 def test_what_cannot_be_meant_is_an_error(lines: tuple[str, ...], message: str, password_file: Path) -> None:
     assert said(outcome(*(line.format(file=password_file) for line in lines))) == [message]
+
+
+def test_authorities_that_cannot_be_read_are_a_warning_and_mail_fails_until_they_can(password_file: Path) -> None:
+    del password_file
+    found = outcome("smtp_tls tls", "smtp_ca /nowhere/ca.pem")
+    text = 'smtp_ca "/nowhere/ca.pem" cannot be read: No such file or directory'
+    assert said(found) == [f"7:9: warning: {text}; mail will fail until it can"]
+    assert found.config is not None
+    assert found.config.mail.authorities == f"{UNREADABLE}{text}"
 
 
 @pytest.mark.parametrize(
