@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from supervisor.config import keywords
 from supervisor.config.build import build
 from supervisor.config.expand import Reader
-from supervisor.config.problems import Problem, Problems, Severity, counted, render_problems
+from supervisor.config.problems import GivenUp, Problem, Problems, Severity, counted, render_problems
 from supervisor.config.tree import parse
 from supervisor.model import Config
 
@@ -52,7 +52,8 @@ def load(path: pathlib.Path, *, config_id: str | None = None, lenient: bool = Fa
     problems = Problems(lenient=lenient)
     reader = Reader(problems, default_config_id() if config_id is None else config_id)
     source = os.fspath(path)
-    with _collector_paused():
+    config = Config()
+    with _collector_paused(), contextlib.suppress(GivenUp):
         statements = parse(reader.lines(source), problems, keywords.OUTERMOST, keywords.INSIDE)
         config = build(statements, problems)
     found = problems.in_order()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 MAX_SHOWN = 50
 """Problems that `render_problems` prints; the rest is counted (observability.md, section 5.2)."""
@@ -22,7 +22,19 @@ MAX_STEPS_SHOWN = 8
 """Steps of an expansion that a message shows; four are many."""
 
 MAX_SUGGESTED = 100
-"""Errors of one load that get a "did you mean": somebody may have given us a log file instead of a configuration."""
+"""Errors of one load that get a "did you mean": somebody may have given us a log file, or one mistake may be repeated for ever."""
+
+MAX_KEPT_ERRORS = 10_000
+"""Errors after which a file is read no further: it is something else than a configuration, and nobody reads the rest."""
+
+MAX_MET_ERRORS = 50_000
+"""The same for errors that are told of only once, because they come again with every round of a repetition or address of a group."""
+
+MAX_KEPT_REMARKS = 100_000
+"""Warnings and notes that are kept; more are left out, so that no file can fill the memory with them."""
+
+MAX_CANDIDATES = 1_000
+"""Words that a "did you mean" is chosen from; among more of them (names of definitions, say) nobody looks for it."""
 
 MAX_LINE_COLUMNS = 160
 """Longest excerpt of a source line in a message; a longer line is cut around the place."""
@@ -161,6 +173,10 @@ class Problem:
         return f"{place}: {self.severity}: {self.message}"
 
 
+class GivenUp(Exception):
+    """A limit was reached that makes going on pointless. The error that says which one is among the problems already."""
+
+
 class Problems:
     """Collects problems while a configuration is read. One owner: the load that is going on.
 
@@ -174,6 +190,9 @@ class Problems:
         self._wrong: set[tuple[int, ...]] = set()
         self._said: set[tuple[tuple[int, ...], str]] = set()
         self._met: list[Severity] = []
+        self._errors = 0
+        self._remarks = 0
+        self._suggestions = 0
 
     def __len__(self) -> int:
         """How many problems were met, those left out included."""
@@ -184,30 +203,28 @@ class Problems:
 
         A second error at the very same place is left out: it follows from the first. So is what was said word for word about that
         place already: the same text may be read more than once, as the value of a name or for each address of a group.
+        Raises GivenUp after MAX_KEPT_ERRORS errors, or MAX_MET_ERRORS with those left out.
         """
         key = (*place.order, place.line, place.column)
         self._met.append(code.severity)
+        if code.severity is Severity.ERROR:
+            self._errors += 1
+            if self._errors > MAX_MET_ERRORS or len(self._wrong) > MAX_KEPT_ERRORS:
+                message = f"more than {MAX_KEPT_ERRORS} errors; the rest is not looked at"
+                self._found.append((key, _problem(Code.TOO_MUCH_TEXT, place, message, "is this the right file?")))
+                raise GivenUp
         if (key, message) in self._said:
             return
-        self._said.add((key, message))
-        if code.severity is Severity.ERROR and place.line:
+        if code.severity is not Severity.ERROR:
+            if self._remarks >= MAX_KEPT_REMARKS:
+                return
+            self._remarks += 1
+        elif place.line:
             if key in self._wrong:
                 return
             self._wrong.add(key)
-        problem = Problem(
-            code=code.value,
-            severity=code.severity,
-            file=place.file,
-            line=place.line,
-            column=place.column,
-            length=place.length,
-            source_line=without_secrets(place.source_line),
-            message=message,
-            suggestion=suggestion,
-            included_from=place.included_from,
-            expanded_from=place.expanded_from,
-        )
-        self._found.append((key, problem))
+        self._said.add((key, message))
+        self._found.append((key, _problem(code, place, message, suggestion)))
 
     def add_once(self, code: Code, subject: str, place: Place, message: str) -> None:
         """Note a problem only where `subject` is met for the first time."""
@@ -215,9 +232,16 @@ class Problems:
             self._told.add((code, subject))
             self.add(code, place, message)
 
-    def suggest(self, word: str, candidates: Iterable[str]) -> str:
+    def give_up(self, code: Code, place: Place, message: str, suggestion: str = "") -> NoReturn:
+        """Note the error that ends the reading. Raises GivenUp."""
+        self.add(code, place, message, suggestion)
+        raise GivenUp
+
+    def suggest(self, word: str, candidates: Collection[str]) -> str:
         """As `suggest`, while there are so few errors that somebody will read it: it is slow beside everything else."""
-        return suggest(word, candidates) if len(self._wrong) < MAX_SUGGESTED else ""
+        self._suggestions += 1
+        wanted = self._suggestions <= MAX_SUGGESTED and len(candidates) <= MAX_CANDIDATES
+        return suggest(word, candidates) if wanted else ""
 
     def errors_since(self, before: int) -> int:
         """How many errors were met since there were `before` problems."""
@@ -226,6 +250,22 @@ class Problems:
     def in_order(self) -> tuple[Problem, ...]:
         """All problems, in the order of the text."""
         return tuple(problem for _, problem in sorted(self._found, key=lambda found: found[0]))
+
+
+def _problem(code: Code, place: Place, message: str, suggestion: str) -> Problem:
+    return Problem(
+        code=code.value,
+        severity=code.severity,
+        file=place.file,
+        line=place.line,
+        column=place.column,
+        length=place.length,
+        source_line=without_secrets(place.source_line),
+        message=message,
+        suggestion=suggestion,
+        included_from=place.included_from,
+        expanded_from=place.expanded_from,
+    )
 
 
 def suggest(word: str, candidates: Iterable[str]) -> str:

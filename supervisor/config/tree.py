@@ -17,6 +17,9 @@ from supervisor.config.problems import Code, Place, Problems
 MAX_DEPTH = 32
 """Blocks inside blocks; the deepest that mean anything are five deep."""
 
+MAX_STATEMENTS = 2_000_000
+"""Statements and braces of one configuration: what bounds the memory (some 300 bytes each); the largest known have 200,000."""
+
 Brace: TypeAlias = tuple[Origin, int, int]
 """Where a brace stands: origin, line, index of its token."""
 
@@ -51,7 +54,7 @@ class Node:
 
 
 def parse(lines: Lines, problems: Problems, outermost: frozenset[str], inside: Mapping[str, str]) -> list[Node]:
-    """The statements of a whole configuration.
+    """The statements of a whole configuration. Raises GivenUp.
 
     `outermost` are keywords of blocks that stand in no other block, `inside` maps a block's keyword to the only block that it may stand
     in. Where one of them opens a block too deep inside, the brace that was forgotten before it is told of, and the blocks after it
@@ -60,7 +63,12 @@ def parse(lines: Lines, problems: Problems, outermost: frozenset[str], inside: M
     tree = _Tree(problems, outermost, inside)
     siblings = tree.top
     previous: Node | None = None  # the statement that a brace would belong to
+    count = 0
     for origin, number, line_pieces in lines:
+        count += len(line_pieces)
+        if count > MAX_STATEMENTS:
+            message = f"more than {MAX_STATEMENTS} statements"
+            problems.give_up(Code.TOO_MUCH_TEXT, origin.place(number, 0, 0), message)
         for words, first in line_pieces:
             if words is OPEN:
                 siblings = tree.open(previous, siblings, (origin, number, first))
@@ -71,7 +79,7 @@ def parse(lines: Lines, problems: Problems, outermost: frozenset[str], inside: M
             else:
                 previous = Node(words, origin, number, first)
                 siblings.append(previous)
-    tree.report_missing(tree.stack, None)
+    tree.report_missing(tree.stack[:MAX_DEPTH], None)  # of deeper ones it is told that they are too deep
     return tree.top
 
 
@@ -123,6 +131,8 @@ class _Tree:
             parent = self._inside.get(keyword)
             if parent is None or stack[-1].words[0] == parent:
                 return
+            if len(stack) > MAX_DEPTH:
+                return  # told of already, and looking through all of them each time takes for ever
             depth = next((index for index in range(len(stack), 0, -1) if stack[index - 1].words[0] == parent), 0)
             if depth == 0 or any(open_node.words[0] not in self._inside for open_node in stack[depth:]):
                 return  # or an unknown block that holds such a thing, and is skipped with it
