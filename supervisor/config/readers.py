@@ -86,7 +86,8 @@ def integer(words: tuple[str, ...], keyword: Keyword, index: int = 1) -> int:
         hint = f"keepalived would take it for {leading[0]}" if leading and len(leading[0]) <= _MAX_DIGITS else ""
         raise Fault(Code.NOT_A_NUMBER, index, f"{keyword.name} {quoted(text)} is not a whole number", hint)
     digits = text.lstrip("-0")
-    value = int(text) if len(digits) <= _MAX_DIGITS else int("9" * _MAX_DIGITS)
+    value = int(digits or "0") if len(digits) <= _MAX_DIGITS else int("9" * _MAX_DIGITS)
+    value = -value if text.startswith("-") else value
     _in_range(value, text, keyword, index)
     return value
 
