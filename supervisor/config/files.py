@@ -18,6 +18,18 @@ from supervisor.config.problems import Place, Position
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Largest configuration file; 5 MB hold 660 virtual servers with 20 real servers each (observability.md, section 5.3)."""
 
+MAX_TEXT_BYTES = 64 * 1024 * 1024
+"""Most text of one configuration: of all its files, and as much again that definitions and repetitions make of it."""
+
+MAX_LINE_CHARACTERS = 65_536
+"""Longest line of a file. Ours: keepalived drops what is longer than 1,024 bytes (keepalived.md, section 1.1)."""
+
+MAX_SCANNED = 8
+"""Lines of a file whose columns are remembered: a message may speak of two lines in turn, each with many problems."""
+
+MAX_PATTERN_CHARACTERS = 4_096
+"""Longest pattern of an include: PATH_MAX of linux/limits.h."""
+
 MAX_PATTERN_ALTERNATIVES = 256
 """Patterns that the braces of one `include` may stand for."""
 
@@ -41,10 +53,7 @@ class Source:
         self.lines = lines
         self.included_from = included_from
         self.order = order
-        self._scanned: tuple[int, list[Token]] = (
-            0,
-            [],
-        )  # the last line that was asked for: one line may hold many problems
+        self._scanned: dict[int, list[Token]] = {}  # the last lines that were asked for: one may hold many problems
 
     def at(self, number: int, start: int, end: int) -> Place:
         """The columns `start` to `end` (from 0, end excluded) of line `number` (from 1)."""
@@ -53,9 +62,11 @@ class Source:
 
     def place(self, number: int, first: int, last: int) -> Place:
         """The columns from token `first` to token `last` of line `number`."""
-        if self._scanned[0] != number:
-            self._scanned = number, scan(self.lines[number - 1])[0]
-        tokens = self._scanned[1]
+        tokens = self._scanned.get(number)
+        if tokens is None:
+            if len(self._scanned) >= MAX_SCANNED:
+                del self._scanned[next(iter(self._scanned))]
+            tokens = self._scanned[number] = scan(self.lines[number - 1])[0]
         return self.at(number, tokens[first].start, tokens[last].end)
 
     def whole(self, number: int) -> Place:
@@ -106,14 +117,16 @@ def why_unreadable(path: str, trouble: OSError | ValueError) -> tuple[str, str]:
 
 
 def alternatives(pattern: str) -> list[str] | None:
-    """The patterns that the braces of `a{b,c}d` stand for, or None when there are too many. Braces may be nested."""
+    """The patterns that the braces of `a{b,c}d` stand for, or None when it is too long or they are too many. Braces may be nested."""
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        return None
     done: list[str] = []
     waiting = [pattern]
     while waiting:
         if len(done) + len(waiting) > MAX_PATTERN_ALTERNATIVES:
             return None
         current = waiting.pop()
-        match = re.search(r"\{([^{}]*,[^{}]*)\}", current)
+        match = re.search(r"\{([^{},]*,[^{}]*)\}", current)
         if match is None:
             done.append(current)
             continue

@@ -11,7 +11,10 @@ import pathlib
 import re
 
 from supervisor.config.files import (
+    MAX_LINE_CHARACTERS,
     MAX_PATTERN_ALTERNATIVES,
+    MAX_PATTERN_CHARACTERS,
+    MAX_TEXT_BYTES,
     NotRegularError,
     Source,
     alternatives,
@@ -23,6 +26,8 @@ from supervisor.config.problems import Code, Place, Position, Problems
 
 MAX_INCLUDE_DEPTH = 16
 MAX_FILES = 10_000
+MAX_INCLUDES = 10_000
+"""Include statements of one configuration: each looks through a directory."""
 
 DEMANDS = ("read", "match", "wildcard_match", "brace_match")
 """What one may insist on: that files can be read, that a plain name, a pattern, each word between braces names one."""
@@ -49,6 +54,9 @@ class Files:
         self.demands: frozenset[str] = frozenset()  # include_check, as it holds for the file that is being read
         self._problems = problems
         self._opened = 0
+        self._asked = 0
+        self._bytes = 0
+        self._real_paths: dict[str, str] = {}
 
     def check(self, words: tuple[str, ...], place: Place) -> None:
         """`include_check [+|-]NAME…`: what all includes of this file insist on from here. Without names, on everything."""
@@ -73,7 +81,10 @@ class Files:
         return self._open(path, None, (), ())
 
     def included(self, reading: Source, keyword: str, pattern: str, place: Place) -> list[Source]:
-        """The files that an include in `reading` names; what is missing is a problem at `place`."""
+        """The files that an include in `reading` names; what is missing is a problem at `place`. Raises GivenUp."""
+        self._asked += 1
+        if self._asked > MAX_INCLUDES:
+            self._problems.give_up(Code.TOO_MUCH_TEXT, place, f"more than {MAX_INCLUDES} includes")
         demands = self.demands | INCLUDES[keyword]
         chain = (Position(place.file, place.line), *place.included_from)
         found: list[Source] = []
@@ -89,8 +100,10 @@ class Files:
         directory = pathlib.PurePath(glob.escape(str(pathlib.PurePath(reading.name).parent)))
         patterns = alternatives(pattern)
         if patterns is None:
-            limit = MAX_PATTERN_ALTERNATIVES
-            self._problems.add(Code.INCLUDE, place, f"the braces of this pattern stand for more than {limit} names")
+            message = f"this pattern is longer than {MAX_PATTERN_CHARACTERS} characters"
+            if len(pattern) <= MAX_PATTERN_CHARACTERS:
+                message = f"the braces of this pattern stand for more than {MAX_PATTERN_ALTERNATIVES} names"
+            self._problems.add(Code.INCLUDE, place, message)
             return []
         found: dict[str, None] = {}
         missing: list[str] = []
@@ -123,7 +136,7 @@ class Files:
         if len(self.names) >= MAX_FILES:
             self._problems.add_once(Code.INCLUDE, "files", where, f"more than {MAX_FILES} files are included")
             return None
-        if place is not None and os.path.realpath(path) in {os.path.realpath(position.file) for position in chain}:
+        if place is not None and self._real(path) in {self._real(position.file) for position in chain}:
             self._problems.add(Code.INCLUDE, where, f'"{path}" includes itself')
             return None
         try:
@@ -143,9 +156,20 @@ class Files:
             self._problems.add(Code.NOTHING_INCLUDED, place, message, f"chmod -x {path}")
             return None
         self.names.append(path)
+        self._bytes += len(data)
+        if self._bytes > MAX_TEXT_BYTES:
+            message = f"the files of this configuration are larger than {MAX_TEXT_BYTES // 1024 // 1024} MiB together"
+            self._problems.give_up(Code.TOO_MUCH_TEXT, where, message)
         source = Source(path, decode(data).split("\n"), chain, order)
         self._check_characters(source, data)
         return source
+
+    def _real(self, path: str) -> str:
+        """The path without links; files that include each other are asked about again and again."""
+        found = self._real_paths.get(path)
+        if found is None:
+            found = self._real_paths[path] = os.path.realpath(path)
+        return found
 
     def _check_characters(self, source: Source, data: bytes) -> None:
         """Complain of what no text file should have, and take it out."""
@@ -160,3 +184,9 @@ class Files:
                     start = text.index("\0")
                     self._problems.add(Code.NUL, source.at(number, start, start + 1), "a NUL character stands here")
                     lines[number - 1] = text.replace("\0", " ")
+        if max(map(len, lines)) > MAX_LINE_CHARACTERS:
+            for number, text in enumerate(lines, 1):
+                if len(text) > MAX_LINE_CHARACTERS:
+                    message = f"this line is longer than {MAX_LINE_CHARACTERS} characters"
+                    self._problems.add(Code.TOO_MUCH_TEXT, source.at(number, 0, 1), message)
+                    lines[number - 1] = ""
