@@ -12,11 +12,20 @@ import random
 import re
 from collections.abc import Sequence
 
-from supervisor.config.lines import Expanded, Line, Segment, Used
+from supervisor.config.lines import Expanded, Line, Segment, Settled, Used
 from supervisor.config.problems import Code, Place, Problems
 
 MAX_EXPANDED_CHARACTERS = 65_536
 """Longest line after its names were replaced: definitions that double each other stop here."""
+
+MAX_REPLACED_NAMES = 2_000_000
+"""Names that are replaced in one configuration; 200,000 lines with five names each have half of that."""
+
+MAX_REPLACED_CHARACTERS = 256 * 1024 * 1024
+"""Characters of all values that are put in, each value once more for each value that it is part of."""
+
+MAX_STEPS = 64
+"""Steps from a value back to the file that are kept; of a longer way only its end is remembered."""
 
 MAX_NESTED_NAMES = 64
 RANDOM_MAX = 32767
@@ -24,11 +33,21 @@ RANDOM_MAX = 32767
 
 BUILT_IN = ("_PWD", "_INSTANCE", "_RANDOM", "_ENV", "_HASH", "_BANG")
 
-_REFERENCE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*)|\{(_RANDOM|_ENV)[ \t]+([^{}]*)\})", re.ASCII)
+_REFERENCE = re.compile(
+    r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*)|\{(_RANDOM|_ENV)[ \t]+((?:[^{} \t][^{}]*)?)\})", re.ASCII
+)
 
 
 class _Endless(Exception):
     """A value that never ends; the text is a sentence."""
+
+
+def _settled(line: Line | str) -> Line | str:
+    """A value, without the way that it came when that is long: a definition may be made out of the one before it, again and again."""
+    if isinstance(line, str) or line.steps <= MAX_STEPS:
+        return line
+    place = line.at(0, max(1, len(line.text)))
+    return Settled(line.text, place._replace(expanded_from=place.expanded_from[:MAX_STEPS]))
 
 
 class Definitions:
@@ -41,17 +60,22 @@ class Definitions:
         self._values: dict[str, tuple[Line | str, ...]] = {}
         # The same file gives the same numbers on the same host, so that a reload changes nothing and `check` shows what `run` will do.
         self._random = random.Random(f"{config_id} {seed}")  # noqa: S311 - spreads load, guards nothing
+        self._replaced = 0
+        self._replaced_characters = 0
 
     def define(self, name: str, lines: Sequence[Line | str]) -> None:
         """Give a name its value: one line, or several. A value that stands nowhere in a file is a plain text."""
-        self._values[name] = tuple(lines)
+        self._values[name] = tuple(_settled(line) for line in lines)
 
     def seed(self, text: str) -> None:
         """`random_seed`: from here on `${_RANDOM}` gives the numbers of this seed."""
         self._random.seed(text)
 
     def expand(self, line: Line, *, only_first: bool = False) -> tuple[Line, tuple[Line, ...]]:
-        """The line with its names, or the first of them, replaced, and the lines that follow when one stands for several."""
+        """The line with its names, or the first of them, replaced, and the lines that follow when one stands for several.
+
+        Raises GivenUp.
+        """
         if "$" not in line.text:
             return line, ()
         return self._expand(line, "", (), [MAX_EXPANDED_CHARACTERS], only_first=only_first)
@@ -59,18 +83,23 @@ class Definitions:
     def _expand(
         self, line: Line, rest: str, names: tuple[str, ...], budget: list[int], *, only_first: bool = False
     ) -> tuple[Line, tuple[Line, ...]]:
-        """`rest` is what follows the line where it is put in. Raises _Endless when called with `names`."""
+        """`rest` tells what follows where the line is put in: its first character, and one more unless the others are blank.
+
+        Raises _Endless when called with `names`, and GivenUp.
+        """
         text = line.text
+        last = len(text.rstrip())
         segments: list[Segment] = []
         parts: list[str] = []
         following: tuple[Line, ...] = ()
         length = taken = 0
         for match in _REFERENCE.finditer(text):
-            after = text[match.end()] if match.end() < len(text) else rest[:1]
+            after = text[match.end() : match.end() + 1] or rest[:1]
             if match[2] and after not in {"", " ", "\t", ",", ")"}:
                 continue
+            behind = after + ("x" if match.end() < last or rest.strip() else "")
             try:
-                value, following = self._value(line, match, rest, names, budget)
+                value, following = self._value(line, match, behind, names, budget)
             except _Endless as trouble:
                 if names:
                     raise
@@ -87,6 +116,7 @@ class Definitions:
             length += len(new)
             taken = match.end()
             budget[0] -= len(new) + 1
+            self._weigh(len(new), line, match)
             if budget[0] < 0 and names:
                 raise _Endless(f'"${names[0]}" grows beyond {MAX_EXPANDED_CHARACTERS} characters')
             if budget[0] < 0:
@@ -101,10 +131,18 @@ class Definitions:
         parts.append(text[taken:])
         return Expanded(line, "".join(parts), segments), following
 
+    def _weigh(self, characters: int, line: Line, match: re.Match[str]) -> None:
+        """Count a name that was replaced. Raises GivenUp when they are too many."""
+        self._replaced += 1
+        self._replaced_characters += characters
+        if self._replaced > MAX_REPLACED_NAMES or self._replaced_characters > MAX_REPLACED_CHARACTERS:
+            message = f"more than {MAX_REPLACED_NAMES} names, or {MAX_REPLACED_CHARACTERS} characters, are put in"
+            self._problems.give_up(Code.TOO_MUCH_TEXT, line.at(*match.span()), message)
+
     def _value(
-        self, line: Line, match: re.Match[str], rest: str, names: tuple[str, ...], budget: list[int]
+        self, line: Line, match: re.Match[str], behind: str, names: tuple[str, ...], budget: list[int]
     ) -> tuple[Line | str, tuple[Line, ...]]:
-        """What a reference stands for; a name that nobody defined stays as typed, but without braces. Raises _Endless."""
+        """What a reference stands for; a name that nobody defined stays as typed, but without braces. Raises _Endless, GivenUp."""
         name = match[1] or match[2] or match[3]
         start, end = match.span()
         value = None if match[3] else self._values.get(name)
@@ -115,7 +153,6 @@ class Definitions:
             raise _Endless(f'"${names[0]}" refers to itself: {chain}')
         if len(names) >= MAX_NESTED_NAMES:
             raise _Endless(f'"${names[0]}" is nested more than {MAX_NESTED_NAMES} names deep')
-        behind = line.text[end : end + MAX_EXPANDED_CHARACTERS] + rest
         if len(value) > 1 and behind.strip():
             message = f'"${name}" has several lines, so nothing may follow it in its line'
             self._problems.add(Code.DEFINITION, line.at(start, end), message)

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from supervisor.config import repetition
 from supervisor.config.definitions import Definitions
-from supervisor.config.files import Origin, Source
+from supervisor.config.files import MAX_TEXT_BYTES, Origin, Source
 from supervisor.config.includes import STATEMENT, Files
 from supervisor.config.lexer import BLANKS, Fault, Piece, code_of, pieces
 from supervisor.config.lines import Line, Part, Repeated, Written
@@ -28,7 +28,9 @@ MAX_GENERATED_LINES = 250_000
 MAX_NESTED = 64
 """Repetitions and definitions of several lines inside each other."""
 
-_SPECIAL = re.compile(r"[$~]|^[ \t\f\v]*(?:@|include|random_seed)|[{}].*(?:include_check|random_seed)")
+_SPECIAL = re.compile(
+    r"[$~]|^(?:[ \t\f\v]*(?:@|include|random_seed)|[^{}]*[{}].*(?:include_check|random_seed))", re.DOTALL
+)
 _DEFINITION = re.compile(r"[ \t\f\v]*\$([A-Za-z_][A-Za-z0-9_]*)=[ \t]*(.*)", re.DOTALL)
 _CONDITION = re.compile(r"[ \t\f\v]*@(\^?)([^ \t\f\v\r]*)[ \t\f\v]*(.*)", re.DOTALL)
 
@@ -55,6 +57,7 @@ class Reader:
         self._text: list[str] = []
         self._unfinished: _Unfinished | None = None
         self._generated = 0
+        self._generated_characters = 0
         self._nested = 0
 
     @property
@@ -67,7 +70,10 @@ class Reader:
         return hashlib.sha256("\n".join(self._text).encode("utf-8", "replace")).hexdigest()[:12]
 
     def lines(self, path: str) -> Lines:
-        """Every line of the file and of what it includes, as (origin, line number, pieces); nothing when it cannot be read."""
+        """Every line of the file and of what it includes, as (origin, line number, pieces); nothing when it cannot be read.
+
+        Raises GivenUp.
+        """
         self._definitions = Definitions(self._problems, self._config_id, path)
         source = self._files.main(path)
         if source is not None:
@@ -137,7 +143,8 @@ class Reader:
             yield from self._generate(source, number, each)
 
     def _words(self, number: int, line: Line, code: str) -> tuple[Origin, int, tuple[Piece, ...]]:
-        """An ordinary line, after everything else was done to it."""
+        """An ordinary line, after everything else was done to it. Raises GivenUp."""
+        self._weigh(line)
         self._text.append(code)
         found, fault = pieces(line.text)
         if fault is not None or "\ufffd" in line.text:
@@ -157,6 +164,7 @@ class Reader:
         if self._generated >= MAX_GENERATED_LINES:
             return
         self._generated += 1
+        self._weigh(line)
         if self._generated == MAX_GENERATED_LINES:
             message = f"repetitions and definitions make more than {MAX_GENERATED_LINES} lines"
             self._problems.add(Code.TOO_MUCH_TEXT, line.at(0, max(1, len(line.text))), message)
@@ -175,6 +183,13 @@ class Reader:
         self._nested += 1
         yield from self._read(source, number, line, conditional=conditional)
         self._nested -= 1
+
+    def _weigh(self, line: Line) -> None:
+        """Count the characters of a line that was made. Raises GivenUp when they are too many."""
+        self._generated_characters += len(line.text)
+        if self._generated_characters > MAX_TEXT_BYTES:
+            message = f"definitions and repetitions make more than {MAX_TEXT_BYTES // 1024 // 1024} Mi characters"
+            self._problems.give_up(Code.TOO_MUCH_TEXT, line.at(0, max(1, len(line.text))), message)
 
     # Conditions
 
@@ -253,6 +268,11 @@ class Reader:
             return
         if wanted.length > MAX_GENERATED_LINES - self._generated:
             message = f"~{kind} asks for {wanted.length} lines; all repetitions together may make {MAX_GENERATED_LINES}"
+            self._problems.add(Code.TOO_MUCH_TEXT, line.at(sign, close + 1), message)
+            return
+        values_number = wanted.length * len(wanted.names)
+        if values_number > MAX_GENERATED_LINES:
+            message = f"~{kind} gives {values_number} values to its names; at most {MAX_GENERATED_LINES} are possible"
             self._problems.add(Code.TOO_MUCH_TEXT, line.at(sign, close + 1), message)
             return
         body = Part(line, close + 1, text[close + 1 :])

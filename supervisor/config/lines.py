@@ -20,10 +20,12 @@ from supervisor.config.problems import Place, Use
 class Line(abc.ABC):
     """A line of text whose columns count from 0. An `Origin` of statements, too."""
 
-    __slots__ = ("_tokens", "text")
+    __slots__ = ("_tokens", "steps", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, steps: int = 1) -> None:
+        """`steps`: how many lines `at` may have to go through."""
         self.text = text
+        self.steps = steps
         self._tokens: list[Token] | None = None
 
     @abc.abstractmethod
@@ -54,13 +56,28 @@ class Written(Line):
         return self._source.at(self._number, start, end)
 
 
+class Settled(Line):
+    """A line whose way back is known already: all its columns came from one place."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, text: str, place: Place) -> None:
+        super().__init__(text)
+        self._place = place
+
+    def at(self, start: int, end: int) -> Place:
+        """That place."""
+        del start, end
+        return self._place
+
+
 class Part(Line):
     """The columns of another line from `start` on, as far as `text` goes."""
 
     __slots__ = ("_line", "_start")
 
     def __init__(self, line: Line, start: int, text: str) -> None:
-        super().__init__(text)
+        super().__init__(text, line.steps + 1)
         self._line = line
         self._start = start
 
@@ -89,7 +106,8 @@ class Expanded(Line):
     __slots__ = ("_line", "_segments")
 
     def __init__(self, line: Line, text: str, segments: list[Segment]) -> None:
-        super().__init__(text)
+        values = [segment.value.steps for segment in segments if segment.value is not None]
+        super().__init__(text, max(line.steps, *values, 0) + 1)
         self._line = line
         self._segments = segments
 
@@ -121,7 +139,7 @@ class Used(Line):
     __slots__ = ("_end", "_line", "_referrer", "_start")
 
     def __init__(self, line: Line, referrer: Line, start: int, end: int) -> None:
-        super().__init__(line.text)
+        super().__init__(line.text, line.steps + referrer.steps + 1)
         self._line = line
         self._referrer = referrer
         self._start = start
@@ -141,7 +159,7 @@ class Repeated(Line):
     __slots__ = ("_line", "_values")
 
     def __init__(self, line: Line, values: str) -> None:
-        super().__init__(line.text)
+        super().__init__(line.text, line.steps + 1)
         self._line = line
         self._values = values
 

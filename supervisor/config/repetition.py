@@ -19,6 +19,8 @@ NUMBER_MAX = 2**63 - 1
 
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NUMBER = re.compile(r"(-?)(0[xX][0-9A-Fa-f]+|[0-9]+)", re.ASCII)
+_BRACE = re.compile(r"[ \t]*\{")
+_BLANKS = re.compile(r"[ \t]*")
 _EXAMPLES = {
     "SEQ": "for example ~SEQ(I, 3) or ~SEQ(I, 10, 5, 30): name, start, step, end",
     "SEQx": "for example ~SEQx(I, 0x0a, 0x0f): name, start, end",
@@ -136,7 +138,7 @@ def _tuples(text: str) -> list[list[_Field]]:
     found: list[list[_Field]] = []
     position = 0
     while True:
-        brace = re.compile(r"[ \t]*\{").match(text, position)
+        brace = _BRACE.match(text, position)
         if brace is None:
             comma = text.find(",", position)
             end = len(text) if comma < 0 else comma
@@ -146,7 +148,9 @@ def _tuples(text: str) -> list[list[_Field]]:
             if close < 0:
                 raise BadRepetition(brace.end() - 1, brace.end(), "this brace is not closed", _EXAMPLES["LST"])
             found.append(_fields(text[brace.end() : close], brace.end()))
-            end = close + 1 + len(text[close + 1 :]) - len(text[close + 1 :].lstrip(" \t"))
+            blanks = _BLANKS.match(text, close + 1)
+            assert blanks is not None  # none will do
+            end = blanks.end()
             if end < len(text) and text[end] != ",":
                 raise BadRepetition(end, end + 1, "a comma must stand between two values", _EXAMPLES["LST"])
         if end >= len(text):
