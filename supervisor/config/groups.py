@@ -22,6 +22,12 @@ from supervisor.model import Endpoint, IPAddress
 MAX_GROUP_ADDRESSES = 4096
 """Addresses and marks of one group; each is a service of the kernel with all real servers (keepalived.md, section 2.3)."""
 
+MAX_GROUP_DESTINATIONS = 1_000_000
+"""Addresses times real servers of all virtual servers with a group. Ours: it bounds memory and time."""
+
+MAX_ALL_GROUP_ADDRESSES = 131_072
+"""Addresses and marks of all groups together, those that stand there twice included. Ours: it bounds memory and time."""
+
 _MARK = Keyword("fwmark", Kind.INTEGER, "firewall mark", low=1, high=4294967295)
 _Member = TypeVar("_Member", "Endpoint", "Mark")
 _FAMILIES = {"inet": 4, "inet6": 6}
@@ -56,6 +62,8 @@ class Groups:
     def __init__(self, problems: Problems, nodes: list[Node]) -> None:
         self._problems = problems
         self._groups: dict[str, Group] = {}
+        self._count = 0
+        self._destinations = 0
         for node in nodes:
             self._read(node)
 
@@ -72,6 +80,14 @@ class Groups:
             message = f"there is no virtual_server_group {quoted(words[2])}"
             self._problems.add(Code.GROUP, node.place(2), message, hint)
         return found
+
+    def weigh(self, node: Node, group: Group, real_servers: int) -> None:
+        """Count what a virtual server makes of its group. Raises GivenUp when it is too much."""
+        self._destinations += len(group) * max(1, real_servers)
+        if self._destinations > MAX_GROUP_DESTINATIONS:
+            message = f"the addresses of groups times their real servers are more than {MAX_GROUP_DESTINATIONS}"
+            hint = "a firewall mark can stand for any number of addresses"
+            self._problems.give_up(Code.TOO_MUCH_TEXT, node.place(0, -1), message, hint)
 
     def _read(self, node: Node) -> None:
         problems = self._problems
@@ -112,7 +128,7 @@ class Groups:
                 problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
 
     def _add(self, node: Node, group: Group) -> None:
-        """Raises Fault."""
+        """Raises Fault, GivenUp."""
         words = node.words
         most = 3 if words[0] == "fwmark" else 2
         if len(words) > most:
@@ -130,6 +146,10 @@ class Groups:
             message = f"{quoted(words[0])} stands for {count} addresses; a group may have {MAX_GROUP_ADDRESSES}"
             hint = "each address becomes a service of its own; a firewall mark can stand for any number"
             raise Fault(Code.TOO_MUCH_TEXT, 0, message, hint)
+        self._count += count
+        if self._count > MAX_ALL_GROUP_ADDRESSES:
+            message = f"the groups of this configuration have more than {MAX_ALL_GROUP_ADDRESSES} addresses"
+            self._problems.give_up(Code.TOO_MUCH_TEXT, node.place(), message)
         for value in range(int(first), int(last) + 1):
             self._enter(Endpoint(type(first)(value), number), group.addresses, node)
 

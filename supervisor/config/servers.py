@@ -143,6 +143,7 @@ class VirtualServers:
             self._read_in_vain(node)
             return
         block, method = self._block(node)
+        self._groups.weigh(node, group, len(block.all("real_server")))
         name = words[2]
         use = self._group_uses[name]
         self._group_uses[name] += 1
