@@ -35,6 +35,9 @@ _OF_FILES = Schedule(FILE_EVERY_S, 0, FILE_EVERY_S, 5.0, 0.0)
 INTERFACE_NAME_MAX = 15
 """IFNAMSIZ of linux/if.h, without its NUL."""
 
+OPTIONS_MAX_BYTES = 64_000
+"""Longest values of a check as JSON: they travel in its job, which may take 64 KiB with all else (checkers.kit.wire)."""
+
 
 class _Understood(NamedTuple):
     """A block that was read: its values and its own ones as canonical JSON."""
@@ -166,7 +169,13 @@ class Checks:
             else:
                 for remark in api.remarks_on(keyword, options):
                     self._problems.add(Code.NO_EFFECT, _place_of(block, remark), remark)
-        return json.dumps(options, sort_keys=True, separators=(",", ":"))
+        options_json = json.dumps(options, sort_keys=True, separators=(",", ":"))
+        if len(options_json) > OPTIONS_MAX_BYTES:
+            message = (
+                f"the values of this check take {len(options_json)} bytes; at most {OPTIONS_MAX_BYTES} are possible"
+            )
+            self._problems.add(Code.TOO_MUCH_TEXT, block.node.place(), message)
+        return options_json
 
     def _check_addresses(self, node: Node, block: Block, target: Endpoint) -> None:
         """Complain of a probe that could never leave this host."""
