@@ -23,6 +23,9 @@ HEAD_MAX_BYTES = 65_536
 BODY_MAX_BYTES = 1_048_576
 """Longest body of an answer that is looked at. Ours: a health page of a megabyte is a mistake."""
 
+RECEIVED_MAX_BYTES = 8 * BODY_MAX_BYTES
+"""Most bytes that a body may take, chunks included. Ours: a chunk of one byte takes six, and nobody has a reason for more."""
+
 INTERIM_MAX = 8
 """Most 1xx answers skipped before the real one. Ours: one is usual, eight is a server that never ends."""
 
@@ -49,24 +52,26 @@ class Answer:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.data = b""
+        self.data = bytearray()
         self.line = ""
 
     async def status(self) -> int:
         """Read until the head of the final answer is complete and return its status. Raises ProbeError, NotHttpError."""
-        interim = 0
+        interim = searched = 0
         while True:
-            end = self.data.find(_BLANK_LINE) + len(_BLANK_LINE)
+            end = self.data.find(_BLANK_LINE, searched) + len(_BLANK_LINE)
             if end < len(_BLANK_LINE):
+                searched = max(0, len(self.data) - len(_BLANK_LINE))  # the head may come byte by byte
                 await self._more_head()
                 continue
             if end > HEAD_MAX_BYTES:
                 raise NotHttpError(f"head longer than {HEAD_MAX_BYTES} bytes")
-            head = parse(self.data[:end])
+            head = parse(bytes(self.data[:end]))
             self.line = head.line
             if head.status >= 200:
                 return head.status
-            self.data = self.data[end:]
+            del self.data[:end]
+            searched = 0
             interim += 1
             if interim > INTERIM_MAX:
                 raise NotHttpError(f"more than {INTERIM_MAX} interim answers")
@@ -81,7 +86,7 @@ class Answer:
         if not more:
             what = "head cut off" if self.data else "connection closed without an answer"
             raise NotHttpError(f"{what} after {len(self.data)} bytes")
-        self.data = self.data + more if self.data else more
+        self.data += more
 
     async def body(self) -> bytes:
         """Return the whole body, after the status. One that is cut off is what came of it, as with keepalived.
@@ -89,13 +94,18 @@ class Answer:
         Raises ProbeError, NotHttpError.
         """
         connection = _new_connection()
-        connection.receive_data(self.data)
+        connection.receive_data(bytes(self.data))
         body = bytearray()
+        received_bytes = 0
         try:
             while True:
                 event = connection.next_event()
                 if event is h11.NEED_DATA:
-                    connection.receive_data(await self.stream.receive())
+                    more = await self.stream.receive()
+                    received_bytes += len(more)
+                    if received_bytes > RECEIVED_MAX_BYTES:
+                        raise NotHttpError(f"body takes more than {RECEIVED_MAX_BYTES} bytes")
+                    connection.receive_data(more)
                 elif isinstance(event, h11.Data):
                     body += event.data
                     if len(body) > BODY_MAX_BYTES:
