@@ -484,11 +484,10 @@ def _decode_assign(data: bytes) -> Assign:
         raw = json.loads(data[_ASSIGN_HEAD.size :], parse_constant=_no_constant)
         if not isinstance(raw, list):
             raise WireError("assign: expected a list of jobs")
-        jobs = tuple(job_from(item) for item in raw)
-    except (ValueError, RecursionError) as error:
+        frame = Assign(epoch, generation, part, parts, tuple(job_from(item) for item in raw))
+        encode(frame)  # what cannot be said again (too long, a number beyond all bounds) is refused
+    except (ValueError, OverflowError, RecursionError) as error:
         raise WireError(f"assign: {error}") from error
-    frame = Assign(epoch, generation, part, parts, jobs)
-    encode(frame)  # what cannot be said again (too long, a surrogate, a number beyond all bounds) is refused
     return frame
 
 

@@ -111,7 +111,7 @@ def decode_answer(line: bytes) -> Any:
         if raw["ok"]:
             return raw["result"]
         error = RequestError(str(raw["error"]), Status(int(raw["code"])))
-    except (ValueError, KeyError, TypeError) as malformed:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as malformed:
         raise RequestError(f"the daemon's answer is not understood: {malformed!r}", Status.UNREACHABLE) from malformed
     raise error
 

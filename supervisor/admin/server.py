@@ -92,15 +92,16 @@ async def serve(sock: socket.socket, verbs: Mapping[str, Verb], version: str) ->
 async def _attend(stream: trio.SocketStream, verbs: Mapping[str, Verb], version: str) -> None:
     """Greet, read one request, answer it."""
     await stream.send_all(protocol.greeting(version))
-    line = b""
-    while b"\n" not in line:
+    line = bytearray()
+    data = b""
+    while b"\n" not in data:
         data = await stream.receive_some(65536)
         line += data
         if not data or len(line) > protocol.REQUEST_MAX_BYTES:
             break
     if not line.strip():
         return
-    await stream.send_all(answer(line.split(b"\n", 1)[0], verbs))
+    await stream.send_all(answer(bytes(line).split(b"\n", 1)[0], verbs))
 
 
 def answer(line: bytes, verbs: Mapping[str, Verb]) -> bytes:

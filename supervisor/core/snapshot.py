@@ -241,7 +241,7 @@ def decode(data: bytes) -> Snapshot:
         if raw["schema"] != SCHEMA:
             raise ValueError(f"snapshot: expected schema {SCHEMA}, got {raw['schema']}")
         snapshot = _build(Snapshot, raw)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"snapshot: {error!r}") from error
     assert isinstance(snapshot, Snapshot)
     return snapshot
