@@ -14,13 +14,14 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit kernel bench development clean
+.PHONY: help demo test lint types contracts unit kernel bench fuzz development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit kernel (each is a target of its own)"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
+	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make clean                  remove .venv, .lab and caches"
 
 demo:
@@ -58,6 +59,13 @@ bench: development
 	$(RUN) bench.probe_cost
 	$(RUN) bench.restart
 
+# every target in turn (tests/fuzz/targets.py); what breaks one stays in tests/fuzz/corpus
+SECONDS ?= 60
+TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
+fuzz:
+	@$(SETUP) python dev,fuzz
+	@for target in $(TARGETS); do $(RUN) tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done
+
 clean:
-	rm -rf .venv .lab .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .lab .fuzz .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,125 @@
+"""Fuzz targets of what comes over our own sockets: frames, the admin socket, the exporter's readers, the exporter's link.
+
+Bytes in; an exception comes out for a bug of ours and for nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+
+import trio
+from trio.testing import MockClock
+
+from checkers.kit import wire
+from supervisor.admin import protocol
+from supervisor.admin.server import answer
+from supervisor.core import snapshot as snapshots
+from supervisor.core.snapshot import Snapshot
+from supervisor.exporter.link import SupervisorLink
+from supervisor.exporter.server import HEAD_MAX_BYTES, Site, handle
+from tests.fakes.snapshots import snapshot
+
+
+def from_worker(data: bytes) -> None:
+    """A frame is exactly one value, which says the same bytes again, or a WireError."""
+    with contextlib.suppress(wire.WireError):
+        assert wire.encode(wire.decode_from_worker(data)) == data
+
+
+def from_supervisor(data: bytes) -> None:
+    """A frame is exactly one value, which can be said again, or a WireError."""
+    with contextlib.suppress(wire.WireError):
+        frame = wire.decode_from_supervisor(data)
+        assert wire.decode_from_supervisor(wire.encode(frame)) == frame
+
+
+def admin_request(data: bytes) -> None:
+    """Whatever an operator's program says gets one line of JSON."""
+    line = answer(data, {"status": lambda args: args})
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert isinstance(json.loads(line)["ok"], bool)
+    with contextlib.suppress(protocol.RequestError):
+        request = protocol.decode_request(data)
+        assert protocol.decode_request(protocol.encode_request(request)) == request
+
+
+def admin_answer(data: bytes) -> None:
+    """Whatever answers at the socket's path is a result or a RequestError."""
+    with contextlib.suppress(protocol.RequestError):
+        protocol.decode_answer(data)
+
+
+class Reader(trio.abc.Stream):
+    """A reader of the exporter who sends what he has in pieces, and then nothing more (trio.abc.Stream)."""
+
+    def __init__(self, said: bytes, size: int) -> None:
+        self._said = said
+        self._size = size
+        self.answer = bytearray()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return the next piece."""
+        await trio.lowlevel.checkpoint()
+        size = min(self._size, max_bytes or self._size)
+        data, self._said = self._said[:size], self._said[size:]
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Keep what the server says."""
+        await trio.lowlevel.checkpoint()
+        self.answer += data
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Never block."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Be closed."""
+        await trio.lowlevel.checkpoint()
+
+
+class Link(SupervisorLink):
+    """A supervisor that answers at once, always the same."""
+
+    def __init__(self) -> None:
+        self._snapshot = snapshot()
+
+    async def fetch(self) -> tuple[Snapshot, float]:
+        """See `SupervisorLink.fetch`."""
+        await trio.lowlevel.checkpoint()
+        return self._snapshot, 1.7e9
+
+
+@functools.cache
+def _site() -> Site:
+    return Site(Link())
+
+
+def exporter(data: bytes) -> None:
+    """Whatever a stranger asks is answered with a whole answer, or with nothing, and the connection is at its end."""
+    if not data:
+        return
+    reader = Reader(data[1:], data[0] or HEAD_MAX_BYTES)
+
+    async def main() -> None:
+        await handle(reader, _site())
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    if reader.answer:
+        head, blank, body = bytes(reader.answer).partition(b"\r\n\r\n")
+        assert blank
+        assert head.startswith(b"HTTP/1.1 ")
+        status = int(head[9:12])
+        assert status in {200, 400, 404, 405, 414, 431, 501, 503}
+        sizes = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
+        assert body == b"" or sizes == [len(body)]
+
+
+def snapshot_line(data: bytes) -> None:
+    """What the supervisor tells its exporter is a snapshot or a ValueError."""
+    with contextlib.suppress(ValueError):
+        said = snapshots.encode(snapshots.decode(data))
+        assert snapshots.encode(snapshots.decode(said)) == said
