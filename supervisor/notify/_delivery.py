@@ -21,6 +21,7 @@ import trio
 
 from checkers.kit.options import UNREADABLE
 from supervisor.model import MailSettings, MailTls
+from supervisor.notify._client import Client, TlsClient
 
 THREADS_MAX = 4
 """Deliveries that hang in the protocol, abandoned, before new ones wait for them."""
@@ -89,8 +90,8 @@ def _connect(settings: MailSettings) -> smtplib.SMTP:
     own_name = settings.helo_name or socket.gethostname()
     host, port, timeout = settings.server, settings.port, settings.connect_timeout
     if settings.tls is MailTls.TLS:
-        return smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=_context(settings))
-    server = smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
+        return TlsClient(host, port, local_hostname=own_name, timeout=timeout, context=_context(settings))
+    server = Client(host, port, local_hostname=own_name, timeout=timeout)
     if settings.tls is MailTls.STARTTLS:
         try:  # it raises where the server has no STARTTLS: mail that was to be private never goes in the open instead
             server.starttls(context=_context(settings))

@@ -1,5 +1,6 @@
 """Delivery to real SMTP servers on loopback."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from supervisor.log import Log
 from supervisor.model import MailSettings, MailTls
+from supervisor.notify._client import REPLIES_MAX_BYTES
 from supervisor.notify._delivery import THREADS_MAX, DeliveryFailed, deliver_smtp
 from supervisor.notify._message import compose
 from supervisor.notify.smtp import Mailer
@@ -120,6 +122,22 @@ def test_a_server_that_is_not_there_is_worth_another_attempt() -> None:
 def test_a_server_that_accepts_and_says_nothing_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         failure = failing(replace(SETTINGS, server="127.0.0.1", port=silent.getsockname()[1], connect_timeout=1))
+    assert not failure.permanent
+
+
+def test_a_server_whose_greeting_never_ends_is_left() -> None:
+    def chatter(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b"220-welcome\r\n" * 1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=chatter, args=(server,))
+        thread.start()
+        failure = failing(replace(SETTINGS, server="127.0.0.1", port=server.getsockname()[1], connect_timeout=5))
+        thread.join()
+    assert f"more than {REPLIES_MAX_BYTES} bytes of replies" in str(failure)
     assert not failure.permanent
 
 
