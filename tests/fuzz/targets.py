@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.fuzz import answers, configuration, talks
+from tests.fuzz import answers, configuration, kernel, talks
 
 LOWERED = configuration.LOWERED
 
@@ -30,4 +30,6 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "admin-answer": talks.admin_answer,
     "exporter": talks.exporter,
     "snapshot": talks.snapshot_line,
+    "netlink": kernel.netlink,
+    "neighbours": kernel.neighbours,
 }

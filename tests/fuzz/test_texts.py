@@ -20,7 +20,7 @@ def low_limits() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(documents())
 def test_every_text_is_a_configuration_or_problems_with_their_places(data: bytes) -> None:
     configuration.configuration(data)
