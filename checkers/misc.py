@@ -66,7 +66,7 @@ async def check(target: Target, prepared: Script, dial: Dialer) -> Verdict:
         case Ending.TIMED_OUT:
             return Verdict(Reason.PROCTOUT, ended.text or "not done in time", sent=prepared.command)
         case Ending.FAILED | Ending.REFUSED:
-            return Verdict(Reason.PROCERR, ended.text, sent=prepared.command)
+            return Verdict(Reason.PROCERR, ended.text or "it did not run to its end", sent=prepared.command)
         case Ending.DONE:
             pass
     status, detail = ended.status, f"exit status {ended.status}"

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from checkers.kit.api import (
     DETAIL_MAX_BYTES,
     TYPES,
+    Answer,
     ConnectFailed,
     ConnectionLost,
     Datagrams,
@@ -26,7 +27,8 @@ from checkers.kit.api import (
     Verdict,
     load,
 )
-from checkers.kit.excerpt import clip
+from checkers.kit.api import Ending as FavourEnding
+from checkers.kit.excerpt import clip, excerpt
 from checkers.kit.options import Json
 from tests.fakes.tls import AUTHORITY, TlsServerStream
 
@@ -110,6 +112,9 @@ class Server:
     def note_server_name(self, name: str) -> None:
         """Do nothing with the name."""
 
+    def note_farewell(self) -> None:
+        """Do nothing with the farewell."""
+
 
 class Peer:
     """Somebody who answers with datagrams, whatever he is asked (kit.api.Datagrams).
@@ -177,6 +182,19 @@ class Network:
         self.met.append(peer)
         return peer
 
+    async def connect_echo(self, target: Target) -> Datagrams:
+        """See `kit.api.Dialer.connect_echo`."""
+        return await self.connect_udp(target)
+
+    async def run_script(self) -> Answer:
+        """See `kit.api.Dialer.run_script`: the script prints what is said, and its status is the first byte of that."""
+        status = self._said[0] if self._said else 0
+        return Answer(FavourEnding(self._size % len(FavourEnding)), status, excerpt(self._said[1:]))
+
+    async def read_file(self) -> Answer:
+        """See `kit.api.Dialer.read_file`: the line is what is said."""
+        return Answer(FavourEnding.DONE, text=excerpt(self._said))
+
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
         for met in self.met:
@@ -237,6 +255,9 @@ OPTIONS: dict[str, tuple[Options, ...]] = {
         {"require_reply": "x1x28180", "min_reply_length": 3},
         {"require_reply": "ffxx", "max_reply_length": 9},
     ),
+    "PING_CHECK": ({},),
+    "MISC_CHECK": ({"argv": ["/check"]}, {"argv": ["/check", "a b"], "misc_dynamic": True}),
+    "FILE_CHECK": ({"path": "/load", "factor": 1}, {"path": "/load", "factor": 0}, {"path": "/load", "factor": -254}),
 }
 """The options that an input may choose from, by type of check."""
 
@@ -274,3 +295,21 @@ def udp(data: bytes) -> None:
     """What anybody says over UDP."""
     if len(data) >= 2:
         _probe("UDP_CHECK", data[0], Network(data[2:], 0, Ending.of(data[1])))
+
+
+def ping(data: bytes) -> None:
+    """What anybody says over ICMP."""
+    if data:
+        _probe("PING_CHECK", 0, Network(data[1:], 0, Ending.of(data[0])))
+
+
+def script(data: bytes) -> None:
+    """How a script ends and what it prints."""
+    if len(data) >= 2:
+        _probe("MISC_CHECK", data[0], Network(data[2:], data[1], Ending.END))
+
+
+def file(data: bytes) -> None:
+    """What stands in a file."""
+    if data:
+        _probe("FILE_CHECK", data[0], Network(data[1:], 0, Ending.END))

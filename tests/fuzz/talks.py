@@ -19,6 +19,7 @@ from supervisor.core import snapshot as snapshots
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.server import HEAD_MAX_BYTES, Site, handle
+from supervisor.runner import protocol as orders
 from tests.fakes.snapshots import snapshot
 
 
@@ -33,6 +34,20 @@ def from_supervisor(data: bytes) -> None:
     with contextlib.suppress(wire.WireError):
         frame = wire.decode_from_supervisor(data)
         assert wire.decode_from_supervisor(wire.encode(frame)) == frame
+
+
+def to_runner(data: bytes) -> None:
+    """An order is exactly one value, which can be said again, or a ProtocolError."""
+    with contextlib.suppress(orders.ProtocolError):
+        order = orders.decode_order(data)
+        assert orders.decode_order(orders.encode(order)) == order
+
+
+def from_runner(data: bytes) -> None:
+    """A report is exactly one value, which can be said again, or a ProtocolError."""
+    with contextlib.suppress(orders.ProtocolError):
+        report = orders.decode_report(data)
+        assert orders.decode_report(orders.encode(report)) == report
 
 
 def admin_request(data: bytes) -> None:
