@@ -6,10 +6,7 @@ Real time, but all cases at once: the suite lasts as long as its longest probe.
 from __future__ import annotations
 
 import functools
-import math
 import socket
-import struct
-from typing import TypeAlias
 
 import trio
 
@@ -18,72 +15,11 @@ from checkers.kit.dial import Network
 from checkers.kit.timer import TICK_S, Timer
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.checkers.test_conformance import verdict_of
-from tests.fakes.network import Connect, End, Mirror, Pause, Reset, Send, Step
-from tests.fakes.tls import context_of
+from tests.fakes.network import Connect
+from tests.fakes.played import serve, serve_datagrams
 
 SLACK_S = 0.4
 """How late a real time-out may be on a busy machine, beside the tick."""
-
-
-Client: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-
-
-async def play(steps: tuple[Step, ...], client: Client) -> None:
-    """Do what a scripted server does."""
-    for step in steps:
-        match step:
-            case Send():
-                await client.send_all(step.data)
-            case Pause():
-                await trio.sleep_forever() if math.isinf(step.duration_s) else await trio.sleep(step.duration_s)
-            case End():
-                await client.aclose()
-                return
-            case Reset():
-                transport = client.transport_stream if isinstance(client, trio.SSLStream) else client
-                transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                await transport.aclose()
-                return
-            case Mirror():
-                raise AssertionError("only datagrams are mirrored")
-
-
-async def serve(case: Case, connection: trio.SocketStream) -> None:
-    """Be the server of one connection."""
-    asked = b""
-    client: Client = connection
-    if case.behaviour.tls:
-        client = trio.SSLStream(connection, context_of(case.behaviour.tls), server_side=True, https_compatible=True)
-    try:
-        await play(case.behaviour.greeting, client)
-        for answer in (case.behaviour.answer, *case.behaviour.more):
-            while case.behaviour.terminator not in asked:
-                more = await client.receive_some(4096)
-                if not more:
-                    return
-                asked += more
-            asked = asked.partition(case.behaviour.terminator)[2]
-            await play(answer, client)
-        await trio.sleep_forever()
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return  # the checker knew enough and reset the connection
-
-
-async def serve_datagrams(case: Case, server: trio.socket.SocketType) -> None:
-    """Answer every datagram."""
-    with server:
-        while True:
-            asked, client = await server.recvfrom(65_536)
-            for step in case.behaviour.answer:
-                match step:
-                    case Send():
-                        await server.sendto(step.data, client)
-                    case Mirror():
-                        await server.sendto(asked[: step.size_bytes] + step.data, client)
-                    case Pause() if not math.isinf(step.duration_s):
-                        await trio.sleep(step.duration_s)
-                    case _:
-                        await trio.sleep_forever()
 
 
 async def udp_target_of(case: Case, nursery: trio.Nursery) -> Target:
@@ -94,7 +30,7 @@ async def udp_target_of(case: Case, nursery: trio.Nursery) -> Target:
     if case.behaviour.connect is Connect.REFUSE:
         server.close()
     else:
-        nursery.start_soon(serve_datagrams, case, server)
+        nursery.start_soon(serve_datagrams, case.behaviour, server)
     return target
 
 
@@ -104,7 +40,7 @@ async def target_of(case: Case, nursery: trio.Nursery, keep: list[socket.socket]
         return await udp_target_of(case, nursery)
     if case.behaviour.connect is Connect.ACCEPT:
         (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, functools.partial(serve, case), [listener])
+        nursery.start_soon(trio.serve_listeners, functools.partial(serve, case.behaviour), [listener])
         return Target("127.0.0.1", listener.socket.getsockname()[1])
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
