@@ -1,8 +1,8 @@
 """SMTP_CHECK: the real server is up when it greets and answers a HELO (keepalived.md, section 3.6).
 
-One dialogue: the greeting must be a 220, HELO must be answered with 250, then QUIT, whose answer is waited for so that no mail server
-logs a lost connection, but may be anything, or the end. Deliberate differences to keepalived, all in the server's favour: replies
-of several lines and without a text are read, as RFC 5321, section 4.2, has them, and lines may end in LF alone.
+One dialogue: the greeting must be a 220, HELO must be answered with 250, and QUIT with any line at all. What a server says before it
+is asked is passed over. Deliberate differences to keepalived, all in the server's favour: replies of several lines, without a text,
+or of 512 bytes and more are read, as RFC 5321, section 4.2, has them.
 Each `host` block of an old file is a target of its own; all of them must pass, one after another.
 Must never name a sender or a recipient, and never send anything but these two commands.
 """
@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from checkers.kit.api import ConnectionLost, Dialer, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.api import Dialer, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.values import word
@@ -44,6 +44,7 @@ OPTIONS: tuple[Keyword, ...] = (
 
 _REPLY_LINE = re.compile(rb"([0-9]{3})(?:([ -])[^\n]*)?\n", re.ASCII)
 _BEGINNING = re.compile(rb"[0-9]{0,3}|[0-9]{3}(?:[ -][^\n]*|\r)", re.ASCII)
+_ANYTHING = re.compile(rb"[^\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ async def _talk(target: Target, helo: bytes, dial: Dialer) -> Verdict:
         reason, detail = await server.expect(220)
         if reason is Reason.L7OK:
             sent = helo
-            await server.stream.send(helo)
+            await server.say(helo)
             reason, detail = await server.expect(250)
         if reason is Reason.L7OK:
             await server.say_goodbye()
@@ -156,23 +157,23 @@ class _Server:
             return Reason.L7STS, f"SMTP {came}, wanted {code}"
         return Reason.L7OK, f"SMTP {came}"
 
+    async def say(self, command: bytes) -> None:
+        """Send a command; what came before it cannot be its answer. Raises ProbeError."""
+        self._data = b""
+        await self.stream.send(command)
+
     async def say_goodbye(self) -> None:
-        """Quit, and wait for whatever is said to that. Raises DeadlinePassed when nothing is."""
-        received = self.received
-        try:
-            await self.stream.send(b"QUIT\r\n")
-            if not self._data:
-                await self.stream.receive()
-        except ConnectionLost:
-            pass  # the server is rid of us, as asked
-        finally:
-            self.received = received
+        """Quit, and wait for whatever line is said to that. Raises ProbeError, _NotSmtpError."""
+        await self.say(b"QUIT\r\n")
+        received, self.received = self.received, b""
+        await self._line(_ANYTHING)
+        self.received = received
 
     async def _reply(self) -> int:
         """Read a whole reply and return its code."""
         self.received = b""
         while True:
-            line = await self._line()
+            line = await self._line(_BEGINNING)
             self.received += line
             if len(self.received) > REPLY_MAX_BYTES:
                 raise _NotSmtpError(f"reply longer than {REPLY_MAX_BYTES} bytes")
@@ -182,10 +183,10 @@ class _Server:
             if match[2] != b"-":
                 return int(match[1])
 
-    async def _line(self) -> bytes:
-        """Return the next line with its end."""
+    async def _line(self, beginning: re.Pattern[bytes]) -> bytes:
+        """Return the next line with its end; what came of it must fit `beginning`."""
         while b"\n" not in self._data[:REPLY_MAX_BYTES]:
-            if len(self._data) > REPLY_MAX_BYTES or _BEGINNING.fullmatch(self._data) is None:
+            if len(self._data) > REPLY_MAX_BYTES or beginning.fullmatch(self._data) is None:
                 self.received += self._data[:REPLY_MAX_BYTES]
                 raise _NotSmtpError("not an SMTP reply")
             more = await self.stream.receive()
@@ -195,4 +196,7 @@ class _Server:
                 raise _NotSmtpError(f"{what} after {len(self.received)} bytes")
             self._data += more
         line, _, self._data = self._data.partition(b"\n")
+        if b"\0" in line:
+            self.received += line + b"\n"
+            raise _NotSmtpError("not an SMTP reply")
         return line + b"\n"

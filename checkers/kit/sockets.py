@@ -8,7 +8,10 @@ import socket
 
 from checkers.kit.api import ConnectFailed, LocalTrouble, ProbeError, Target
 
-_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not named by Python 3.11
+# linux/in.h and linux/in6.h; not named by Python 3.11
+_IP_RECVERR = 11
+_IP_BIND_ADDRESS_NO_PORT = 24
+_IPV6_RECVERR = 25
 
 _LOCAL_ERRNOS = frozenset(
     {
@@ -60,6 +63,8 @@ def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
 
 def prepare_socket(sock: socket.SocketType, target: Target) -> None:
     """Mark and bind a new socket as the target wants. Raises LocalTrouble, and closes the socket then."""
+    if sock.type != socket.SOCK_STREAM:
+        _hear_errors(sock, ipv6=target.is_ipv6)
     try:
         if target.mark:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
@@ -75,6 +80,14 @@ def prepare_socket(sock: socket.SocketType, target: Target) -> None:
             if target.bind_interface:
                 place += f" on {target.bind_interface}"
             raise LocalTrouble(f"cannot bind to {place}: {errno_text(error.errno)}") from error
+
+
+def _hear_errors(sock: socket.SocketType, *, ipv6: bool) -> None:
+    """Be told of every ICMP error: without this "host unreachable" is kept from us, and a dead host looks like a silent one (ip(7))."""
+    if ipv6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
 
 
 def _bind(sock: socket.SocketType, target: Target) -> None:

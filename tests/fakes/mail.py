@@ -37,9 +37,10 @@ def healthy_mail_servers() -> list[Behaviour]:
         mail_server("bare line feeds in mail", says(b"220 mail\n"), says(b"250 mail\n")),
         mail_server("HELO of several lines", helo=says(b"250-mail\r\n", b"250 SIZE 1000\r\n")),
         mail_server("strange answer to QUIT", goodbye=says(b"500 What?\r\n")),
-        mail_server("end at QUIT", goodbye=(End(),)),
-        mail_server("reset at QUIT", goodbye=(Reset(),)),
-        mail_server("says everything at once", says(GREETING + HELO + QUIT), (Pause(math.inf),)),
+        mail_server("garbage at QUIT", goodbye=says(b"\xff\r\n")),
+        mail_server("reply of two lines with the same code", helo=says(b"250 one\r\n250 two\r\n")),
+        mail_server("carriage return after the line feed", says(b"220 mail\n\r")),
+        mail_server("long line", says(b"220 " + b"x" * 5000 + b"\r\n")),
     ]
 
 
@@ -63,6 +64,14 @@ def broken_mail_servers() -> list[Behaviour]:
         mail_server("end in a greeting of several lines", (Send(b"220-mail\r\n"), End())),
         mail_server("end at HELO", helo=(End(),)),
         mail_server("reset at HELO", helo=(Reset(),)),
+        mail_server("end at QUIT", goodbye=(End(),)),
+        mail_server("end in the answer to QUIT", goodbye=(Send(b"221 by"), End())),
+        mail_server("reset at QUIT", goodbye=(Reset(),)),
+        mail_server("NUL at QUIT", goodbye=says(b"221 \0\r\n")),
+        mail_server("NUL in the greeting", says(b"220 \0\r\n")),
+        mail_server("blank before the code", says(b" 220 mail\r\n")),
+        mail_server("tab after the code", says(b"220\tmail\r\n")),
+        mail_server("code of four digits", says(b"2200 mail\r\n")),
         mail_server("endless line", (*says(*[b"220 " + b"x" * 4096] * 64), Pause(math.inf))),
         mail_server("endless reply", (*says(*[b"220-again\r\n" * 400] * 64), Pause(math.inf))),
     ]
@@ -75,5 +84,6 @@ def silent_mail_servers() -> list[Behaviour]:
         mail_server("half a greeting", (Send(b"220 mail"), Pause(math.inf))),
         mail_server("half a reply", (Send(b"220-mail\r\n"), Pause(math.inf))),
         mail_server("silent at HELO", helo=(Pause(math.inf),)),
+        mail_server("says everything before it is asked", says(GREETING + HELO + QUIT), (Pause(math.inf),)),
         mail_server("silent at QUIT", goodbye=(Pause(math.inf),)),
     ]

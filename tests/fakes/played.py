@@ -1,6 +1,6 @@
 """The behaviours of the fake network played on real sockets: `serve` one connection, `serve_datagrams` one bound socket.
 
-`note` is told of every request as it came, before it is answered.
+Who asks is told of every request as it came, before it is answered: `note` with its bytes, `heard` with its sender too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from tests.fakes.tls import context_of
 
 Client: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 Note: TypeAlias = Callable[[bytes], None]
+Heard: TypeAlias = Callable[[bytes, tuple[str, int]], None]
 
 
-def unheard(_request: bytes) -> None:
+def unheard(_request: bytes, _sender: tuple[str, int] = ("", 0)) -> None:
     """Take note of nothing."""
 
 
@@ -66,12 +67,12 @@ async def serve(behaviour: Behaviour, connection: trio.SocketStream, note: Note 
         return  # the checker knew enough and reset the connection
 
 
-async def serve_datagrams(behaviour: Behaviour, server: trio.socket.SocketType, note: Note = unheard) -> None:
+async def serve_datagrams(behaviour: Behaviour, server: trio.socket.SocketType, heard: Heard = unheard) -> None:
     """Answer every datagram; silence while a pause for ever lasts, but later datagrams are still taken note of."""
     with server:
         while True:
             asked, client = await server.recvfrom(65_536)
-            note(asked)
+            heard(asked, (client[0], client[1]))
             for step in behaviour.answer:
                 match step:
                     case Send():

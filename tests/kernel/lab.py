@@ -149,26 +149,26 @@ class Lab:
     def _build(self) -> None:
         Path("/run/netns").mkdir(exist_ok=True)
         for name in self._namespaces():
-            _ip("netns", "add", name)
+            ip("netns", "add", name)
         links = [f"link add eth0 netns {self.director} type veth peer name eth0 netns {self.clients}"]
         links += [
             f"link add port{n} netns {self.director} type veth peer name eth0 netns {ns}"
             for n, ns in self._real.items()
         ]
-        _ip_batch(None, links)
-        _ip_batch(
+        ip_batch(None, links)
+        ip_batch(
             self.clients,
             ["link set lo up", "link set eth0 up", f"addr add {CLIENT}/24 dev eth0", f"addr add {MAIL}/24 dev eth0"],
         )
         inner = ["link add eth1 type bridge", "link set eth1 up", "addr add 192.168.100.1/24 dev eth1"]
         for number in self._real:
             inner += [f"link set port{number} master eth1", f"link set port{number} up"]
-        _ip_batch(self.director, ["link set lo up", "link set eth0 up", f"addr add {DIRECTOR}/24 dev eth0", *inner])
+        ip_batch(self.director, ["link set lo up", "link set eth0 up", f"addr add {DIRECTOR}/24 dev eth0", *inner])
         inside(self.director, lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1"))
         for number, name in self._real.items():
             own = f"192.168.100.{number}/24"
             route = "route add default via 192.168.100.1"
-            _ip_batch(name, ["link set lo up", "link set eth0 up", f"addr add {own} dev eth0", route])
+            ip_batch(name, ["link set lo up", "link set eth0 up", f"addr add {own} dev eth0", route])
 
     # -- processes -----------------------------------------------------------------------------------------------------------
 
@@ -267,11 +267,11 @@ class Lab:
         return self.output(self.director, "ip", "addr", "show", "eth0")
 
 
-def _ip(*words: str) -> None:
+def ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True)
 
 
-def _ip_batch(namespace: str | None, lines: Sequence[str]) -> None:
+def ip_batch(namespace: str | None, lines: Sequence[str]) -> None:
     """Carry out many `ip` commands by one program: starting a program is what costs time in a User-Mode Linux guest."""
     where = ["-n", namespace] if namespace else []
     subprocess.run(["ip", *where, "-batch", "-"], input="\n".join(lines), text=True, check=True)
