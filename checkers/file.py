@@ -1,7 +1,7 @@
 """FILE_CHECK: a number in a file of the operator says whether the real server is up, or what its weight is (`kit.trackfile`).
 
 The file is read every second (keepalived is told of each change by the kernel), and by the supervisor, because a worker may not read
-the operator's files. One that is there and cannot be read says nothing about the server.
+the operator's files. One that is there and cannot be read, or holds a number that is too great, says nothing about the server.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from checkers.kit.api import Dialer, Ending, Reason, Target, Verdict, Weighs
 from checkers.kit.options import Json, Keyword, Kind
-from checkers.kit.trackfile import meaning
+from checkers.kit.trackfile import UnreadableFile, meaning
 
 KEYWORD = "FILE_CHECK"
 COMMON: tuple[Keyword, ...] = ()
@@ -45,6 +45,9 @@ async def check(target: Target, prepared: Watched, dial: Dialer) -> Verdict:
     answer = await dial.read_file()
     if answer.ending is not Ending.DONE:
         return Verdict(Reason.LOCAL, answer.text)
-    said = meaning(answer.text, prepared.factor)
+    try:
+        said = meaning(answer.text, prepared.factor)
+    except UnreadableFile as error:
+        return Verdict(Reason.LOCAL, f"{prepared.path}: {error}", received=answer.text)
     reason = Reason.FILEOK if said.up else Reason.FILEERR
     return Verdict(reason, f"{prepared.path}: {said.text}", received=answer.text, weight=said.weight)

@@ -21,7 +21,7 @@ import trio
 
 from checkers.kit import cage
 from checkers.kit.link import Link, SeqpacketLink
-from supervisor import __version__, announce, config
+from supervisor import __version__, announce, config, trackfiles
 from supervisor.admin import server as admin
 from supervisor.admin.protocol import Status
 from supervisor.children import spawn
@@ -131,7 +131,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             deliver=None,
             quiet=options.dry_run,
             keep=options.keep,
-            load=lambda: config.load(options.file, config_id=options.config_id, lenient=options.lenient),
+            load=functools.partial(_load_again, options, log),
             log=log,
             notifier=Notifier(),
             wall_clock=lambda: datetime.now(UTC),
@@ -139,10 +139,20 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             admin=control,
             log_dropped=lambda: writer.dropped,
         )
+        if not options.dry_run:
+            trackfiles.begin(loaded.track_files, log, starting=True)
         trio.run(_main, Supervisor(loaded, outside))
         backend.close()
     finally:
         options.admin_socket.unlink(missing_ok=True)
+
+
+def _load_again(options: Options, log: Log) -> Outcome:
+    """Read the configuration for a reload."""
+    outcome = config.load(options.file, config_id=options.config_id, lenient=options.lenient)
+    if outcome.config is not None and not options.dry_run:
+        trackfiles.begin(outcome.config.track_files, log, starting=False)
+    return outcome
 
 
 async def _main(supervisor: Supervisor) -> None:

@@ -70,7 +70,8 @@ class TrackFiles:
         try:
             return meaning(first_line(file.path), factor)
         except UnreadableFile as error:
-            self._problems.add_once(Code.RISKY, file.path, node.place(), f"{error}; its value counts as 0")
+            said = str(error) if file.path in str(error) else f"{file.path}: {error}"
+            self._problems.add_once(Code.RISKY, file.path, node.place(), f"{said}; its value counts as 0")
             return meaning("", factor)
 
     def _read(self, node: Node) -> None:

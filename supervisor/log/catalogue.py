@@ -78,6 +78,7 @@ CATALOGUE: Mapping[str, Entry] = {
         "error", "path text reason suggestion running_hash", integer="line column errors", number="parse_s"
     ),
     "config.warning": _entry("warning", "path text reason suggestion", integer="line column"),
+    "track_file.unwritten": _entry("warning", "path reason"),
     "real_server.state_changed": _entry(
         "warning",
         f"{_PROBE} from to cause",

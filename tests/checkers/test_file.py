@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,41 @@ def verdict_of(line: str, factor: int) -> Verdict:
 
 @pytest.mark.parametrize(
     ("line", "value"),
-    [("5", 5), ("5 junk", 5), ("-3", -3), ("+7", 7), (" 12", 12), ("", 0), ("junk 5", 0), ("0x10", 0), ("1.9", 1)],
+    [
+        ("5", 5),
+        ("5 junk", 5),
+        ("-3", -3),
+        ("+7", 7),
+        (" 12", 12),
+        ("", 0),
+        ("junk 5", 0),
+        ("1.9", 1),
+        ("0x10", 16),
+        ("-0XfF", -255),
+        ("0x", 0),
+        ("010", 8),
+        ("08", 0),
+        ("- 5", 0),
+        ("5\0", 5),
+        ("2147483647", 2147483647),
+        ("-2147483648", -2147483648),
+    ],
 )
-def test_the_value_is_the_whole_number_at_the_beginning_of_the_line(line: str, value: int) -> None:
+def test_the_value_is_the_whole_number_of_c_at_the_beginning_of_the_line(line: str, value: int) -> None:
     assert value_of(line) == value
 
 
-@given(st.text())
-def test_any_line_has_a_value_of_32_bits(line: str) -> None:
-    assert -(2**31) <= value_of(line) < 2**31
+@given(st.text() | st.from_regex(r"\A\s*[+-]?[0-9]{1,30}", fullmatch=False))
+def test_any_line_has_a_value_of_32_bits_or_none(line: str) -> None:
+    with contextlib.suppress(UnreadableFile):
+        assert -(2**31) <= value_of(line) < 2**31
+
+
+@pytest.mark.parametrize("line", ["2147483648", "-2147483649", "99999999999", "0xfffffffff"])
+def test_a_number_of_more_than_32_bits_says_nothing_of_the_server(line: str) -> None:
+    verdict = verdict_of(line, 1)
+    assert verdict.reason is Reason.LOCAL
+    assert f"{line} is no number from -2147483648 to 2147483647" in verdict.detail
 
 
 @pytest.mark.parametrize(
@@ -44,6 +71,7 @@ def test_any_line_has_a_value_of_32_bits(line: str) -> None:
         ("5", -2, Reason.FILEOK, -10),
         ("", 2, Reason.FILEOK, 0),
         ("-2147483648", 1, Reason.FILEERR, None),
+        ("2147483647", 254, Reason.FILEOK, 2147483647),
         ("2147483647", -2, Reason.FILEERR, None),
         ("0", 0, Reason.FILEOK, None),
         ("1", 0, Reason.FILEERR, None),
@@ -71,6 +99,8 @@ def test_only_the_first_line_is_read_and_a_missing_file_is_an_empty_one(tmp_path
     assert first_line(str(path)) == ""
     path.write_bytes(b"12\n99\n")
     assert first_line(str(path)) == "12"
+    path.write_bytes(b" \n\t7\n99\n")
+    assert first_line(str(path)) == "7"
     path.write_bytes(b"\xff" * 10_000)
     assert len(first_line(str(path))) == 64
 

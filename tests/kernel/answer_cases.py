@@ -7,8 +7,10 @@ that the check gives it: 10 when it is up, 0 when it is down. Sources: keepalive
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from checkers import dns as dns_check
 from tests.fakes.mail import GREETING, HELO, mail_server, says
 from tests.fakes.names import answer_with, datagrams, name_server
 from tests.fakes.network import Behaviour, Connect, End, Mirror, Pause, Reset, Send
@@ -53,7 +55,7 @@ def smtp(name: str, server: Behaviour, weight: int, *lines: str) -> Case:
 
 FOREVER = Pause(math.inf)
 DRIPPING = tuple(step for octet in GREETING for step in (Send(bytes([octet])), Pause(0.01)))
-TOO_SLOW = tuple(step for octet in GREETING for step in (Send(bytes([octet])), Pause(0.2)))
+TOO_SLOW = tuple(step for piece in (b"220", b" ma", b"il\r\n") for step in (Send(piece), Pause(0.6)))
 
 SMTP_CASES: tuple[Case, ...] = (
     smtp("healthy", mail_server(), UP),
@@ -84,7 +86,9 @@ SMTP_CASES: tuple[Case, ...] = (
     smtp("end before the greeting", mail_server(greeting=(End(),)), DOWN),
     smtp("end after the greeting", mail_server(greeting=(Send(GREETING), End())), DOWN),
     smtp("end in the greeting", mail_server(greeting=(Send(b"220 mai"), End())), DOWN),
-    smtp("line feeds alone", mail_server(greeting=says(b"220 m\n"), helo=says(b"250 m\n"), goodbye=says(b"221 m\n")), UP),
+    smtp(
+        "line feeds alone", mail_server(greeting=says(b"220 m\n"), helo=says(b"250 m\n"), goodbye=says(b"221 m\n")), UP
+    ),
     smtp("line feed before carriage return", mail_server(greeting=says(b"220 m\n\r")), UP),
     smtp("blank before the code", mail_server(greeting=says(b" 220 m\r\n")), DOWN),
     smtp("tab after the code", mail_server(greeting=says(b"220\tm\r\n")), DOWN),
@@ -95,7 +99,7 @@ SMTP_CASES: tuple[Case, ...] = (
     smtp("garbage", mail_server(greeting=says(b"\xff\x00\x1b[31m\r\n")), DOWN),
     smtp("endless line", mail_server(greeting=(Send(b"220 " + b"x" * 5000), FOREVER)), DOWN),
     smtp("octets one by one", mail_server(greeting=DRIPPING), UP),
-    smtp("octets one by one, for longer than the time limit", mail_server(greeting=TOO_SLOW), UP),
+    smtp("pieces for longer than the time limit", mail_server(greeting=TOO_SLOW), UP),
     Case("closed port", "SMTP_CHECK", (), None, DOWN),
 )
 
@@ -114,7 +118,14 @@ DNS_CASES: tuple[Case, ...] = (
     dns("not authoritative, no recursion", datagrams("", answer_with(0x8000)), UP),
     *(
         dns(text, name_server(code), DOWN)
-        for text, code in (("FORMERR", 1), ("SERVFAIL", 2), ("NXDOMAIN", 3), ("NOTIMP", 4), ("REFUSED", 5), ("code 15", 15))
+        for text, code in (
+            ("FORMERR", 1),
+            ("SERVFAIL", 2),
+            ("NXDOMAIN", 3),
+            ("NOTIMP", 4),
+            ("REFUSED", 5),
+            ("code 15", 15),
+        )
     ),
     dns("another id", datagrams("", Send(b"\0\1\x81\x80" + b"\0" * 8)), DOWN),
     dns("another id, then the answer", datagrams("", Send(b"\0\1\x81\x80" + b"\0" * 8), answer_with(0x8180)), UP),
@@ -126,7 +137,7 @@ DNS_CASES: tuple[Case, ...] = (
     dns("larger than 512 bytes", datagrams("", answer_with(0x8180, _MANY)), UP),
     dns("silence", datagrams(""), DOWN),
     dns("closed port", None, DOWN),
-    *(dns(f"type {kind}", name_server(), UP, f"type {kind}") for kind in "A NS CNAME SOA MX TXT AAAA RRSIG DNSKEY".split()),
+    *(dns(f"type {kind}", name_server(), UP, f"type {kind}") for kind in dns_check.RECORD_TYPES),
     dns("name", name_server(), UP, "type A", "name www.example.org"),
     dns("name with a final dot", name_server(), UP, "type A", "name www.example.org."),
     dns("name of the root", name_server(), UP, "type NS", "name ."),
@@ -236,12 +247,21 @@ def sockets(check: str, server: Behaviour) -> tuple[Case, ...]:
         Case("bindto", check, (f"bindto {DIRECTOR_ALIAS}",), server, source=alias),
         Case("bind_if", check, ("bind_if eth1",), server, source=other),
         Case("bindto and bind_if", check, (f"bindto {DIRECTOR_OTHER}", "bind_if eth1"), server, source=other),
-        Case("bindto and bind_port", check, (f"bindto {DIRECTOR}", f"bind_port {high}"), server, source=(DIRECTOR, high)),
+        Case(
+            "bindto and bind_port", check, (f"bindto {DIRECTOR}", f"bind_port {high}"), server, source=(DIRECTOR, high)
+        ),
         Case("bind_port below 1024", check, (f"bindto {DIRECTOR}", f"bind_port {low}"), server, source=(DIRECTOR, low)),
         Case("fwmark", check, (f"fwmark {MARK}",), server, address=MARKED, source=(DIRECTOR, 0)),
         Case("another fwmark", check, (f"fwmark {MARK + 1}",), server, DOWN, address=MARKED),
         Case("connect_ip", check, (f"connect_ip {SERVER}",), server, address=NO_ROUTE, source=(DIRECTOR, 0)),
-        Case("link-local", check, (f"connect_ip {LINK_LOCAL}", "bind_if eth0"), server, address=NO_ROUTE6),
+        Case(
+            "link-local",
+            check,
+            (f"connect_ip {LINK_LOCAL}", "bind_if eth0"),
+            server,
+            DOWN if check == "UDP_CHECK" else UP,
+            address=NO_ROUTE6,
+        ),
     )
 
 
@@ -252,3 +272,26 @@ SOCKET_CASES: tuple[Case, ...] = (
     *sockets("UDP_CHECK", replies(b"ok")),
     Case("bindto an address that is not ours", "TCP_CHECK", ("bindto 192.0.2.200",), ACCEPTING),
 )
+
+CASES: tuple[Case, ...] = (*SMTP_CASES, *DNS_CASES, *UDP_CASES, *PING_CASES, *TCP_CASES, *SOCKET_CASES)
+
+DIFFERENCES: Mapping[str, tuple[str, ...]] = {
+    "smtp-replies-read-in-full": (
+        "SMTP_CHECK greeting of several lines",
+        "SMTP_CHECK greeting without a text",
+        "SMTP_CHECK HELO answered in several lines",
+        "SMTP_CHECK line of 600 bytes",
+    ),
+    "deadline-is-absolute": ("SMTP_CHECK pieces for longer than the time limit",),
+    "udp-reply-shorter-than-pattern": ("UDP_CHECK shorter than the pattern", "UDP_CHECK empty, with a pattern"),
+    "udp-bind-if": ("UDP_CHECK link-local",),
+    "ping-marks-and-binds": ("PING_CHECK with a mark",),
+}
+"""Deliberate differences, and the cases whose verdict is the opposite of keepalived's by them (tests/differences)."""
+
+OPPOSITE: Mapping[str, str] = {case: name for name, cases in DIFFERENCES.items() for case in cases}
+
+
+def our_weight(case: Case) -> int:
+    """Return the weight that a case has with us."""
+    return UP + DOWN - case.weight if str(case) in OPPOSITE else case.weight

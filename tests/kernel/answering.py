@@ -62,7 +62,9 @@ class Street(Lab):
         for name in self._namespaces():
             ip("netns", "add", name)
             inside(name, _settings)
-        pairs = [f"link add {n} netns {self.director} type veth peer name {n} netns {self.servers}" for n in ("eth0", "eth1")]
+        pairs = [
+            f"link add {n} netns {self.director} type veth peer name {n} netns {self.servers}" for n in ("eth0", "eth1")
+        ]
         ip_batch(None, pairs)
         ip_batch(
             self.servers,
@@ -139,7 +141,9 @@ class Answering:
         self.ports = {case: case.port or FIRST_PORT + number for number, case in enumerate(cases)}
         self._kept: list[socket.socket] = []
         opened = inside(street.servers, self._open)
-        self._pings = inside(street.servers, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
+        self._pings = inside(
+            street.servers, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        )
         self._thread = threading.Thread(target=trio.run, args=(self._run, opened), name=f"answering {street.servers}")
         self._ready = threading.Event()
         self._cancel = trio.CancelScope()
@@ -149,7 +153,9 @@ class Answering:
         self._ready.wait()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._token.run_sync_soon(self._cancel.cancel)
         self._thread.join()
         for kept in self._kept:

@@ -57,6 +57,13 @@ def test_a_file_that_cannot_be_read_counts_as_0_and_is_warned_of(tmp_path: Path)
     assert said(outcome) == [f"9:1: warning: {tmp_path} is no ordinary file; its value counts as 0"]
 
 
+def test_a_number_that_is_too_great_counts_as_0_and_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "load"
+    path.write_text("99999999999\n")
+    (warning,) = said(outcome_of(text(path)))
+    assert f"{path}: 99999999999 is no number from -2147483648 to 2147483647; its value counts as 0" in warning
+
+
 @pytest.mark.parametrize(
     ("init", "existing", "wanted"),
     [
