@@ -9,7 +9,7 @@ import math
 import socket
 import struct
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import trio
 
@@ -25,6 +25,13 @@ def unheard(_request: bytes, _sender: tuple[str, int] = ("", 0)) -> None:
     """Take note of nothing."""
 
 
+async def hold(client: Client) -> NoReturn:
+    """Say nothing any more until the client is gone; then the connection ends. Raises trio.ClosedResourceError."""
+    while await client.receive_some(4096):
+        pass
+    raise trio.ClosedResourceError
+
+
 async def play(steps: tuple[Step, ...], client: Client) -> None:
     """Do what a scripted server does."""
     for step in steps:
@@ -32,7 +39,7 @@ async def play(steps: tuple[Step, ...], client: Client) -> None:
             case Send():
                 await client.send_all(step.data)
             case Pause():
-                await trio.sleep_forever() if math.isinf(step.duration_s) else await trio.sleep(step.duration_s)
+                await hold(client) if math.isinf(step.duration_s) else await trio.sleep(step.duration_s)
             case End():
                 await client.aclose()
                 return
@@ -62,7 +69,7 @@ async def serve(behaviour: Behaviour, connection: trio.SocketStream, note: Note 
             request, _, asked = asked.partition(behaviour.terminator)
             note(request + behaviour.terminator)
             await play(answer, client)
-        await trio.sleep_forever()
+        await hold(client)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return  # the checker knew enough and reset the connection
 

@@ -9,22 +9,20 @@ The way to 203.0.113.69 is open to packets with the mark 7 alone.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import socket
-import struct
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
-from ipaddress import ip_address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import trio
 
-from tests.fakes.network import Connect
-from tests.fakes.played import serve, serve_datagrams
+from tests.fakes.network import Behaviour, Connect
+from tests.fakes.played import Note, serve, serve_datagrams
 from tests.kernel.answer_cases import (
     DIRECTOR,
     DIRECTOR_ALIAS,
@@ -45,6 +43,14 @@ from tests.kernel.answer_cases import (
 from tests.kernel.lab import Lab, inside, ip, ip_batch
 
 FIRST_PORT = 2001
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """An echo request. The kernel sets the identifier of a socket for ping; by a raw socket it is the first two bytes of our payload."""
+
+    source: str
+    raw: bool
 
 
 class Street(Lab):
@@ -105,6 +111,11 @@ class Street(Lab):
         return found
 
 
+async def _attend(server: Behaviour, client: trio.SocketStream, note: Note) -> None:
+    async with client:
+        await serve(server, client, note)
+
+
 def _settings() -> None:
     settings = Path("/proc/sys/net")
     for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
@@ -130,14 +141,14 @@ def _links(first: str, second: str, sixth: str, local: str) -> list[str]:
 class Answering:
     """The scripted servers of one street, in a thread of their own. Use it as a context manager.
 
-    `asked` is what each case was asked, `sources` where the probes of each came from, in the order of their coming; `pings` has the
-    identifier and the payload of each echo request over IPv4.
+    `asked` is what each case was asked, `sources` where the probes of each came from, and `pings` the echo requests over IPv4, each in the
+    order of their coming. All of it may be read at any time.
     """
 
     def __init__(self, street: Street, cases: Iterable[Case]) -> None:
         self.asked: dict[Case, list[bytes]] = defaultdict(list)
         self.sources: dict[Case, list[tuple[str, int]]] = defaultdict(list)
-        self.pings: list[tuple[int, bytes]] = []
+        self.pings: list[Ping] = []
         self.ports = {case: case.port or FIRST_PORT + number for number, case in enumerate(cases)}
         self._kept: list[socket.socket] = []
         opened = inside(street.servers, self._open)
@@ -198,17 +209,17 @@ class Answering:
                     if case.server.udp:
                         nursery.start_soon(self._datagrams, case, trio.socket.from_stdlib_socket(bound))
                     elif case.server.connect is Connect.ACCEPT:
-                        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
-                        handle = functools.partial(self._connection, case)
-                        nursery.start_soon(trio.serve_listeners, handle, [listener])
+                        nursery.start_soon(self._connections, case, trio.socket.from_stdlib_socket(bound))
                 self._ready.set()
 
-    async def _connection(self, case: Case, stream: trio.SocketStream) -> None:
+    async def _connections(self, case: Case, listening: trio.socket.SocketType) -> None:
         assert case.server is not None
-        with contextlib.suppress(OSError):  # gone before it was accepted
-            peer = stream.socket.getpeername()
-            self.sources[case].append((peer[0], peer[1]))
-        await serve(case.server, stream, self.asked[case].append)
+        with listening:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    sock, peer = await listening.accept()  # tells the peer, even one that is gone again
+                    self.sources[case].append((peer[0], peer[1]))
+                    nursery.start_soon(_attend, case.server, trio.SocketStream(sock), self.asked[case].append)
 
     async def _datagrams(self, case: Case, bound: trio.socket.SocketType) -> None:
         assert case.server is not None
@@ -225,5 +236,4 @@ class Answering:
                 packet = await raw.recv(2048)
                 message = packet[(packet[0] & 0x0F) * 4 :]
                 if message[0] == 8:
-                    (identifier,) = struct.unpack(">H", message[4:6])
-                    self.pings.append((identifier, message[8:]))
+                    self.pings.append(Ping(str(IPv4Address(packet[12:16])), message[4:6] == message[8:10]))
