@@ -65,6 +65,7 @@ SMTP_CASES: tuple[Case, ...] = (
     smtp("greeting with an empty text", mail_server(greeting=says(b"220 \r\n")), UP),
     smtp("no blank after the code", mail_server(greeting=says(b"220mail\r\n")), DOWN),
     smtp("554 at once", mail_server(greeting=says(b"554 no\r\n")), DOWN),
+    smtp("554, with retries", mail_server(greeting=says(b"554 no\r\n")), DOWN, "retry 3", "delay_before_retry 0.1"),
     smtp("silence", mail_server(greeting=(FOREVER,)), DOWN),
     smtp("half a greeting", mail_server(greeting=(Send(b"220 mail"), FOREVER)), DOWN),
     smtp("replies in the wrong order", mail_server(greeting=says(HELO), helo=says(GREETING)), DOWN),

@@ -208,6 +208,24 @@ def test_probes_come_from_where_the_check_says(pair: Pair, case: Case) -> None:
         assert {source[0] for source in pair.theirs.answering.sources[case]} == {address}
 
 
+def test_a_mail_server_that_is_down_is_tried_once_each_loop_by_us_alone(pair: Pair) -> None:
+    retried, plain = (
+        next(case for case in CASES if case.name == name) for name in ("554, with retries", "554 at once")
+    )
+    ours, theirs = ({case: len(side.answering.sources[case]) for case in CASES} for side in (pair.ours, pair.theirs))
+    assert ours[retried] <= ours[plain] + 3  # the retries before it was down
+    assert theirs[retried] > 2 * theirs[plain]
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in SOCKET_CASES if case.check == "TCP_CHECK" and case.source and case.source[1]], ids=str
+)
+def test_a_connection_from_a_given_port_is_tried_each_loop_by_us_alone(pair: Pair, case: Case) -> None:
+    ours, theirs = (len(side.answering.sources[case]) for side in (pair.ours, pair.theirs))
+    assert ours >= 4
+    assert theirs == 1
+
+
 def test_the_worker_that_marks_and_binds_and_pings_has_no_privilege(pair: Pair) -> None:
     (started,) = (event for event in pair.daemon.events("worker.started") if event["worker"] == "checker-0")
     assert started["caged"] == "uid=65534 gid=65534 caps=0 nnp=1"
