@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from checkers import file, ping, smtp, tcp, udp
+from checkers import file, misc, ping, smtp, tcp, udp
 from checkers.kit.api import Answer, Ending, Reason, Target, Verdict
 from checkers.kit.dial import Network
 from checkers.kit.options import Json
@@ -27,7 +27,7 @@ from tests.fakes.favours import ScriptedFavours
 from tests.fakes.mail import mail_server, says
 from tests.fakes.names import datagrams
 from tests.fakes.network import Behaviour, Echo, FakeNetwork, Pause, Send
-from tests.supervisor.config.written import config_of, real_server, virtual_server
+from tests.supervisor.config.written import config_of, outcome_of, real_server, virtual_server
 
 SERVER = Target("192.0.2.10", 25)
 LIMIT_S = 3.0
@@ -149,6 +149,19 @@ def test_difference_file_weights_are_bounded(value: str, factor: int) -> None:
     verdict = trio.run(main)
     assert verdict.ok
     assert verdict.weight == 2**31 - 1
+
+
+def test_difference_misc_script_that_cannot_run_fails() -> None:
+    outcome = outcome_of(virtual_server(real_server("MISC_CHECK {", "misc_path /nowhere/script", "}")))
+    assert outcome.config is not None
+    assert len(outcome.config.virtual_servers[0].real_servers[0].checks) == 1  # keepalived gives the check up
+    assert any("each run will fail" in problem.message for problem in outcome.problems)
+
+    async def main() -> Verdict:
+        dial = FakeNetwork().dialer(LIMIT_S, ScriptedFavours(Answer(Ending.FAILED, text="no such file")))
+        return await misc.check(SERVER, misc.prepare({"misc_path": ["/nowhere/script"]}), dial)
+
+    assert trio.run(main) == Verdict(Reason.PROCERR, "no such file", sent="/nowhere/script")
 
 
 def test_difference_bind_port_probes_every_loop() -> None:

@@ -73,8 +73,9 @@ class Side:
                 if case.text is not None:
                     self.path(case).write_text(case.text)
             case ScriptCase():
-                self.path(case).write_text(f"#!/bin/sh\n{case.text}\n")
-                self.path(case).chmod(0o755)
+                if case.mode:
+                    self.path(case).write_text(f"#!/bin/sh\n{case.text}\n")
+                    self.path(case).chmod(case.mode)
 
     def _configuration(self) -> Iterator[str]:
         yield from ("global_defs {", "script_user nobody nogroup", "}")
@@ -123,10 +124,8 @@ def wanted_of_us(case: AnyCase) -> int | None:
     match case:
         case Case():
             return our_weight(case)
-        case FileCase():
+        case FileCase() | ScriptCase():
             return case.our_weight
-        case ScriptCase():
-            return case.weight
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Every way a MISC_CHECK's script can end, Debian's keepalived beside us: the same weight with both."""
+"""Every way a MISC_CHECK's script can end, Debian's keepalived beside us: the same weight with both, or a difference has a name."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def pair(directory: Path) -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize("case", SCRIPT_CASES, ids=str)
-def test_the_weight_is_keepaliveds(pair: Pair, case: ScriptCase) -> None:
+def test_the_weight_is_keepaliveds_or_a_difference_has_a_name(pair: Pair, case: ScriptCase) -> None:
     require_equal(pair, case)

@@ -87,16 +87,27 @@ FILE_CASES: tuple[FileCase, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ScriptCase:
-    """A MISC_CHECK whose script has this shell text; `arguments` stand behind its path in misc_path."""
+    """A MISC_CHECK whose script has this shell text and mode (0: there is none); `arguments` stand behind its path in misc_path.
+
+    keepalived gives up a check whose script it cannot run, and the server is up for good; with us it is `down_with_us`: the deliberate
+    difference misc-script-that-cannot-run-fails.
+    """
 
     name: str
     text: str
     weight: int | None
     lines: tuple[str, ...] = ()
     arguments: str = ""
+    mode: int = 0o755
+    down_with_us: bool = False
 
     def __str__(self) -> str:
         return f"MISC_CHECK {self.name}"
+
+    @property
+    def our_weight(self) -> int | None:
+        """The weight that the case has with us."""
+        return None if self.down_with_us else self.weight
 
 
 def _exits(status: int, weight: int | None, *lines: str) -> ScriptCase:
@@ -114,6 +125,8 @@ SCRIPT_CASES: tuple[ScriptCase, ...] = (
     ScriptCase(
         "takes too long and will not be ended", "trap '' TERM; while :; do sleep 1; done", None, ("misc_timeout 1",)
     ),
+    ScriptCase("is not there", "", 10, mode=0, down_with_us=True),
+    ScriptCase("is not executable", "exit 0", 10, mode=0o644, down_with_us=True),
     ScriptCase("ends by a signal", "kill -KILL $$", None),
     ScriptCase("closes everything", "exec 0<&- 1>&- 2>&-; exit 0", 10),
     ScriptCase(
