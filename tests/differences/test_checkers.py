@@ -159,7 +159,7 @@ def test_difference_misc_script_that_cannot_run_fails() -> None:
 
     async def main() -> Verdict:
         dial = FakeNetwork().dialer(LIMIT_S, ScriptedFavours(Answer(Ending.FAILED, text="no such file")))
-        return await misc.check(SERVER, misc.prepare({"misc_path": ["/nowhere/script"]}), dial)
+        return await misc.check(SERVER, misc.prepare({"argv": ["/nowhere/script"]}), dial)
 
     assert trio.run(main) == Verdict(Reason.PROCERR, "no such file", sent="/nowhere/script")
 
