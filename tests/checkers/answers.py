@@ -25,7 +25,7 @@ class Difference(enum.StrEnum):
     """A row of docs/differences.md."""
 
     NONE = ""
-    ABSOLUTE_DEADLINE = "absolute-deadline"
+    ABSOLUTE_DEADLINE = "deadline-is-absolute"
     CHUNKED_DECODED = "chunked-decoded"
     HEADER_64K = "header-64k"
     HEADER_CASE_INSENSITIVE = "header-case-insensitive"

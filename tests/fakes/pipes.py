@@ -36,10 +36,13 @@ class FakePipes:
     open_paths: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
     room: int = 1000
+    opened: int = 0
+    """How often a pipe was opened."""
 
     def open(self, fifo: Fifo) -> FakePipe:
         """Open one. Raises OSError."""
         if fifo.path in self.refused:
             raise PermissionError(errno.EACCES, "Permission denied")
         self.open_paths.append(fifo.path)
+        self.opened += 1
         return FakePipe(fifo.path, self)
