@@ -281,16 +281,14 @@ def _check(options: argparse.Namespace) -> int:
 
 def _table(options: argparse.Namespace) -> int:
     from supervisor import config  # noqa: PLC0415  (each verb imports what it needs)
-    from supervisor.core.director import Director  # noqa: PLC0415
+    from supervisor.core.director import table_at_start  # noqa: PLC0415
     from supervisor.core.rules import rules  # noqa: PLC0415
 
     outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
     if outcome.config is None:
         print(config.render(outcome, color=_color()), file=sys.stderr)
         return Status.CONFIG_INVALID
-    director = Director(outcome.config, now=0.0)
-    director.start(now=0.0)
-    print(rules(director.desired()), end="")
+    print(rules(table_at_start(outcome.config)), end="")
     return Status.FINE
 
 

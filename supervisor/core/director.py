@@ -46,6 +46,13 @@ from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import AddressKey, CheckSpec, Config, Endpoint, IPAddress, RealServer, ServiceKey, VirtualServer
 
 
+def table_at_start(config: Config) -> Table:
+    """The table that the kernel should have after a start with this file, before any check. Pure."""
+    director = Director(config, now=0.0)
+    director.start(now=0.0)
+    return director.desired()
+
+
 class Director:
     """Decides what the kernel should have. Owned by one task."""
 
