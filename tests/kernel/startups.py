@@ -37,7 +37,7 @@ CONFIG_ID = "director"
 AT_ONCE = 6
 """Instances side by side: a User-Mode Linux guest has one processor, and each of them waits now and then."""
 
-STARTED_WITHIN_S = 20.0
+STARTED_WITHIN_S = 10.0
 ENDED_WITHIN_S = 10.0
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -142,13 +142,21 @@ def _ask(path: Path, backend: KernelBackend, directory: Path) -> Answer:
         log = _Log(process.stdout.fileno())
         started = log.wait_for("Startup complete", STARTED_WITHIN_S)
         table = _settled(backend) if started else None
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(ENDED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        _end(process, directory / "checker.pid")
         text = log.text
     return Answer(table, "\n".join(line[26:] for line in text.splitlines()))
+
+
+def _end(process: subprocess.Popen[bytes], checker: Path) -> None:
+    """End keepalived, and its child, which does not notice a parent that is killed while it is busy."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(ENDED_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        if checker.exists():
+            os.kill(int(checker.read_text()), signal.SIGKILL)
+            checker.unlink()
 
 
 def _settled(backend: KernelBackend) -> Table:
