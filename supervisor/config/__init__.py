@@ -3,7 +3,8 @@
 The way through it: `expand` puts all lines in one order (`includes` finds files and `files` reads them, `definitions` knows what names
 stand for, `repetition` what `~SEQ` and `~LST` ask for, `lines` where each column came from, `lexer` cuts words), `tree` makes blocks,
 `values` types their words by the tables of `keywords` (`readers`: one for each kind), and `build` (with `processwide`, `groups`,
-`servers`, `realservers`, `checks`, `scripts`, `secure`) makes the model. `problems` is how all of them complain.
+`servers`, `sorryserver`, `persistence`, `realservers`, `checks`, `scripts`, `secure`) makes the model. `problems` is how all of them
+complain.
 
 May live here: everything that knows how keepalived.conf is written. May not: anything that acts on a configuration, or that needs
 a clock, a socket or a privilege. Import from outside only what `__all__` names.

@@ -55,6 +55,21 @@ class Group:
     def __len__(self) -> int:
         return len(self.addresses) + len(self.marks)
 
+    @property
+    def name(self) -> str:
+        """What `virtual_server group NAME` calls it."""
+        return self.node.words[1]
+
+    @property
+    def has_all_ports(self) -> bool:
+        """Whether an address of it stands for all ports."""
+        return any(endpoint.port == 0 for endpoint in self.addresses)
+
+    @property
+    def mixes_families(self) -> bool:
+        """Whether it has addresses of IPv4 and of IPv6."""
+        return len({endpoint.address.version for endpoint in self.addresses}) > 1
+
 
 class Groups:
     """All groups of one configuration, by name. A group may stand behind the virtual servers that use it."""
@@ -187,7 +202,7 @@ def _range(text: str) -> tuple[IPAddress, IPAddress]:
         short = re.fullmatch(r"[0-9A-Fa-f]{1,4}", end, re.ASCII)
         last = ipaddress.IPv6Address(int(first) >> 16 << 16 | int(end, 16)) if short else address(end, 0)
     if last.version != first.version:
-        raise Fault(Code.WRONG_FAMILY, 0, f"{quoted(text)} begins and ends in different address families")
+        raise Fault(Code.NOT_AN_ADDRESS, 0, f"{quoted(text)} begins and ends in different address families")
     if int(last) <= int(first):
         raise Fault(Code.NOT_AN_ADDRESS, 0, f"{quoted(text)} ends before it begins: {last} is not above {first}")
     return first, last

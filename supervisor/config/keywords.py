@@ -48,7 +48,7 @@ SCHEDULER_FLAGS: Mapping[str, tuple[int, frozenset[str]]] = {
 """Keyword → bit of the service flags, and the schedulers that it means something to (keepalived.md, section 2.2)."""
 
 RANGE_REASONS: Mapping[str, str] = {
-    "weight": "ipvsadm and keepalived cap weights there too",
+    "weight": "ipvsadm takes no other",
     "fwmark": "0 means no mark",
 }
 """Why a range is what it is, where that is not plain."""
@@ -315,7 +315,7 @@ VIRTUAL_SERVER = (
     Keyword("quorum_up", Kind.COMMAND, "runs when the quorum is gained: command, user, group"),
     Keyword("quorum_down", Kind.COMMAND, "runs when the quorum is lost"),
     Keyword("ha_suspend", Kind.FLAG, "check it only while its address is on this host"),
-    *_unhandled("snmp_name"),
+    *_unhandled("snmp_name nat_mask"),
 )
 
 REAL_SERVER = (

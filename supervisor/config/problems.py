@@ -80,7 +80,6 @@ class Code(enum.StrEnum):
     BAD_METHOD = "E029"
     BAD_TEXT = "E030"
     DUPLICATE_VIRTUAL_SERVER = "E031"
-    DUPLICATE_REAL_SERVER = "E032"
     NO_REAL_SERVER = "E033"
     WRONG_FAMILY = "E034"
     UNUSABLE_ADDRESS = "E035"
@@ -119,6 +118,34 @@ class Code(enum.StrEnum):
     def severity(self) -> Severity:
         """What the first letter says."""
         return {"E": Severity.ERROR, "W": Severity.WARNING, "N": Severity.NOTE}[self.value[0]]
+
+
+FORGIVEN = frozenset(
+    {
+        Code.BYTE_ORDER_MARK,
+        Code.NOT_UTF8,
+        Code.EXTRA_BRACE,
+        Code.EXTRA_WORDS,
+        Code.NOT_A_NUMBER,
+        Code.OUT_OF_RANGE,
+        Code.NOT_A_TIME,
+        Code.NOT_A_BOOLEAN,
+        Code.NOT_AN_ADDRESS,
+        Code.NOT_A_PORT,
+        Code.NOT_A_CHOICE,
+        Code.NOT_A_STATUS,
+        Code.NOT_HEX,
+        Code.BAD_METHOD,
+        Code.NO_REAL_SERVER,
+        Code.DEFINITION,
+        Code.GROUP,
+    }
+)
+"""What a lenient reader only reports, because keepalived reports it and goes on without the line, the value or the block.
+
+Whoever finds such a fault must have left it out already. What is not here makes keepalived stop, or leaves a structure that nobody can
+trust, or could never work (keepalived.md, section 1.10).
+"""
 
 
 class Position(NamedTuple):
@@ -180,7 +207,7 @@ class GivenUp(Exception):
 class Problems:
     """Collects problems while a configuration is read. One owner: the load that is going on.
 
-    `lenient`: extra words and unknown keywords are warnings, not errors.
+    `lenient`: unknown keywords and what is `FORGIVEN` are warnings, not errors.
     """
 
     def __init__(self, *, lenient: bool = False) -> None:
@@ -205,6 +232,8 @@ class Problems:
         place already: the same text may be read more than once, as the value of a name or for each address of a group.
         Raises GivenUp after MAX_KEPT_ERRORS errors, or MAX_MET_ERRORS with those left out.
         """
+        if self.lenient and code in FORGIVEN:
+            code, message = Code.IGNORED, f"{message}; ignored"
         key = (*place.order, place.line, place.column)
         self._met.append(code.severity)
         if code.severity is Severity.ERROR:

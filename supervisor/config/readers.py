@@ -42,7 +42,7 @@ def quoted(text: str) -> str:
     return f'"{text}"' if len(text) <= 60 else f'"{text[:57]}…"'
 
 
-_INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _TIMER = re.compile(r"[0-9]+(\.[0-9]{1,6})?|\.[0-9]{1,6}", re.ASCII)
 _BOOLEANS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _STATUS = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?", re.ASCII)
@@ -85,7 +85,7 @@ def integer(words: tuple[str, ...], keyword: Keyword, index: int = 1) -> int:
         leading = re.match(r"[0-9]+", text, re.ASCII)
         hint = f"keepalived would take it for {leading[0]}" if leading and len(leading[0]) <= _MAX_DIGITS else ""
         raise Fault(Code.NOT_A_NUMBER, index, f"{keyword.name} {quoted(text)} is not a whole number", hint)
-    digits = text.lstrip("-0")
+    digits = text.lstrip("+-0")
     value = int(digits or "0") if len(digits) <= _MAX_DIGITS else int("9" * _MAX_DIGITS)
     value = -value if text.startswith("-") else value
     _in_range(value, text, keyword, index)

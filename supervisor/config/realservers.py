@@ -13,7 +13,17 @@ from supervisor.config.readers import Fault, endpoint, quoted
 from supervisor.config.scripts import Scripts
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, tolerated
-from supervisor.model import CheckSpec, Endpoint, Forwarding, FwmarkKey, IPAddress, Method, RealServer, ServiceKey
+from supervisor.model import (
+    AddressKey,
+    CheckSpec,
+    Endpoint,
+    Forwarding,
+    FwmarkKey,
+    IPAddress,
+    Method,
+    RealServer,
+    ServiceKey,
+)
 
 _UNHANDLED_CHECKS = frozenset(keyword.name for keyword in keywords.UNHANDLED_CHECKS)
 
@@ -38,6 +48,9 @@ def check_address(address: IPAddress, index: int) -> None:
     raise Fault(Code.UNUSABLE_ADDRESS, index, f"{address} is {kind}; no server can have it")
 
 
+MISFIT_HINT = "only TUN carries one address family over the other"
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a real or sorry server has to know of its virtual server; its key is None when nobody could tell it."""
@@ -45,13 +58,25 @@ class Surroundings:
     key: ServiceKey | None
     method: Method
     block: Block
+    in_group: bool = False
 
-    def check_family(self, address: IPAddress, method: Method, index: int) -> None:
-        """Only a tunnel carries one address family over the other. Raises Fault."""
-        if self.key is not None and address.version != self.key.family and method.forwarding is not Forwarding.TUN:
-            message = f"{address} is IPv{address.version} but the virtual server is IPv{self.key.family}"
-            hint = f"{method.forwarding.name} cannot translate between the two; TUN can"
-            raise Fault(Code.WRONG_FAMILY, index, message, hint)
+    def orders(self) -> dict[int, int]:
+        """The number of each statement of the block by its node's id; nothing where no forwarding method stands below a real server."""
+        methods, servers = self.block.entries.get("lb_kind"), self.block.entries.get("real_server")
+        if methods is None or servers is None or methods.order < servers.order:
+            return {}
+        return {id(node): order for order, node in enumerate(self.block.node.children or (), 1)}
+
+    def method_at(self, order: int | None) -> Method | None:
+        """The forwarding method as known at a statement of the block; None for `order`: at any. None: none is known there yet."""
+        known: Method | None = self.method if order is None else self.block.as_of("lb_kind", order)
+        return known
+
+    def misfit(self, address: IPAddress, method: Method) -> str:
+        """Why an address cannot serve here, or "": only a tunnel carries one address family over the other."""
+        if self.key is None or address.version == self.key.family or method.forwarding is Forwarding.TUN:
+            return ""
+        return f"{address} is IPv{address.version} but the virtual server is IPv{self.key.family}"
 
     def corrected(self, written: Endpoint, method: Method) -> tuple[Endpoint, str]:
         """The endpoint with the port that the kernel can use, and a sentence when it is not the written one."""
@@ -65,6 +90,8 @@ class Surroundings:
         port = self.key.endpoint.port
         if written.port == port:
             return written, ""
+        if written.port == 0 and method.forwarding is Forwarding.NAT and self.in_group:
+            return written, ""  # the kernel keeps the port that clients use, which is another one for each address
         if written.port == 0:
             return Endpoint(written.address, port), f"no port is given; the virtual server's port {port} is taken"
         if method.forwarding is Forwarding.NAT and port == 0:
@@ -90,38 +117,47 @@ class RealServers:
         """The real servers of a virtual server, in the order of the file."""
         found: dict[Endpoint, RealServer] = {}
         nodes: dict[Endpoint, Node] = {}
+        orders = surroundings.orders()
         for _, node in surroundings.block.all("real_server"):
-            server = self._read(node, surroundings)
+            server = self._read(node, surroundings, orders.get(id(node)))
             if server is None:
                 continue
             if server.endpoint in found:
                 where = nodes[server.endpoint].where(node)
-                message = f"{server.endpoint} is a real server of this virtual server already, in {where}"
-                self._problems.add(Code.DUPLICATE_REAL_SERVER, node.place(0, -1), message)
+                message = f"{server.endpoint} is a real server of this virtual server already, in {where}; this one is left out"
+                self._problems.add(Code.CORRECTED, node.place(0, -1), message)
                 continue
             found[server.endpoint] = server
             nodes[server.endpoint] = node
         return tuple(found.values())
 
-    def _read(self, node: Node, surroundings: Surroundings) -> RealServer | None:
+    def _read(self, node: Node, surroundings: Surroundings, order: int | None) -> RealServer | None:
+        """`order`: as in `Surroundings.method_at`."""
         problems = self._problems
         block = read_block(node, keywords.REAL_SERVER_TABLE, problems)
         self._report_unhandled(block)
         outer = surroundings.block
-        method = block.get("lvs_method", surroundings.method)
+        known = block.get("lvs_method", surroundings.method_at(order))
+        method = surroundings.method if known is None else known
         try:
             written = self._head(node)
-            surroundings.check_family(written.address, method, 1)
         except Fault as fault:
             if tolerated(node, fault, problems):
-                return self._read(node, surroundings)
+                return self._read(node, surroundings, order)
             problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
             self._all_checks(block, outer, _SOMEWHERE)  # for what is wrong in them
+            return None
+        misfit = surroundings.misfit(written.address, known or Method())
+        if misfit:
+            problems.add(Code.CORRECTED, node.place(1), f"{misfit}; this real server is left out", MISFIT_HINT)
+            self._all_checks(block, outer, _SOMEWHERE)
             return None
         corrected, message = surroundings.corrected(written, method)
         if message:
             problems.add(Code.CORRECTED, node.place(2 if len(node.words) > 2 else 1), message)
         probed = corrected if corrected.port else written
+        if probed.port == 0 and isinstance(surroundings.key, AddressKey):
+            probed = Endpoint(written.address, surroundings.key.endpoint.port)
         upper, lower = block.get("uthreshold", 0), block.get("lthreshold", 0)
         if lower > upper:
             place = block.value_place("lthreshold")

@@ -6,17 +6,18 @@ Real servers are read in `realservers`. Sources: keepalived.md, section 2.2.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from dataclasses import dataclass, replace
 
 from checkers.kit.options import Keyword, Kind
 from supervisor.config import keywords
 from supervisor.config.groups import Group, Groups
-from supervisor.config.problems import Code, Place, Problems
+from supervisor.config.persistence import read_persistence
+from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, endpoint, integer, quoted
-from supervisor.config.realservers import RealServers, Surroundings, check_address
+from supervisor.config.realservers import MISFIT_HINT, RealServers, Surroundings, check_address
 from supervisor.config.scripts import Scripts
+from supervisor.config.sorryserver import read_sorry_server
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled, tolerated
 from supervisor.model import (
@@ -28,12 +29,8 @@ from supervisor.model import (
     Protocol,
     RealServer,
     ServiceKey,
-    SorryServer,
     VirtualServer,
 )
-
-ENGINE_NAME_MAX = 15
-"""IP_VS_PENAME_MAXLEN of ip_vs.h, without its NUL."""
 
 _MARK = Keyword("fwmark", Kind.INTEGER, "firewall mark", low=1, high=4294967295)
 
@@ -79,8 +76,8 @@ class VirtualServers:
         block, method = self._block(node)
         key = self._key(head, block)
         server = self._made(block, key, method)
-        self._refuse_duplicate(node, key)
-        self.found.setdefault(key, server)
+        if server.real_servers:
+            self._enter(node, server)
 
     def _block(self, node: Node) -> tuple[Block, Method]:
         block = read_block(node, keywords.VIRTUAL_SERVER_TABLE, self._problems)
@@ -96,27 +93,27 @@ class VirtualServers:
         report_unhandled(block, self._problems)
         self._real_servers.read_all(Surroundings(None, self._method(block), block))
 
-    def _made(self, block: Block, key: ServiceKey, method: Method, group: str = "") -> VirtualServer:
+    def _made(self, block: Block, key: ServiceKey, method: Method, group: Group | None = None) -> VirtualServer:
         """The virtual server of one key."""
-        surroundings = Surroundings(key=key, method=method, block=block)
+        surroundings = Surroundings(key=key, method=method, block=block, in_group=group is not None)
+        before = len(self._problems)
         real_servers = self._real_servers.read_all(surroundings)
-        timeout, prefix = self._persistence(block, key)
-        if group and prefix:
-            prefix = 0
-            message = "keepalived ignores the granularity for the addresses of a group, and so it is here: each client by itself"
-            self._problems.add(Code.CORRECTED, block.place("persistence_granularity"), message)
+        if block.all("real_server") and not real_servers and not self._problems.errors_since(before):
+            message = f"no real server is left for {key}"
+            self._problems.add(Code.NO_REAL_SERVER, block.node.place(0, -1), message)
+        persistence = read_persistence(block, key, group, self._problems)
         quorum, hysteresis = self._quorum(block, real_servers)
         scheduler = self._scheduler(block)
-        sorry_server = self._sorry_server(block, surroundings, real_servers)
+        sorry_server = read_sorry_server(surroundings, real_servers, self._problems)
         methods = [server.method for server in (*real_servers, sorry_server) if server is not None]
         return VirtualServer(
             key=key,
             scheduler=scheduler,
             scheduler_flags=self._scheduler_flags(block, scheduler),
-            one_packet=self._one_packet(block, key, methods),
-            persistence_timeout=timeout,
-            persistence_prefix=prefix,
-            persistence_engine=self._engine(block, key, timeout),
+            one_packet=self._one_packet(block, key, methods, group),
+            persistence_timeout=persistence.timeout,
+            persistence_prefix=persistence.prefix,
+            persistence_engine=persistence.engine,
             quorum=quorum,
             hysteresis=hysteresis,
             omega=block.get("omega", False),
@@ -125,7 +122,7 @@ class VirtualServers:
             sorry_server=sorry_server,
             real_servers=real_servers,
             mail=block.get("smtp_alert", self._mail),
-            group=group,
+            group=group.name if group else "",
             quorum_up=self._scripts.read(block, "quorum_up"),
             quorum_down=self._scripts.read(block, "quorum_down"),
         )
@@ -144,30 +141,34 @@ class VirtualServers:
             return
         block, method = self._block(node)
         self._groups.weigh(node, group, len(block.all("real_server")))
-        name = words[2]
-        use = self._group_uses[name]
-        self._group_uses[name] += 1
+        use = self._group_uses[group.name]
+        self._group_uses[group.name] += 1
+        if group.mixes_families and not self._all_tunnelled(block, method):
+            message = f"group {quoted(group.name)} mixes IPv4 and IPv6, and not all servers here are tunnelled"
+            self._problems.add(Code.GROUP, node.place(2), message, MISFIT_HINT)
+            return
         alike: dict[tuple[int, int | None], VirtualServer] = {}
         shared, led = 0, False
         for key in self._keys(group, block):
             kind = (key.family, key.endpoint.port if isinstance(key, AddressKey) else None)
             server = alike.get(kind)
             if server is None:
-                server = alike[kind] = self._made(block, key, method, name)
-            server = replace(server, key=key, group_use=use, follower=led)
-            first = self.found.setdefault(key, server)
-            led = led or first is server
-            if first is not server and first.group == name:
-                shared += 1
-                known = {real_server.endpoint for real_server in first.real_servers}
-                more = tuple(each for each in server.real_servers if each.endpoint not in known)
-                self.found[key] = replace(first, real_servers=(*first.real_servers, *more))
-            else:
-                self._refuse_duplicate(node, key)
-            self._nodes.setdefault(key, node)
+                server = alike[kind] = self._made(block, key, method, group)
+            if server.real_servers:
+                mine = replace(server, key=key, group_use=use, follower=led)
+                shared += self._enter(node, mine)
+                led = led or self.found[key] is mine
         if shared:
-            message = f"{shared} services of group {quoted(name)} belong to another virtual_server already, whose settings count"
+            message = f"{shared} services of group {quoted(group.name)} belong to another virtual_server already, whose settings count"
             self._problems.add(Code.CORRECTED, node.place(0, -1), f"{message}; the real servers are added to them")
+
+    @staticmethod
+    def _all_tunnelled(block: Block, method: Method) -> bool:
+        """Whether every server of a virtual server is reached through a tunnel, which alone carries one family over the other."""
+        methods = [_method_word(node, method) for _, node in block.all("real_server")]
+        if "sorry_server" in block.entries:
+            methods.append(block.get("sorry_server_lvs_method", method).forwarding.name)
+        return set(methods) <= {"TUN"}
 
     def _keys(self, group: Group, block: Block) -> list[ServiceKey]:
         """What the members of a group are called: the addresses, then the marks."""
@@ -211,24 +212,51 @@ class VirtualServers:
             self._missing(block, "protocol", "UDP", 'most services want "protocol TCP"')
         if family is not None and family != head.address.address.version:
             message = f"{head.address.address} is an IPv{head.address.address.version} address"
-            problems.add(Code.WRONG_FAMILY, block.value_place("ip_family"), message)
+            problems.add(Code.NOT_A_CHOICE, block.value_place("ip_family"), message)
         return AddressKey(Protocol[block.get("protocol", "UDP")], head.address)
 
-    @staticmethod
-    def _family_of_servers(block: Block) -> int:
-        """The family of the first real server that has an address."""
+    def _family_of_servers(self, block: Block) -> int:
+        """The family of a mark that names none: what the granularity looks like, else that of the first server without a tunnel, else
+        that of all servers, else IPv4.
+        """
+        granularity = block.get("persistence_granularity")
+        if granularity is not None:
+            return 4 if "." in granularity else 6
+        method = block.get("lb_kind", Method())
+        families: set[int] = set()
         for _, node in block.all("real_server"):
             try:
-                return endpoint(node.words[:2]).address.version if len(node.words) > 1 else 4
+                family = endpoint(node.words[:2]).address.version if len(node.words) > 1 else 4
             except Fault:
                 continue
-        return 4
+            if _method_word(node, method) != "TUN":
+                return family
+            families.add(family)
+        sorry: Endpoint | None = block.get("sorry_server")
+        if sorry is not None:
+            if block.get("sorry_server_lvs_method", method).forwarding is not Forwarding.TUN:
+                return sorry.address.version
+            families.add(sorry.address.version)
+        return families.pop() if len(families) == 1 else 4
 
-    def _refuse_duplicate(self, node: Node, key: ServiceKey) -> None:
-        first = self._nodes.setdefault(key, node)
-        if first is not node:
-            message = f"{key} is a virtual server already, in {first.where(node)}; the kernel has room for one"
-            self._problems.add(Code.DUPLICATE_VIRTUAL_SERVER, node.place(0, -1), message, "merge the two blocks")
+    def _enter(self, node: Node, server: VirtualServer) -> bool:
+        """Add a virtual server to `found`; tell whether its service belongs to another one already, which got the real servers."""
+        key, problems = server.key, self._problems
+        first = self.found.setdefault(key, server)
+        first_node = self._nodes.setdefault(key, node)
+        if first is server:
+            return False
+        in_one_group = bool(server.group) and first.group == server.group
+        if not in_one_group:
+            message = f"{key} is a virtual server already, in {first_node.where(node)}; the kernel has room for one"
+            if not problems.lenient:
+                problems.add(Code.DUPLICATE_VIRTUAL_SERVER, node.place(0, -1), message, "merge the two blocks")
+                return False
+            problems.add(Code.CORRECTED, node.place(0, -1), f"{message}; the real servers are added to the first")
+        known = {real_server.endpoint for real_server in first.real_servers}
+        more = tuple(each for each in server.real_servers if each.endpoint not in known)
+        self.found[key] = replace(first, real_servers=(*first.real_servers, *more))
+        return in_one_group
 
     # How it is served
 
@@ -246,21 +274,25 @@ class VirtualServers:
         return scheduler
 
     def _scheduler_flags(self, block: Block, scheduler: str) -> int:
-        """The bits of the flag keywords that stand after the scheduler they belong to."""
+        """The bits of the flag keywords: the numbered ones always, a named one where it stands below the scheduler that it belongs to."""
         flags = 0
-        chosen = block.entries.get("lb_algo")
         for name, (bit, schedulers) in keywords.SCHEDULER_FLAGS.items():
             entry = block.entries.get(name)
             if entry is None or not entry.value:
                 continue
             wanted = " or ".join(sorted(schedulers))
-            if scheduler not in schedulers:
-                message = f'"{name}" has no effect: it belongs to lb_algo {wanted}'
-            elif chosen is None or chosen.order > entry.order:
+            as_known = block.as_of("lb_algo", entry.order)
+            if name.startswith("flag-") or as_known in schedulers:
+                flags |= bit
+                if scheduler in schedulers:
+                    continue
+                message = (
+                    f'"{name}" is told to the kernel and means nothing to {scheduler}: it belongs to lb_algo {wanted}'
+                )
+            elif scheduler in schedulers:
                 message = f'"{name}" has no effect before "lb_algo {scheduler}"; put it after that line'
             else:
-                flags |= bit
-                continue
+                message = f'"{name}" has no effect: it belongs to lb_algo {wanted}'
             self._problems.add(Code.NO_EFFECT, entry.node.place(), message)
         return flags
 
@@ -270,78 +302,18 @@ class VirtualServers:
         method: Method = block.get("lb_kind", Method())
         return method
 
-    def _one_packet(self, block: Block, key: ServiceKey, methods: list[Method]) -> bool:
+    def _one_packet(self, block: Block, key: ServiceKey, methods: list[Method], group: Group | None) -> bool:
         if not block.get("ops", False):
             return False
-        if isinstance(key, AddressKey) and key.protocol is not Protocol.UDP:
-            message = f"ops is for UDP and firewall marks; {key.protocol} connections go on as usual"
+        protocol = Protocol[block.get("protocol", "UDP")]
+        if (isinstance(key, AddressKey) or (group and group.addresses)) and protocol is not Protocol.UDP:
+            message = f"ops is for UDP and firewall marks; {protocol} connections go on as usual"
             self._problems.add(Code.CORRECTED, block.place("ops"), message)
             return False
         if any(method.forwarding is Forwarding.NAT for method in methods):
             message = "with ops and NAT, answers leave with the real server's address, so most clients drop them"
             self._problems.add(Code.RISKY, block.place("ops"), message, "use DR or TUN")
         return True
-
-    def _engine(self, block: Block, key: ServiceKey, timeout: int) -> str:
-        """The name of the persistence engine. The kernel refuses one that it has no module for, and `sip` reads nothing but UDP."""
-        engine: str = block.get("persistence_engine", "")
-        if not engine:
-            return ""
-        problems = self._problems
-        place = block.value_place("persistence_engine")
-        if len(engine.encode()) > ENGINE_NAME_MAX:
-            message = f"the name of a persistence engine has at most {ENGINE_NAME_MAX} characters"
-            problems.add(Code.BAD_TEXT, place, message)
-        elif engine != "sip":
-            message = (
-                f"Linux has no persistence engine {quoted(engine)}; without a module of that name this cannot be served"
-            )
-            problems.add(Code.RISKY, place, message, 'the only one is "sip"')
-        elif isinstance(key, AddressKey) and key.protocol is not Protocol.UDP:
-            message = f"the engine sip reads SIP over UDP only; it has no effect on {key.protocol}"
-            problems.add(Code.NO_EFFECT, place, message)
-        if timeout == 0:
-            message = '"persistence_engine" has no effect without "persistence_timeout"'
-            problems.add(Code.NO_EFFECT, block.place("persistence_engine"), message)
-        return engine
-
-    def _persistence(self, block: Block, key: ServiceKey) -> tuple[int, int]:
-        """Timeout in seconds (0: none) and prefix length (0: the family's default)."""
-        timeout: int = block.get("persistence_timeout", 0)
-        granularity = block.entries.get("persistence_granularity")
-        prefix = 0
-        if granularity is not None and granularity.value is not None:
-            place = block.value_place("persistence_granularity")
-            prefix = self._prefix(granularity.value, key.family, place)
-            if prefix and "persistence_timeout" not in block.entries:
-                timeout = keywords.PERSISTENCE_DEFAULT_S
-                message = f"persistence_granularity turns persistence on, for {timeout} s"
-                self._problems.add(Code.IMPLIED, granularity.node.place(), message)
-        all_ports = isinstance(key, AddressKey) and key.endpoint.port == 0
-        if all_ports and timeout == 0 and "persistence_timeout" not in block.entries:
-            timeout = keywords.PERSISTENCE_DEFAULT_S
-            message = f"a virtual server for all ports needs persistence; {timeout} s is taken"
-            self._problems.add(Code.CORRECTED, block.node.place(0, -1), message, 'add "persistence_timeout"')
-        return timeout, prefix
-
-    def _prefix(self, text: str, family: int, place: Place) -> int:
-        """The prefix length of a granularity: an IPv4 mask without holes, or an IPv6 prefix length."""
-        prefix = 0
-        if family == 6:
-            if text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 128:
-                prefix = int(text)
-            message, hint = f"{quoted(text)} is no IPv6 prefix length", "a number from 1 to 128"
-        else:
-            try:
-                mask = int(ipaddress.IPv4Address(text))
-            except ValueError:
-                mask = 0
-            if mask and (~mask & 0xFFFFFFFF) & ((~mask & 0xFFFFFFFF) + 1) == 0:
-                prefix = mask.bit_count()
-            message, hint = f"{quoted(text)} is no IPv4 mask", "for example 255.255.255.0"
-        if prefix == 0:
-            self._problems.add(Code.NOT_AN_ADDRESS, place, message, hint)
-        return prefix
 
     # When it counts as up
 
@@ -366,7 +338,7 @@ class VirtualServers:
             hysteresis = quorum - 1
         return quorum, hysteresis
 
-    def _ha_suspend(self, block: Block, key: ServiceKey, group: str) -> bool:
+    def _ha_suspend(self, block: Block, key: ServiceKey, group: Group | None) -> bool:
         if not block.get("ha_suspend", False):
             return False
         if isinstance(key, AddressKey) and not group:
@@ -378,46 +350,8 @@ class VirtualServers:
     def _corrected(self, block: Block, name: str, message: str) -> None:
         self._problems.add(Code.CORRECTED, block.value_place(name), message)
 
-    # Where clients go while it does not
 
-    def _sorry_server(
-        self, block: Block, surroundings: Surroundings, real_servers: tuple[RealServer, ...]
-    ) -> SorryServer | None:
-        entry = block.entries.get("sorry_server")
-        inhibit = self._sorry_inhibit(block)
-        if entry is None or entry.value is None:
-            if entry is None and "sorry_server_lvs_method" in block.entries:
-                message = '"sorry_server_lvs_method" has no effect without "sorry_server"'
-                self._problems.add(Code.NO_EFFECT, block.place("sorry_server_lvs_method"), message)
-            return None
-        written: Endpoint = entry.value
-        method = block.get("sorry_server_lvs_method", surroundings.method)
-        try:
-            check_address(written.address, 1)
-            surroundings.check_family(written.address, method, 1)
-        except Fault as fault:
-            self._problems.add(fault.code, entry.node.place(fault.index), fault.message, fault.suggestion)
-        corrected, message = surroundings.corrected(written, method)
-        if message and written.port:
-            self._problems.add(Code.CORRECTED, entry.node.place(2), message)
-        found = SorryServer(corrected, method, inhibit)
-        for server in real_servers:
-            if server.endpoint == corrected and server.inhibit_on_failure != inhibit:
-                inhibit = server.inhibit_on_failure
-                message = (
-                    f"the sorry server is real server {corrected} too, so its inhibit is {'on' if inhibit else 'off'}"
-                )
-                self._problems.add(Code.CORRECTED, entry.node.place(0, -1), message)
-                found = replace(found, inhibit=inhibit)
-        return found
-
-    def _sorry_inhibit(self, block: Block) -> bool:
-        entry = block.entries.get("sorry_server_inhibit")
-        if entry is None or not entry.value:
-            return False
-        sorry = block.entries.get("sorry_server")
-        if sorry is None or sorry.order > entry.order:
-            message = '"sorry_server_inhibit" has no effect before or without "sorry_server"'
-            self._problems.add(Code.NO_EFFECT, entry.node.place(), message)
-            return False
-        return True
+def _method_word(node: Node, default: Method) -> str:
+    """The forwarding method of a real_server block that is not read yet: NAT, DR or TUN, or what stands there instead."""
+    own = [child.words[1] for child in node.children or () if child.words[0] == "lvs_method" and len(child.words) > 1]
+    return own[-1] if own else default.forwarding.name

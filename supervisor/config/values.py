@@ -16,6 +16,9 @@ from supervisor.config.problems import Code, Place, Problems
 from supervisor.config.readers import READERS, Fault, quoted, range_hint
 from supervisor.config.tree import Node
 
+_FIRST_OF_SEVERAL = re.compile(r"[0-9A-Fa-f.:]+(?=[-/])", re.ASCII)
+"""The first address of a range or a network."""
+
 
 class Entry(NamedTuple):
     """One keyword as it stands in a block.
@@ -26,6 +29,7 @@ class Entry(NamedTuple):
     value: Any
     node: Node
     order: int  # its number among the statements of the block
+    before: Entry | None = None  # the same keyword further up in the block, which this one replaces
 
 
 class Block:
@@ -42,6 +46,13 @@ class Block:
         """The value of a keyword, or `default` where it does not stand."""
         entry = self.entries.get(name)
         return default if entry is None or entry.value is None else entry.value
+
+    def as_of(self, name: str, order: int) -> Any:
+        """The value of a keyword at the statement `order` of the block: what stands further down does not count. None: none yet."""
+        entry = self.entries.get(name)
+        while entry is not None and (entry.order > order or entry.value is None):
+            entry = entry.before
+        return None if entry is None else entry.value
 
     def all(self, name: str) -> list[tuple[Any, Node]]:
         """Every (value, node) of a keyword that may be repeated."""
@@ -103,12 +114,22 @@ def _checked(node: Node, keyword: Keyword, table: keywords.Table, problems: Prob
 
 
 def tolerated(node: Node, fault: Fault, problems: Problems) -> bool:
-    """Whether the fault is only that extra words stand there and the operator lets them be ignored; they are cut off then."""
-    if fault.code is not Code.EXTRA_WORDS or not problems.lenient:
+    """Whether the operator lets be ignored what is wrong: words behind the value, the rest of a range. It is cut off then."""
+    if not problems.lenient:
+        return False
+    if fault.code is Code.NOT_AN_ADDRESS and fault.index == 1 and (first := _FIRST_OF_SEVERAL.match(node.words[1])):
+        message = f"{fault.message}; only {first[0]} is taken, as keepalived does"
+        problems.add(Code.IGNORED, node.place(1), message, fault.suggestion)
+        node.words = (node.words[0], first[0], *node.words[2:])
+        return True
+    behind = (
+        fault.index if fault.code is Code.EXTRA_WORDS else 2
+    )  # a tunnel is taken without any of its details, or with all
+    if fault.code is not Code.EXTRA_WORDS and not (fault.code is Code.BAD_METHOD and fault.index >= behind):
         return False
     message = f"{fault.message}; ignored, as keepalived does"
-    problems.add(Code.IGNORED, node.place(fault.index, -1), message, fault.suggestion)
-    node.words = node.words[: fault.index]
+    problems.add(Code.IGNORED, node.place(behind, -1), message, fault.suggestion)
+    node.words = node.words[:behind]
     return True
 
 
@@ -132,6 +153,7 @@ def _enter(entries: dict[str, Entry], name: str, keyword: Keyword, entry: Entry,
             where = before.node.where(entry.node)
             message = f'"{name}" stands in this block twice; this one counts, not the one in {where}'
             problems.add(Code.REPEATED, entry.node.place(), message)
+            entry = entry._replace(before=before, value=before.value if entry.value is None else entry.value)
         entries[name] = entry
 
 

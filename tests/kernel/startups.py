@@ -1,7 +1,7 @@
 """What Debian's keepalived programs at its start, and what we do, for the same file: one network namespace and one keepalived for each.
 
-Run by hand, as root on a kernel with IPVS: `tests/kernel/on-ipvs -- .venv/bin/python -m tests.kernel.startups FILE...` prints every
-disagreement, the problems that we find in the file and what keepalived logs.
+Run by hand (as root on a kernel with IPVS: `tests/kernel/on-ipvs -- .venv/bin/python -m tests.kernel.startups [--lenient] FILE...`), it
+prints every disagreement, the problems that we find in the file and what keepalived logs.
 
 keepalived is read between the line that says that it has started and its first check, which comes a second later at the earliest.
 """
@@ -18,7 +18,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from pathlib import Path
 
 from supervisor import config
 from supervisor.core.director import table_at_start
-from supervisor.core.rules import rules
 from supervisor.core.table import DeleteService, Table
 from supervisor.ipvs.kernel import KernelBackend
 
@@ -71,7 +69,9 @@ class Comparison:
             who = "keepalived does not start" if self.theirs.table is None else "we refuse the file"
             return [who]
         theirs, ours = set(lines(self.theirs.table)), set(lines(self.ours))
-        return sorted([f"- {line}" for line in theirs - ours] + [f"+ {line}" for line in ours - theirs], key=_after_sign)
+        return sorted(
+            [f"- {line}" for line in theirs - ours] + [f"+ {line}" for line in ours - theirs], key=_after_sign
+        )
 
     def report(self) -> str:
         """Everything that a person needs to judge a disagreement."""
@@ -92,18 +92,18 @@ def lines(table: Table) -> Iterator[str]:
             yield f"{service.key} → {destination}"
 
 
-def compare(paths: Sequence[Path]) -> list[Comparison]:
+def compare(paths: Sequence[Path], *, lenient: bool = False) -> list[Comparison]:
     """Ask both programs about every file, several at once. Needs root on a kernel with IPVS; touches no namespace but its own."""
     answers: dict[Path, Answer] = {}
-    waiting = list(reversed(paths))
+    waiting = [path.absolute() for path in reversed(paths)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(_ask_in_a_namespace, waiting, answers) for _ in range(AT_ONCE)]:
             done.result()
-    return [_compared(path, answers[path]) for path in paths]
+    return [_compared(path, answers[path.absolute()], lenient=lenient) for path in paths]
 
 
-def _compared(path: Path, theirs: Answer) -> Comparison:
-    outcome = config.load(path, config_id=CONFIG_ID)
+def _compared(path: Path, theirs: Answer, *, lenient: bool) -> Comparison:
+    outcome = config.load(path, config_id=CONFIG_ID, lenient=lenient)
     ours = None if outcome.config is None else table_at_start(outcome.config)
     return Comparison(path, theirs, ours, outcome)
 
@@ -135,14 +135,19 @@ def _set_up(interface: str) -> None:
 
 
 def _ask(path: Path, backend: KernelBackend, directory: Path) -> Answer:
-    pids = ["-p", str(directory / "parent.pid"), "-c", str(directory / "checker.pid")]
+    own = Path(
+        tempfile.mkdtemp(dir=directory)
+    )  # pid files of its own: the last instance may be just about to take away its
+    pids = ["-p", str(own / "parent.pid"), "-c", str(own / "checker.pid")]
     command = ["keepalived", "-n", "-l", "-C", "-i", CONFIG_ID, "-f", str(path), *pids]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
         assert process.stdout is not None
         log = _Log(process.stdout.fileno())
-        started = log.wait_for("Startup complete", STARTED_WITHIN_S)
+        started = log.wait_for(("Startup complete", "no configuration to run"), STARTED_WITHIN_S)
         table = _settled(backend) if started else None
-        _end(process, directory / "checker.pid")
+        _end(process, own / "checker.pid")
         text = log.text
     return Answer(table, "\n".join(line[26:] for line in text.splitlines()))
 
@@ -177,10 +182,10 @@ class _Log:
         self._descriptor = descriptor
         self.text = ""
 
-    def wait_for(self, words: str, within: float) -> bool:
-        """Read until the words come; False when the process ends, or the time does, before that."""
+    def wait_for(self, any_of: Sequence[str], within: float) -> bool:
+        """Read until one of the sentences comes; False when the process ends, or the time does, before that."""
         end = time.monotonic() + within
-        while words not in self.text:
+        while not any(words in self.text for words in any_of):
             readable, _, _ = select.select([self._descriptor], [], [], max(0.0, end - time.monotonic()))
             chunk = os.read(self._descriptor, 65536) if readable else b""
             if not chunk:
@@ -191,10 +196,11 @@ class _Log:
 
 def main() -> None:
     """Compare the files of the command line, or all in its folders."""
-    named = [Path(word) for word in sys.argv[1:]]
+    lenient = "--lenient" in sys.argv
+    named = [Path(word) for word in sys.argv[1:] if not word.startswith("-")]
     paths = [path for name in named for path in (sorted(name.glob("*.conf")) if name.is_dir() else [name])]
     begun = time.monotonic()
-    different = [found for found in compare(paths) if not found.equal]
+    different = [found for found in compare(paths, lenient=lenient) if not found.equal]
     for found in different:
         print(found.report(), end="\n\n")
     print(f"{len(paths)} files, {len(different)} different, {time.monotonic() - begun:.0f} s")

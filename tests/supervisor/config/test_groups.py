@@ -95,10 +95,25 @@ def test_each_address_is_a_virtual_server_of_its_own_with_the_same_real_servers(
     assert config_of(virtual_server(real_server())).virtual_servers[0].group == ""
 
 
-def test_ports_of_a_group_may_differ_and_real_servers_follow() -> None:
-    text = group("10.0.0.1 80", "10.0.0.1 443") + virtual_server(real_server(head="10.1.0.1"), head="group web")
-    ports = [server.real_servers[0].endpoint.port for server in config_of(text, warnings=2).virtual_servers]
-    assert ports == [80, 443]
+@pytest.mark.parametrize(("method", "ports"), [("NAT", [0, 0]), ("DR", [80, 443])])
+def test_ports_of_a_group_may_differ_and_real_servers_without_one_follow(method: str, ports: list[int]) -> None:
+    base = f"lb_algo rr\nlb_kind {method}\nprotocol TCP"
+    user = virtual_server(real_server("TCP_CHECK { }", head="10.1.0.1"), head="group web", base=base)
+    found = config_of(group("10.0.0.1 80", "10.0.0.1 443") + user, warnings=len(set(ports)) // 2 * 2).virtual_servers
+    assert [server.real_servers[0].endpoint.port for server in found] == ports
+    assert [server.real_servers[0].checks[0].target.port for server in found] == [80, 443]
+
+
+def test_one_address_for_all_ports_makes_the_whole_group_persistent() -> None:
+    text = group("10.0.0.1", "10.0.0.2 80") + USER
+    assert [server.persistence_timeout for server in config_of(text, warnings=2).virtual_servers] == [360, 360]
+
+
+def test_ops_of_a_group_with_addresses_is_for_udp_also_on_its_marks() -> None:
+    text = group("10.0.0.1 80", "fwmark 1") + virtual_server("ops", real_server(), head="group web")
+    assert [server.one_packet for server in config_of(text, warnings=1).virtual_servers] == [False, False]
+    marks = group("fwmark 1") + virtual_server("ops", real_server(), head="group web")
+    assert [server.one_packet for server in config_of(marks, warnings=1).virtual_servers] == [True]
 
 
 def test_a_mistake_in_a_virtual_server_of_a_group_is_told_of_once() -> None:
@@ -150,7 +165,7 @@ def test_a_group_that_was_mistyped_is_suggested() -> None:
 
 def test_both_families_need_a_tunnel() -> None:
     mixed = group("10.0.0.1 80", "fd00::1 80")
-    assert [problem.code for problem in outcome_of(mixed + USER).problems] == ["E034"]
+    assert [problem.code for problem in outcome_of(mixed + USER).problems] == ["E045"]
     tunnel = virtual_server(real_server(), head="group web", base="lb_algo rr\nlb_kind TUN\nprotocol TCP")
     assert len(config_of(mixed + tunnel).virtual_servers) == 2
 

@@ -252,7 +252,7 @@ def test_comments_blank_lines_and_the_placing_of_braces_change_nothing(
     assert without_origin(outcome.config) == plain_article, said(outcome)
 
 
-@pytest.mark.parametrize("word", ["12x", "x12", "1.5", "+1", "0x10", "\u0661", "1_000", "1e3", "", "9" * 5000])
+@pytest.mark.parametrize("word", ["12x", "x12", "1.5", "++1", "0x10", "\u0661", "1_000", "1e3", "", "9" * 5000])
 def test_only_whole_decimal_words_within_range_are_numbers(word: str) -> None:
     outcome = outcome_of(virtual_server(real_server(f'weight "{word}"')))
     assert [problem.code for problem in outcome.problems] in (["E020"], ["E021"])

@@ -101,6 +101,9 @@ def test_scheduler_flags_count_only_after_the_scheduler_they_belong_to() -> None
     assert flags("lb_algo mh", "flag-1", "flag-2", "flag-3") == 0x38
     assert flags("sh-port", "lb_algo sh") == 0
     assert flags("lb_algo rr", "sh-port") == 0
+    assert flags("lb_algo rr", "flag-1", "flag-3") == 0x28, "the numbered ones are told to the kernel in any case"
+    assert flags("flag-2", "lb_algo sh") == 0x10
+    assert flags("lb_algo sh", "sh-port", "lb_algo rr") == 0x10, "it was right at its line"
     assert flags("lb_algo sh", "mh-port") == 0
     text = virtual_server("sh-port", real_server())
     assert warnings_of(text) == ['"sh-port" has no effect: it belongs to lb_algo sh']
@@ -169,13 +172,49 @@ def test_a_quorum_that_nothing_can_reach_is_warned_of_and_stays_at_least_one() -
 def test_the_sorry_server_takes_port_and_method_of_the_virtual_server() -> None:
     address = IPv4Address("10.2.0.1")
     assert only_virtual_server().sorry_server is None
-    assert only_virtual_server("sorry_server 10.2.0.1").sorry_server == SorryServer(Endpoint(address, 80), NAT)
-    assert only_virtual_server("sorry_server 10.2.0.1 0").sorry_server == SorryServer(Endpoint(address, 80), NAT)
+    assert only_virtual_server("sorry_server 10.2.0.1").sorry_server == SorryServer(Endpoint(address, 0), NAT)
+    assert only_virtual_server("sorry_server 10.2.0.1 0").sorry_server == SorryServer(Endpoint(address, 0), NAT)
     assert only_virtual_server("sorry_server 10.2.0.1 81").sorry_server == SorryServer(Endpoint(address, 81), NAT)
     other = only_virtual_server(
         "sorry_server 10.2.0.1 81", "sorry_server_lvs_method DR", "sorry_server_inhibit", warnings=1
     )
     assert other.sorry_server == SorryServer(Endpoint(address, 80), DR, inhibit=True)
+    bare = only_virtual_server("sorry_server 10.2.0.1", "sorry_server_lvs_method DR")
+    assert bare.sorry_server == SorryServer(Endpoint(address, 80), DR)
+
+
+def test_a_method_counts_from_its_line_on() -> None:
+    lines = ("lb_kind DR", "sorry_server 10.2.0.1 80", real_server(), "lb_kind TUN", real_server(head="10.1.0.2 80"))
+    (found,) = config_of(virtual_server(*lines), warnings=2).virtual_servers
+    assert found.sorry_server is not None
+    assert found.sorry_server.method == DR
+    assert [server.method.forwarding for server in found.real_servers] == [Forwarding.DR, Forwarding.TUN]
+    below = virtual_server(real_server(), "lb_kind DR", base="lb_algo rr\nprotocol TCP")
+    assert config_of(below).virtual_servers[0].real_servers[0].method == DR
+
+
+def test_a_method_of_a_sorry_server_must_follow_it() -> None:
+    found = only_virtual_server("sorry_server_lvs_method DR", "sorry_server 10.2.0.1 80", warnings=1)
+    assert found.sorry_server == SorryServer(Endpoint(IPv4Address("10.2.0.1"), 80), NAT)
+
+
+def test_the_same_real_server_twice_is_one_and_the_first_counts() -> None:
+    text = virtual_server(real_server("weight 5"), real_server("weight 6"), real_server("weight 7", head="10.1.0.1"))
+    (found,) = config_of(text, warnings=3).virtual_servers
+    assert [server.weight for server in found.real_servers] == [5]
+
+
+def test_a_real_server_of_another_family_is_left_out() -> None:
+    text = virtual_server(real_server(head="fd00::9 80"), real_server(), "sorry_server fd00::8 80")
+    (found,) = config_of(text, warnings=2).virtual_servers
+    assert [str(server.endpoint) for server in found.real_servers] == ["10.1.0.1:80"]
+    assert found.sorry_server is None
+
+
+def test_a_virtual_server_with_nothing_but_the_other_family_is_an_error() -> None:
+    outcome = outcome_of(virtual_server(real_server(head="fd00::9 80")))
+    assert [problem.code for problem in outcome.problems] == ["E033", "W103"]
+    assert outcome.config is None
 
 
 def test_inhibit_before_the_sorry_server_has_no_effect() -> None:
@@ -185,7 +224,7 @@ def test_inhibit_before_the_sorry_server_has_no_effect() -> None:
 
 
 def test_a_sorry_server_that_is_a_real_server_too_is_inhibited_like_it() -> None:
-    text = virtual_server("sorry_server 10.1.0.1", real_server("inhibit_on_failure"))
+    text = virtual_server("sorry_server 10.1.0.1 80", real_server("inhibit_on_failure"))
     (found,) = config_of(text, warnings=1).virtual_servers
     assert found.sorry_server is not None
     assert found.sorry_server.inhibit

@@ -28,11 +28,11 @@ def plain(head: str = "10.0.0.1 80", base: str = "lb_algo rr\nlb_kind NAT\nproto
         ),
         (
             virtual_server(real_server("weight 65536")),
-            'E021 weight "65536" is outside 0 to 65535: ipvsadm and keepalived cap weights there too',
+            'E021 weight "65536" is outside 0 to 65535: ipvsadm takes no other',
         ),
         (
             virtual_server("weight 2147483647", real_server()),
-            'E021 weight "2147483647" is outside 1 to 65535: ipvsadm and keepalived cap weights there too',
+            'E021 weight "2147483647" is outside 1 to 65535: ipvsadm takes no other',
         ),
         (
             virtual_server(real_server(head="10.1.0.1"), head="10.0.0.1"),
