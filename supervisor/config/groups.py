@@ -65,11 +65,6 @@ class Group:
         """Whether an address of it stands for all ports."""
         return any(endpoint.port == 0 for endpoint in self.addresses)
 
-    @property
-    def mixes_families(self) -> bool:
-        """Whether it has addresses of IPv4 and of IPv6."""
-        return len({endpoint.address.version for endpoint in self.addresses}) > 1
-
 
 class Groups:
     """All groups of one configuration, by name. A group may stand behind the virtual servers that use it."""

@@ -74,7 +74,7 @@ class VirtualServers:
             self._read_group(node)
             return
         block, method = self._block(node)
-        key = self._key(head, block)
+        key = self._key(head, block, method)
         server = self._made(block, key, method)
         if server.real_servers:
             self._enter(node, server)
@@ -143,13 +143,15 @@ class VirtualServers:
         self._groups.weigh(node, group, len(block.all("real_server")))
         use = self._group_uses[group.name]
         self._group_uses[group.name] += 1
-        if group.mixes_families and not self._all_tunnelled(block, method):
-            message = f"group {quoted(group.name)} mixes IPv4 and IPv6, and not all servers here are tunnelled"
+        family = self._family_of_servers(block, method)
+        strangers = [endpoint for endpoint in group.addresses if endpoint.address.version != family]
+        if strangers and not self._all_tunnelled(block, method):
+            message = f"group {quoted(group.name)} has {strangers[0].address}, but the servers here are IPv{family}"
             self._problems.add(Code.GROUP, node.place(2), message, MISFIT_HINT)
             return
         alike: dict[tuple[int, int | None], VirtualServer] = {}
         shared, led = 0, False
-        for key in self._keys(group, block):
+        for key in self._keys(group, block, family):
             kind = (key.family, key.endpoint.port if isinstance(key, AddressKey) else None)
             server = alike.get(kind)
             if server is None:
@@ -165,20 +167,18 @@ class VirtualServers:
     @staticmethod
     def _all_tunnelled(block: Block, method: Method) -> bool:
         """Whether every server of a virtual server is reached through a tunnel, which alone carries one family over the other."""
-        methods = [_method_word(node, method) for _, node in block.all("real_server")]
+        methods = {word for _, word in _method_words(block, method)}
         if "sorry_server" in block.entries:
-            methods.append(block.get("sorry_server_lvs_method", method).forwarding.name)
-        return set(methods) <= {"TUN"}
+            methods.add(block.get("sorry_server_lvs_method", method).forwarding.name)
+        return methods <= {"TUN"}
 
-    def _keys(self, group: Group, block: Block) -> list[ServiceKey]:
+    def _keys(self, group: Group, block: Block, family: int) -> list[ServiceKey]:
         """What the members of a group are called: the addresses, then the marks."""
         if group.addresses and "protocol" not in block.entries:
             self._missing(block, "protocol", "UDP", 'most services want "protocol TCP"')
         protocol = Protocol[block.get("protocol", "UDP")]
-        wanted = {"inet": 4, "inet6": 6}.get(block.get("ip_family"), 0)
         keys: list[ServiceKey] = [AddressKey(protocol, endpoint) for endpoint in group.addresses]
-        inferred = self._family_of_servers(block)
-        keys.extend(FwmarkKey(mark.family or wanted or inferred, mark.mark) for mark in group.marks)
+        keys.extend(FwmarkKey(mark.family or family, mark.mark) for mark in group.marks)
         return keys
 
     # Who it is
@@ -199,7 +199,7 @@ class VirtualServers:
         check_address(found.address, 1)
         return _Head(found, 0)
 
-    def _key(self, head: _Head, block: Block) -> ServiceKey:
+    def _key(self, head: _Head, block: Block, method: Method) -> ServiceKey:
         """The identity: protocol, address and port, or mark and family."""
         problems = self._problems
         family = {"inet": 4, "inet6": 6}.get(block.get("ip_family"))
@@ -207,7 +207,7 @@ class VirtualServers:
             if "protocol" in block.entries:
                 message = "a firewall mark catches every protocol; this has no effect"
                 problems.add(Code.IMPLIED, block.place("protocol"), message)
-            return FwmarkKey(family or self._family_of_servers(block), head.mark)
+            return FwmarkKey(self._family_of_servers(block, method), head.mark)
         if "protocol" not in block.entries:
             self._missing(block, "protocol", "UDP", 'most services want "protocol TCP"')
         if family is not None and family != head.address.address.version:
@@ -215,21 +215,24 @@ class VirtualServers:
             problems.add(Code.NOT_A_CHOICE, block.value_place("ip_family"), message)
         return AddressKey(Protocol[block.get("protocol", "UDP")], head.address)
 
-    def _family_of_servers(self, block: Block) -> int:
-        """The family of a mark that names none: what the granularity looks like, else that of the first server without a tunnel, else
-        that of all servers, else IPv4.
+    @staticmethod
+    def _family_of_servers(block: Block, method: Method) -> int:
+        """The family where no address tells: `ip_family`, else what the granularity looks like, else that of the first server without a
+        tunnel, else that of all servers, else IPv4.
         """
-        granularity = block.get("persistence_granularity")
+        named: str | None = block.get("ip_family")
+        if named is not None:
+            return 6 if named == "inet6" else 4
+        granularity: str | None = block.get("persistence_granularity")
         if granularity is not None:
             return 4 if "." in granularity else 6
-        method = block.get("lb_kind", Method())
         families: set[int] = set()
-        for _, node in block.all("real_server"):
+        for node, word in _method_words(block, method):
             try:
                 family = endpoint(node.words[:2]).address.version if len(node.words) > 1 else 4
             except Fault:
                 continue
-            if _method_word(node, method) != "TUN":
+            if word != "TUN":
                 return family
             families.add(family)
         sorry: Endpoint | None = block.get("sorry_server")
@@ -351,7 +354,15 @@ class VirtualServers:
         self._problems.add(Code.CORRECTED, block.value_place(name), message)
 
 
-def _method_word(node: Node, default: Method) -> str:
-    """The forwarding method of a real_server block that is not read yet: NAT, DR or TUN, or what stands there instead."""
-    own = [child.words[1] for child in node.children or () if child.words[0] == "lvs_method" and len(child.words) > 1]
-    return own[-1] if own else default.forwarding.name
+def _method_words(block: Block, method: Method) -> list[tuple[Node, str]]:
+    """The real_server blocks, which are not read yet, each with its forwarding method as known there (or what else is written)."""
+    surroundings = Surroundings(None, method, block)
+    orders = surroundings.orders()
+    found: list[tuple[Node, str]] = []
+    for _, node in block.all("real_server"):
+        own = [
+            child.words[1] for child in node.children or () if child.words[0] == "lvs_method" and len(child.words) > 1
+        ]
+        known = surroundings.method_at(orders.get(id(node)))
+        found.append((node, own[-1] if own else (known or Method()).forwarding.name))
+    return found

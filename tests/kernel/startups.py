@@ -65,9 +65,10 @@ class Comparison:
 
     def differences(self) -> list[str]:
         """Every service and destination that is not the same, "-" for keepalived's and "+" for ours."""
-        if self.theirs.table is None or self.ours is None:
-            who = "keepalived does not start" if self.theirs.table is None else "we refuse the file"
-            return [who]
+        if self.theirs.table is None:
+            return ["keepalived does not start"]
+        if self.ours is None:
+            return ["we refuse the file", *sorted(f"- {line}" for line in lines(self.theirs.table))]
         theirs, ours = set(lines(self.theirs.table)), set(lines(self.ours))
         return sorted(
             [f"- {line}" for line in theirs - ours] + [f"+ {line}" for line in ours - theirs], key=_after_sign
