@@ -310,10 +310,9 @@ class _Writer:
         flat = all(each.block is None and "~" not in each.words and "$" not in each.words for each in statement.block)
         if flat and len(statement.block) <= 1 and self.random.random() < self.one_line:
             return f"{comment}{pad}{statement.words} {{ {' '.join(each.words for each in statement.block)} }}\n"
+        blank = " " if "$" in statement.words else ""  # a name counts only before a blank
         inside = "".join(self._statement(each, depth + 1) for each in statement.block)
-        return (
-            f"{comment}{pad}{statement.words}{self.brace}{inside}{pad}}}\n{self.random.choice(('', '', self.newline))}"
-        )
+        return f"{comment}{pad}{statement.words}{blank}{self.brace}{inside}{pad}}}\n{self.random.choice(('', '', self.newline))}"
 
     def _comment(self, pad: str) -> str:
         if self.random.random() >= self.comments:
