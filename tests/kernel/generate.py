@@ -197,11 +197,7 @@ def _settings(maker: _Maker, family: int, kind: str) -> list[Statement]:
 def _sorry_server(maker: _Maker, family: int) -> list[Statement]:
     random = maker.random
     other = 10 - family if maker.sometimes(0.05) else family
-    found = [
-        Statement(
-            f"sorry_server {_server_address(other, random.choice((9, 9, 1)))} {random.choice((80, 80, 8080, 0, ''))}".rstrip()
-        )
-    ]
+    found = [Statement(f"sorry_server {_server_address(other, 9)} {random.choice((80, 80, 8080, 0, ''))}".rstrip())]
     found += maker.some(0.4, "sorry_server_inhibit", f"sorry_server_lvs_method {random.choice(METHODS)}")
     if maker.sometimes(0.1):
         random.shuffle(found)
