@@ -79,6 +79,8 @@ class Checks:
             block = read_block(node, keywords.check_table(node.keyword), self._problems)
             report_unhandled(block, self._problems)
             found = self._track_files.resolve(block) if node.keyword == "FILE_CHECK" else None
+            if found is None and block.get("track_file"):
+                return None
             more = found.options if found else self._script(block) if node.keyword == "MISC_CHECK" else {}
             options_json = self._options(block, virtualhost, before, more)
             understood = _Understood(block, options_json, found.meaning if found else None)
@@ -191,12 +193,12 @@ class Checks:
             problems.add(Code.WRONG_FAMILY, _at(node, block, "bindto"), message)
         if target.address.is_link_local and target.address.version == 6 and not bind_interface:
             message = f"{target.address} is a link-local address, so {node.keyword} needs the interface"
-            problems.add(Code.UNUSABLE_ADDRESS, node.place(), message, 'add "bind_if"')
+            problems.add(Code.REFUSED_BY_CHECKER, node.place(), message, 'add "bind_if"')
         if len(bind_interface.encode()) > INTERFACE_NAME_MAX:
             message = f"the name of an interface has at most {INTERFACE_NAME_MAX} characters"
             problems.add(Code.BAD_TEXT, _at(node, block, "bind_if"), message)
         if target.address.is_multicast or target.address.is_unspecified:
-            problems.add(Code.UNUSABLE_ADDRESS, _at(node, block, "connect_ip"), f"{target.address} cannot be probed")
+            problems.add(Code.REFUSED_BY_CHECKER, _at(node, block, "connect_ip"), f"{target.address} cannot be probed")
 
 
 def inherited(name: str, *layers: Block, default: Any) -> Any:

@@ -137,8 +137,11 @@ FORGIVEN = frozenset(
         Code.NOT_HEX,
         Code.BAD_METHOD,
         Code.NO_REAL_SERVER,
+        Code.UNUSABLE_ADDRESS,
+        Code.BAD_THRESHOLDS,
         Code.DEFINITION,
         Code.GROUP,
+        Code.TRACK_FILE,
     }
 )
 """What a lenient reader only reports, because keepalived reports it and goes on without the line, the value or the block.

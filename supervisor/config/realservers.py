@@ -119,20 +119,22 @@ class RealServers:
         nodes: dict[Endpoint, Node] = {}
         orders = surroundings.orders()
         for _, node in surroundings.block.all("real_server"):
-            server = self._read(node, surroundings, orders.get(id(node)))
-            if server is None:
+            read = self._read(node, surroundings, orders.get(id(node)))
+            if read is None:
                 continue
-            if server.endpoint in found:
-                where = nodes[server.endpoint].where(node)
+            written, server = read
+            twin = nodes.get(server.endpoint) or nodes.get(written)
+            if twin is not None:
+                where = twin.where(node)
                 message = f"{server.endpoint} is a real server of this virtual server already, in {where}; this one is left out"
                 self._problems.add(Code.CORRECTED, node.place(0, -1), message)
                 continue
             found[server.endpoint] = server
-            nodes[server.endpoint] = node
+            nodes[server.endpoint] = nodes[written] = node
         return tuple(found.values())
 
-    def _read(self, node: Node, surroundings: Surroundings, order: int | None) -> RealServer | None:
-        """`order`: as in `Surroundings.method_at`."""
+    def _read(self, node: Node, surroundings: Surroundings, order: int | None) -> tuple[Endpoint, RealServer] | None:
+        """The real server and the endpoint as it is written; `order`: as in `Surroundings.method_at`."""
         problems = self._problems
         block = read_block(node, keywords.REAL_SERVER_TABLE, problems)
         self._report_unhandled(block)
@@ -162,7 +164,9 @@ class RealServers:
         if lower > upper:
             place = block.value_place("lthreshold")
             problems.add(Code.BAD_THRESHOLDS, place, f"lthreshold {lower} is above uthreshold {upper}")
-        return RealServer(
+            self._all_checks(block, outer, probed)
+            return None
+        found = RealServer(
             endpoint=corrected,
             weight=inherited("weight", block, outer, default=1),
             method=method,
@@ -174,6 +178,7 @@ class RealServers:
             notify_up=self._scripts.read(block, "notify_up"),
             notify_down=self._scripts.read(block, "notify_down"),
         )
+        return written, found
 
     @staticmethod
     def _head(node: Node) -> Endpoint:

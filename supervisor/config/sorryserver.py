@@ -29,6 +29,7 @@ def read_sorry_server(
         check_address(written.address, 1)
     except Fault as fault:
         problems.add(fault.code, entry.node.place(fault.index), fault.message, fault.suggestion)
+        return None
     misfit = surroundings.misfit(written.address, method)
     if misfit:
         message = f"{misfit}; this sorry server is left out"

@@ -195,19 +195,20 @@ def test_difference_real_servers_that_become_one_are_one() -> None:
 
 
 def test_difference_thresholds_the_wrong_way_round_are_an_error() -> None:
-    text = virtual_server(real_server("uthreshold 10", "lthreshold 20"))
+    text = virtual_server(real_server("weight 7"), real_server("uthreshold 10", "lthreshold 20", head="10.1.0.2 80"))
     assert codes(text) == ["E036"]
-    assert lenient(text).config is None
+    assert plain(let_pass(text)) == plain(config_of(SERVED))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "224.0.0.1", "255.255.255.255", "0.1.2.3"])
 def test_difference_address_that_nobody_can_have_is_an_error(address: str) -> None:
     for text in (
-        virtual_server(real_server(head=f"{address} 80")),
-        virtual_server(real_server(), head=f"{address} 80"),
+        virtual_server(real_server("weight 7"), real_server(head=f"{address} 80")),
+        virtual_server(f"sorry_server {address} 80", real_server("weight 7")),
+        SERVED + virtual_server(real_server(), head=f"{address} 80"),
     ):
         assert codes(text) == ["E035"]
-        assert lenient(text).config is None
+        assert plain(let_pass(text)) == plain(config_of(SERVED))
 
 
 def test_difference_mark_zero_is_an_error() -> None:
@@ -312,6 +313,20 @@ def test_difference_hysteresis_never_underflows() -> None:
 def test_difference_check_that_is_not_handled_counts_as_passed() -> None:
     config = config_of(virtual_server(real_server("BFD_CHECK {", "name first", "}")), warnings=1)
     assert "-r 10.1.0.1:80 -m -w 1" in rules(table_at_start(config))
+
+
+def test_difference_unknown_track_file_is_an_error() -> None:
+    text = virtual_server(real_server("weight 7", "FILE_CHECK {", "track_file nothing", "}"))
+    assert codes(text) == ["E046"]
+    assert plain(let_pass(text)) == plain(config_of(SERVED))
+
+
+def test_difference_check_of_an_unknown_user_fails() -> None:
+    check = "MISC_CHECK {", "misc_path /bin/true", "user nobody-of-that-name", "}"
+    outcome = outcome_of(virtual_server(real_server("alpha", *check)))
+    assert [problem.code for problem in outcome.problems] == ["W123"]
+    assert outcome.config is not None
+    assert "-r " not in rules(table_at_start(outcome.config)), "nothing has shown yet that it is well"
 
 
 def test_difference_vrrp_is_not_handled() -> None:

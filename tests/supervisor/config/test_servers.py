@@ -332,3 +332,11 @@ def test_a_virtual_server_for_all_ports_translates_none() -> None:
     assert "keeps the port that clients use" in warnings_of(text)[0]
     (server,) = config_of(text, warnings=1).virtual_servers[0].real_servers
     assert (server.endpoint.port, server.checks[0].target.port) == (80, 80)
+
+
+def test_real_servers_that_are_written_alike_are_one_whatever_their_methods_make_of_the_port() -> None:
+    servers = real_server("weight 5", head="10.1.0.1 81"), real_server("weight 6", "lvs_method DR", head="10.1.0.1 81")
+    (found,) = config_of(
+        virtual_server(*servers, head="fwmark 1", base="lb_algo rr\nlb_kind NAT"), warnings=2
+    ).virtual_servers
+    assert [(str(server.endpoint), server.weight) for server in found.real_servers] == [("10.1.0.1:81", 5)]
