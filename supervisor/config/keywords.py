@@ -263,7 +263,7 @@ GLOBAL_DEFS = (
         "dbus_service_name dbus_no_interface_name linkbeat_use_polling instance "
         "net_namespace net_namespace_ipvs namespace_with_ipsets use_pid_dir "
         "vrrp_mcast_group4 vrrp_mcast_group6 vrrp_garp_master_delay vrrp_garp_master_repeat vrrp_garp_master_refresh "
-        "vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval "
+        "vrrp_garp_master_refresh_repeat vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_vmac_garp_intvl "
         "vrrp_gna_interval vrrp_garp_extra_if vrrp_min_garp vrrp_lower_prio_no_advert vrrp_higher_prio_send_advert "
         "vrrp_version vrrp_iptables vrrp_ipsets vrrp_check_unicast_src vrrp_skip_check_adv_addr vrrp_strict "
         "vrrp_startup_delay vrrp_delay_after_boot vrrp_log_unknown_vrids vrrp_owner_ignore_adverts "

@@ -20,6 +20,22 @@ METHODS = (
 )
 MASKS = ("255.255.255.255", "255.255.255.0", "255.255.0.0", "255.0.0.0", "255.255.255.240")
 PORTS = (80, 443, 53, 8080, 5060, 0)
+CHECKS = (
+    *("TCP_CHECK",) * 3,
+    *("HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK") * 2,
+    "PING_CHECK",
+    "MISC_CHECK",
+    "FILE_CHECK",
+)
+TRACK_FILES = (
+    ("value-5", "1"),
+    ("value-minus-3", "2"),
+    ("value-minus-300", "1"),
+    ("value-0", "0"),
+    ("value-5", "-2 reverse"),
+    ("value-abc", "1"),
+)
+"""Files of the corpus, where its guest sees them, and the weights that they are read with."""
 SCRIPT = "\"/no/such/script one 'two three'\""
 
 
@@ -37,7 +53,7 @@ class _Maker:
 
     random: Random
     names: dict[str, str] = field(default_factory=dict)
-    groups: int = 0
+    files: set[int] = field(default_factory=set)
 
     def sometimes(self, chance: float) -> bool:
         return self.random.random() < chance
@@ -64,6 +80,7 @@ def configuration(seed: int) -> str:
         statements += _virtual_server(maker, number)
     if maker.sometimes(0.2):
         statements.insert(maker.random.randrange(len(statements) + 1), _vrrp_instance())
+    statements = [*map(_track_file, sorted(maker.files)), *statements]
     definitions = "".join(f"${name}={value}\n" for name, value in maker.names.items())
     return f"# seed {seed}\n{definitions}{_Writer(maker.random).text(statements)}"
 
@@ -96,6 +113,12 @@ def _global_defs(maker: _Maker) -> Statement:
             Statement("notification_email", [Statement("a@example.com b@example.com"), Statement("c@example.com")])
         )
     return Statement("global_defs", inside)
+
+
+def _track_file(number: int) -> Statement:
+    name, weight = TRACK_FILES[number]
+    file = Statement(f"file /run/project/tests/kernel/corpus/parts/{name}")
+    return Statement(f"track_file t{number}", [file, Statement(f"weight {weight}")])
 
 
 def _vrrp_instance() -> Statement:
@@ -267,13 +290,24 @@ def _check(maker: _Maker) -> Statement:
     if not any(each.words.startswith("connect_port") for each in timing):
         timing.append(Statement("connect_port 7"))  # a server without a port has none to probe
     url = [Statement("path /"), *maker.some(0.4, "status_code 200-299 302", "virtualhost a.example.com")]
-    match random.choice(("TCP_CHECK", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK")):
+    match random.choice(CHECKS):
         case "HTTP_GET" | "SSL_GET" as name:
             return Statement(name, [Statement("url", url), *timing])
         case "DNS_CHECK" as name:
             return Statement(name, [*timing, *maker.some(0.5, "type A", "name www.example.com")])
         case "UDP_CHECK" as name:
             return Statement(name, [*timing, *maker.some(0.5, "payload 00ff", "require_reply 01xx")])
+        case "MISC_CHECK" as name:
+            own = [
+                Statement('misc_path "/bin/true one"'),
+                *maker.some(0.3, "misc_dynamic", "misc_timeout 5", "user root"),
+            ]
+            return Statement(name, [*own, *(each for each in timing if not each.words.startswith("connect_"))])
+        case "FILE_CHECK" as name:
+            number = random.randrange(len(TRACK_FILES))
+            weight = maker.some(0.4, f"weight {random.choice((1, -1, 3, '2 reverse', 0))}")
+            maker.files.add(number)
+            return Statement(name, [Statement(f"track_file t{number}"), *weight])
         case name:
             return Statement(name, timing)
 

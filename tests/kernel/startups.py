@@ -93,17 +93,18 @@ def lines(table: Table) -> Iterator[str]:
             yield f"{service.key} → {destination}"
 
 
-def compare(paths: Sequence[Path], *, lenient: bool = False) -> list[Comparison]:
-    """Ask both programs about every file, several at once. Needs root on a kernel with IPVS; touches no namespace but its own."""
+def ask(paths: Sequence[Path]) -> dict[Path, Answer]:
+    """Ask keepalived about every file, several at once. Needs root on a kernel with IPVS; touches no namespace but its own."""
     answers: dict[Path, Answer] = {}
     waiting = [path.absolute() for path in reversed(paths)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(_ask_in_a_namespace, waiting, answers) for _ in range(AT_ONCE)]:
             done.result()
-    return [_compared(path, answers[path.absolute()], lenient=lenient) for path in paths]
+    return {path: answers[path.absolute()] for path in paths}
 
 
-def _compared(path: Path, theirs: Answer, *, lenient: bool) -> Comparison:
+def compared(path: Path, theirs: Answer, *, lenient: bool = False) -> Comparison:
+    """What we make of a file beside keepalived's answer."""
     outcome = config.load(path, config_id=CONFIG_ID, lenient=lenient)
     ours = None if outcome.config is None else table_at_start(outcome.config)
     return Comparison(path, theirs, ours, outcome)
@@ -201,7 +202,8 @@ def main() -> None:
     named = [Path(word) for word in sys.argv[1:] if not word.startswith("-")]
     paths = [path for name in named for path in (sorted(name.glob("*.conf")) if name.is_dir() else [name])]
     begun = time.monotonic()
-    different = [found for found in compare(paths, lenient=lenient) if not found.equal]
+    both = [compared(path, answer, lenient=lenient) for path, answer in ask(paths).items()]
+    different = [found for found in both if not found.equal]
     for found in different:
         print(found.report(), end="\n\n")
     print(f"{len(paths)} files, {len(different)} different, {time.monotonic() - begun:.0f} s")
