@@ -215,26 +215,33 @@ class VirtualServers:
             problems.add(Code.NOT_A_CHOICE, block.value_place("ip_family"), message)
         return AddressKey(Protocol[block.get("protocol", "UDP")], head.address)
 
-    @staticmethod
-    def _family_of_servers(block: Block, method: Method) -> int:
-        """The family where no address tells: `ip_family`, else what the granularity looks like, else that of the first server without a
-        tunnel, else that of all servers, else IPv4.
+    def _family_of_servers(self, block: Block, method: Method) -> int:
+        """The family where no address tells: what the first line says that can say it (`ip_family`, the looks of a granularity, a server
+        without a tunnel), else that of all servers, else IPv4.
         """
-        named: str | None = block.get("ip_family")
-        if named is not None:
-            return 6 if named == "inet6" else 4
-        granularity: str | None = block.get("persistence_granularity")
-        if granularity is not None:
-            return 4 if "." in granularity else 6
+        claims: dict[int, int] = {}
+        named, granularity = block.entries.get("ip_family"), block.entries.get("persistence_granularity")
+        if named is not None and named.value is not None:
+            claims[named.order] = 6 if named.value == "inet6" else 4
+        if granularity is not None and granularity.value is not None:
+            claims[granularity.order] = 4 if "." in granularity.value else 6
         families: set[int] = set()
+        orders = {id(node): order for order, node in enumerate(block.node.children or (), 1)}
         for node, word in _method_words(block, method):
             try:
                 family = endpoint(node.words[:2]).address.version if len(node.words) > 1 else 4
             except Fault:
                 continue
-            if word != "TUN":
-                return family
             families.add(family)
+            if word != "TUN":
+                claims[orders[id(node)]] = family
+                break
+        if claims:
+            found = claims[min(claims)]
+            if named is not None and claims.get(named.order, found) != found:
+                message = f"a line above makes this virtual server IPv{found} already"
+                self._problems.add(Code.CORRECTED, block.value_place("ip_family"), message)
+            return found
         sorry: Endpoint | None = block.get("sorry_server")
         if sorry is not None:
             if block.get("sorry_server_lvs_method", method).forwarding is not Forwarding.TUN:

@@ -250,7 +250,7 @@ def _servers(maker: _Maker, family: int, port: int) -> list[Statement]:
 
 def _real_server(maker: _Maker) -> list[Statement]:
     random = maker.random
-    found = maker.some(0.6, f"weight {maker.named(random.choice((0, 1, 1, 5, 100, 65535)))}")
+    found = maker.some(0.6, f"weight {maker.named(random.choice((0, 1, 1, 5, 100, 60000)))}")
     found += maker.some(
         0.1,
         "alpha",

@@ -340,3 +340,12 @@ def test_real_servers_that_are_written_alike_are_one_whatever_their_methods_make
         virtual_server(*servers, head="fwmark 1", base="lb_algo rr\nlb_kind NAT"), warnings=2
     ).virtual_servers
     assert [(str(server.endpoint), server.weight) for server in found.real_servers] == [("10.1.0.1:81", 5)]
+
+
+def test_a_mark_has_the_family_that_the_first_line_with_a_say_gives_it() -> None:
+    old, new = real_server(), real_server(head="fd00::2 80")
+    base = "lb_algo rr\nlb_kind NAT"
+    below = config_of(virtual_server(old, new, "ip_family inet6", head="fwmark 1", base=base), warnings=2)
+    assert [server.key.family for server in below.virtual_servers] == [4]
+    above = config_of(virtual_server("ip_family inet6", old, new, head="fwmark 1", base=base), warnings=1)
+    assert [server.key.family for server in above.virtual_servers] == [6]
