@@ -19,6 +19,7 @@ Nothing here imports trio: the same interface serves sockets, memory streams and
 from __future__ import annotations
 
 import enum
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -331,6 +332,7 @@ def remarks_on(keyword: str, options: Mapping[str, Json]) -> tuple[str, ...]:
     return () if remarks is None else tuple(remarks(options))
 
 
+@functools.cache
 def load(keyword: str) -> CheckerType:
     """Import the checker type of a block name such as "HTTP_GET".
 

@@ -115,23 +115,24 @@ class RealServers:
 
     def read_all(self, surroundings: Surroundings) -> tuple[RealServer, ...]:
         """The real servers of a virtual server, in the order of the file."""
-        found: dict[Endpoint, RealServer] = {}
-        nodes: dict[Endpoint, Node] = {}
+        found: list[RealServer] = []
+        nodes: dict[Endpoint, Node] = {}  # by the endpoint as the kernel gets it, and as it is written
         orders = surroundings.orders()
         for _, node in surroundings.block.all("real_server"):
             read = self._read(node, surroundings, orders.get(id(node)))
             if read is None:
                 continue
             written, server = read
-            twin = nodes.get(server.endpoint) or nodes.get(written)
-            if twin is not None:
+            twin = nodes.setdefault(written, node)
+            if written is not server.endpoint:
+                twin = twin if twin is not node else nodes.setdefault(server.endpoint, node)
+            if twin is not node:
                 where = twin.where(node)
                 message = f"{server.endpoint} is a real server of this virtual server already, in {where}; this one is left out"
                 self._problems.add(Code.CORRECTED, node.place(0, -1), message)
                 continue
-            found[server.endpoint] = server
-            nodes[server.endpoint] = nodes[written] = node
-        return tuple(found.values())
+            found.append(server)
+        return tuple(found)
 
     def _read(self, node: Node, surroundings: Surroundings, order: int | None) -> tuple[Endpoint, RealServer] | None:
         """The real server and the endpoint as it is written; `order`: as in `Surroundings.method_at`."""
@@ -199,20 +200,21 @@ class RealServers:
         if len(nodes) > 1:
             in_file = {id(child): index for index, child in enumerate(block.node.children or ())}
             nodes.sort(key=lambda node: in_file[id(node)])
-        found: dict[CheckSpec, None] = {}
+        found: list[CheckSpec] = []
         for node in nodes:
             check = self._checks.read(node, block, outer, probed)
             if check is None:
                 continue
             if check in found:
                 self._problems.add(Code.NO_EFFECT, node.place(), "this real server has the very same check already")
-            found[check] = None
+                continue
+            found.append(check)
         return tuple(found)
 
     def _report_unhandled(self, block: Block) -> None:
         """Warn of what is not handled; of a check, also what that means for the server."""
-        handled = any(block.all(name) for name in api.TYPES)
         for node in block.unhandled:
+            handled = any(block.all(name) for name in api.TYPES)
             message = f'"{node.keyword}" is not handled by this version'
             if node.keyword in _UNHANDLED_CHECKS:
                 rest = "when its other checks succeed" if handled else "always, because nothing else checks it"
