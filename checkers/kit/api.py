@@ -259,6 +259,7 @@ class Weighs(enum.Enum):
     REPLACES = "replaces"  # the configured weight
 
 
+@functools.cache
 def common_options(keyword: str) -> tuple[Keyword, ...]:
     """Return the keywords that a checker type shares with others: all, unless its module has a `COMMON` of its own."""
     found: tuple[Keyword, ...] = getattr(load(keyword), "COMMON", COMMON_OPTIONS)
@@ -332,6 +333,7 @@ def remarks_on(keyword: str, options: Mapping[str, Json]) -> tuple[str, ...]:
     return () if remarks is None else tuple(remarks(options))
 
 
+@functools.cache
 @functools.cache
 def load(keyword: str) -> CheckerType:
     """Import the checker type of a block name such as "HTTP_GET".

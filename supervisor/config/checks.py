@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from checkers.kit import api
@@ -21,6 +22,8 @@ from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
 from supervisor.model import NOWHERE, CheckSpec, Endpoint, Schedule, Weighs
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 Signature: TypeAlias = "tuple[Any, ...]"
 
@@ -107,7 +110,7 @@ class Checks:
             log_all_failures=block.get("log_all_failures", self._wherever.log_all_failures),
             options_json=understood.options_json,
             mark=block.get("fwmark", 0),
-            weighs=Weighs(api.weighs(node.keyword).value),
+            weighs=_weighs(node.keyword),
             first_weight=first.weight if first else None,
             first_down=first is not None and not first.up,
         )
@@ -171,7 +174,7 @@ class Checks:
             else:
                 for remark in api.remarks_on(keyword, options):
                     self._problems.add(Code.NO_EFFECT, _place_of(block, remark), remark)
-        options_json = json.dumps(options, sort_keys=True, separators=(",", ":"))
+        options_json = _CANONICAL.encode(options)
         if len(options_json) > OPTIONS_MAX_BYTES:
             message = (
                 f"the values of this check take {len(options_json)} bytes; at most {OPTIONS_MAX_BYTES} are possible"
@@ -199,6 +202,11 @@ class Checks:
             problems.add(Code.BAD_TEXT, _at(node, block, "bind_if"), message)
         if target.address.is_multicast or target.address.is_unspecified:
             problems.add(Code.REFUSED_BY_CHECKER, _at(node, block, "connect_ip"), f"{target.address} cannot be probed")
+
+
+@cache
+def _weighs(keyword: str) -> Weighs:
+    return Weighs(api.weighs(keyword).value)
 
 
 def inherited(name: str, *layers: Block, default: Any) -> Any:
