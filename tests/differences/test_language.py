@@ -335,6 +335,16 @@ def test_difference_vrrp_is_not_handled() -> None:
     assert plain(config_of(twice + SERVED, warnings=1)) == plain(config_of(SERVED))
 
 
+def test_difference_nftables_ipvs_is_not_handled() -> None:
+    group = "virtual_server_group web {\n10.0.0.1-2 80\n}\n"
+    served = group + SERVED.replace("virtual_server 10.0.0.1 80 {", "virtual_server group web {", 1)
+    assert "group web" in served
+    outcome = outcome_of("global_defs {\nnftables_ipvs\n}\n" + served)
+    assert outcome.config is not None
+    assert [problem.message for problem in outcome.problems] == ['"nftables_ipvs" is not handled by this version']
+    assert plain(outcome.config) == plain(config_of(served))
+
+
 def test_difference_certificate_that_is_not_there_stops_nothing() -> None:
     ssl = "SSL {\ncertificate /no/such/cert.pem\nkey /no/such/key.pem\n}\n"
     outcome = outcome_of(ssl + SERVED)

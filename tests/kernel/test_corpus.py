@@ -81,6 +81,7 @@ DIFFERENT: Mapping[str, str] = {
     "fault-open-quote": "open-quote-is-an-error",
     "fault-quoted-names": "bad-number-keeps-the-default",
     "fault-unknown-block": "unknown-block-skipped-whole",
+    "global-nftables-ipvs": "nftables-ipvs-is-not-handled",
     "scheduler-twos": "table-has-what-the-kernel-refuses",
     "sorry-is-an-alpha-real-server-with-inhibit": "sorry-server-that-is-a-real-server-serves",
     "ssl-block": "certificate-that-is-not-there-stops-nothing",
