@@ -149,11 +149,13 @@ def _enter(entries: dict[str, Entry], name: str, keyword: Keyword, entry: Entry,
         else:
             before.value.extend(value)
     else:
+        if before is not None and entry.value is None:
+            return  # a line that is none takes nothing away
         if before is not None:
             where = before.node.where(entry.node)
             message = f'"{name}" stands in this block twice; this one counts, not the one in {where}'
             problems.add(Code.REPEATED, entry.node.place(), message)
-            entry = entry._replace(before=before, value=before.value if entry.value is None else entry.value)
+            entry = entry._replace(before=before)
         entries[name] = entry
 
 

@@ -140,7 +140,7 @@ def _ask(path: Path, backend: KernelBackend, directory: Path) -> Answer:
     own = Path(
         tempfile.mkdtemp(dir=directory)
     )  # pid files of its own: the last instance may be just about to take away its
-    pids = ["-p", str(own / "parent.pid"), "-c", str(own / "checker.pid")]
+    pids = ["-p", str(own / "parent.pid"), "-c", str(own / "checker.pid"), "-b", str(own / "bfd.pid")]
     command = ["keepalived", "-n", "-l", "-C", "-i", CONFIG_ID, "-f", str(path), *pids]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -291,3 +291,10 @@ def test_every_keyword_of_every_table_explains_itself() -> None:
             assert keyword.help
             assert not set(keyword.name) - set(string.ascii_letters + string.digits + "_-")
             assert not keyword.alias_of or keyword.alias_of in names
+
+
+@pytest.mark.parametrize("second", ["startup_script", "startup_script { }"])
+def test_a_line_that_is_none_takes_nothing_of_the_one_before_away(second: str) -> None:
+    outcome = outcome_of(f"global_defs {{\nstartup_script /bin/true\n{second}\n}}\n{virtual_server(real_server())}")
+    assert outcome.config is None
+    assert not [problem for problem in outcome.problems if problem.code == "W102"]
