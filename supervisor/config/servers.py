@@ -143,7 +143,7 @@ class VirtualServers:
         self._groups.weigh(node, group, len(block.all("real_server")))
         use = self._group_uses[group.name]
         self._group_uses[group.name] += 1
-        family = self._family_of_servers(block, method)
+        family = self._family_of_servers(block, method, group)
         strangers = [endpoint for endpoint in group.addresses if endpoint.address.version != family]
         if strangers and not self._all_tunnelled(block, method):
             message = f"group {quoted(group.name)} has {strangers[0].address}, but the servers here are IPv{family}"
@@ -215,9 +215,9 @@ class VirtualServers:
             problems.add(Code.NOT_A_CHOICE, block.value_place("ip_family"), message)
         return AddressKey(Protocol[block.get("protocol", "UDP")], head.address)
 
-    def _family_of_servers(self, block: Block, method: Method) -> int:
+    def _family_of_servers(self, block: Block, method: Method, group: Group | None = None) -> int:
         """The family where no address tells: what the first line says that can say it (`ip_family`, the looks of a granularity, a server
-        without a tunnel), else that of all servers, else IPv4.
+        without a tunnel), else that of the group's first address, else that of all servers, else IPv4.
         """
         claims: dict[int, int] = {}
         named, granularity = block.entries.get("ip_family"), block.entries.get("persistence_granularity")
@@ -247,6 +247,8 @@ class VirtualServers:
             if block.get("sorry_server_lvs_method", method).forwarding is not Forwarding.TUN:
                 return sorry.address.version
             families.add(sorry.address.version)
+        if group and group.addresses:
+            return next(iter(group.addresses)).address.version
         return families.pop() if len(families) == 1 else 4
 
     def _enter(self, node: Node, server: VirtualServer) -> bool:

@@ -66,6 +66,7 @@ DIFFERENT: Mapping[str, str] = {
     "check-bfd-with-instance": "check-that-is-not-handled-counts-as-passed",
     "check-http-path-with-blank": "http-path-with-blanks-is-an-error",
     "check-misc-user-unknown": "check-of-an-unknown-user-fails",
+    "check-file-and-weight-zero": "hysteresis-never-underflows",
     "check-file-weight-beyond-all": "weight-above-65535-is-an-error",
     "engine-unknown": "table-has-what-the-kernel-refuses",
     "fault-addresses-of-nobody": "address-that-nobody-can-have-is-an-error",

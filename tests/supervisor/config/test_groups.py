@@ -246,3 +246,11 @@ def test_the_first_address_of_each_block_leads_and_the_others_follow() -> None:
         ("10.0.0.2:80/udp", "web", 1, True),
         ("10.0.2.1:80/tcp", "", 0, False),
     ]
+
+
+def test_a_mark_beside_addresses_has_their_family_when_all_servers_are_tunnelled() -> None:
+    tunnel = virtual_server(
+        real_server(head="fd00::1 80"), head="group web", base="lb_algo rr\nlb_kind TUN\nprotocol TCP"
+    )
+    found = config_of(group("10.0.0.1 80", "fwmark 3") + tunnel, warnings=1).virtual_servers
+    assert [server.key.family for server in found] == [4, 4]
