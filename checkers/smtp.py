@@ -3,7 +3,7 @@
 One dialogue: the greeting must be a 220, HELO must be answered with 250, and QUIT with any line at all. What a server says before it
 is asked is passed over. Deliberate differences to keepalived, all in the server's favour: replies of several lines, without a text,
 or of 512 bytes and more are read, as RFC 5321, section 4.2, has them.
-Each `host` block of an old file is a target of its own; all of them must pass, one after another.
+Each `host` block of an old file is a check of its own, made when the configuration is read.
 Must never name a sender or a recipient, and never send anything but these two commands.
 """
 
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
-from checkers.kit.api import Dialer, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.api import COMMON_OPTIONS, Dialer, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.values import word
@@ -25,21 +24,9 @@ REPLY_MAX_BYTES = 8_192
 
 HELO_NAME_DEFAULT = "smtpchecker.keepalived.org"
 
-_HOST_OPTIONS: tuple[Keyword, ...] = (
-    Keyword("connect_ip", Kind.ADDRESS, "address to probe instead of the real server's"),
-    Keyword("connect_port", Kind.PORT, "port to probe instead of the real server's"),
-    Keyword("bindto", Kind.ADDRESS, "source address of the probe"),
-    Keyword("bind_port", Kind.PORT, "source port of the probe"),
-    Keyword("bind_if", Kind.TEXT, "interface the probe leaves by"),
-    Keyword("connect_timeout", Kind.TIMER, "time limit of this host", unit="s", handled=False),
-    Keyword("fwmark", Kind.INTEGER, "firewall mark on the probe's packets", handled=False),
-)
-
 OPTIONS: tuple[Keyword, ...] = (
     Keyword("helo_name", Kind.TEXT, "our name towards the mail server", default=HELO_NAME_DEFAULT),
-    Keyword(
-        "host", Kind.BLOCK, "one more target; all must pass (the old way to write it)", repeat=True, block=_HOST_OPTIONS
-    ),
+    Keyword("host", Kind.BLOCK, "a check of its own (the old way to write it)", repeat=True, block=COMMON_OPTIONS),
 )
 
 _REPLY_LINE = re.compile(rb"([0-9]{3})(?:([ -])[^\n]*)?\n", re.ASCII)
@@ -47,83 +34,21 @@ _BEGINNING = re.compile(rb"[0-9]{0,3}|[0-9]{3}(?:[ -][^\n]*|\r)", re.ASCII)
 _ANYTHING = re.compile(rb"[^\n]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """A `host` block: what of the target it replaces; empty and 0 replace nothing."""
-
-    address: str = ""
-    port: int = 0
-    bind_address: str = ""
-    bind_port: int = 0
-    bind_interface: str = ""
-
-    def of(self, target: Target) -> Target:
-        """Return `target` with the replacements."""
-        return Target(
-            self.address or target.address,
-            self.port or target.port,
-            self.bind_address or target.bind_address,
-            self.bind_port or target.bind_port,
-            self.bind_interface or target.bind_interface,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Dialogue:
-    """What to say, and to whom beside the real server itself; no host: to that alone."""
-
-    helo: bytes
-    hosts: tuple[Host, ...]
-
-
-def prepare(options: Mapping[str, Json]) -> Dialogue:
-    """Turn the block's values into a dialogue. Raises ValueError with a sentence for the operator."""
+def prepare(options: Mapping[str, Json]) -> bytes:
+    """Return what to say after the greeting. Raises ValueError with a sentence for the operator."""
     name = word("helo_name", options.get("helo_name") or HELO_NAME_DEFAULT)
-    hosts = options.get("host")
-    return Dialogue(
-        helo=f"HELO {name}\r\n".encode(),
-        hosts=tuple(_host(host) for host in hosts if isinstance(host, dict)) if isinstance(hosts, list) else (),
-    )
+    return f"HELO {name}\r\n".encode()
 
 
-def _host(host: Mapping[str, Json]) -> Host:
-    address, bind_address = str(host.get("connect_ip") or ""), str(host.get("bindto") or "")
-    if address and bind_address and (":" in address) is not (":" in bind_address):
-        raise ValueError(f"bindto {bind_address} of a host cannot reach its connect_ip {address}")
-    return Host(
-        address, _port(host, "connect_port"), bind_address, _port(host, "bind_port"), str(host.get("bind_if") or "")
-    )
-
-
-def _port(host: Mapping[str, Json], name: str) -> int:
-    port = host.get(name)
-    return port if isinstance(port, int) else 0
-
-
-async def check(target: Target, prepared: Dialogue, dial: Dialer) -> Verdict:
-    """Talk to the target, or to each host in turn. Returns the first failure, or the last success."""
-    if not prepared.hosts:
-        return await _talk(target, prepared.helo, dial)
-    verdict = Verdict(Reason.NONE)
-    for host in prepared.hosts:
-        other = host.of(target)
-        try:
-            verdict = await _talk(other, prepared.helo, dial)
-        except ProbeError as error:
-            verdict = Verdict(error.reason, str(error))
-        if not verdict.ok:
-            return replace(verdict, detail=f"host {other}: {verdict.detail}")
-    return verdict
-
-
-async def _talk(target: Target, helo: bytes, dial: Dialer) -> Verdict:
+async def check(target: Target, prepared: bytes, dial: Dialer) -> Verdict:
+    """Talk to the mail server once. A failed connect leaves as ProbeError."""
     server = _Server(await dial.connect(target))
     sent = b""
     try:
         reason, detail = await server.expect(220)
         if reason is Reason.L7OK:
-            sent = helo
-            await server.say(helo)
+            sent = prepared
+            await server.say(prepared)
             reason, detail = await server.expect(250)
         if reason is Reason.L7OK:
             await server.say_goodbye()

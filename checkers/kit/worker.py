@@ -358,7 +358,7 @@ class Worker:
 
 def _longest(job: Job) -> float:
     """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit."""
-    several = not job.options.get("urls_one_by_one") and (job.options.get("url") or job.options.get("host"))
+    several = not job.options.get("urls_one_by_one") and job.options.get("url")
     return job.connect_timeout * (len(several) if isinstance(several, list) else 1)
 
 

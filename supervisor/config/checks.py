@@ -21,7 +21,7 @@ from supervisor.config.secure import Shared
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
-from supervisor.model import NOWHERE, CheckSpec, Endpoint, Schedule, Weighs
+from supervisor.model import NOWHERE, CheckSpec, Endpoint, IPAddress, Schedule, Weighs
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
@@ -32,6 +32,9 @@ FILE_EVERY_S = 1.0
 
 FIRST_CHECK_WITHIN_S = 2.0
 """With check_before_add, the default warm-up is at most this: no server serves before its first check, so that must not wait long."""
+
+HOST = "host"
+"""Blocks of SMTP_CHECK that are checks of their own (keepalived.md, section 2.5)."""
 
 _OF_FILES = Schedule(FILE_EVERY_S, 0, FILE_EVERY_S, 5.0, 0.0)
 
@@ -72,8 +75,11 @@ class Checks:
         self._seen: dict[tuple[Signature, str], _Understood] = {}
         self._schedules: dict[tuple[Any, ...], Schedule] = {}
 
-    def read(self, node: Node, real_server: Block, virtual_server: Block, endpoint: Endpoint) -> CheckSpec | None:
-        """The check of a block; `endpoint` is what it probes unless it says otherwise. None when it cannot be one."""
+    def read(self, node: Node, real_server: Block, virtual_server: Block, endpoint: Endpoint) -> list[CheckSpec]:
+        """The checks of a block; `endpoint` is what they probe unless they say otherwise. None at all when it cannot be one.
+
+        It is one, or for SMTP_CHECK with `host` blocks, the old way to write it, one for each of these.
+        """
         before = len(self._problems)
         virtualhost = inherited("virtualhost", real_server, virtual_server, default="")
         key = (signature(node), virtualhost)
@@ -83,33 +89,49 @@ class Checks:
             report_unhandled(block, self._problems)
             found = self._track_files.resolve(block) if node.keyword == "FILE_CHECK" else None
             if found is None and block.get("track_file"):
-                return None
+                return []
             more = found.options if found else self._script(block) if node.keyword == "MISC_CHECK" else {}
             options_json = self._options(block, virtualhost, before, more)
             understood = _Understood(block, options_json, found.meaning if found else None)
             if len(self._problems) == before:
                 self._seen[key] = understood
-        block, first = understood.block, understood.first
         if not keywords.goes_out(node.keyword):
             endpoint = NOWHERE
-        target = Endpoint(block.get("connect_ip", endpoint.address), block.get("connect_port", endpoint.port))
-        bind_address = block.get("bindto")
-        bind_interface = block.get("bind_if", "")
-        self._check_addresses(node, block, target)
-        if block.entries.keys().isdisjoint({"connect_ip", "connect_port"}):
-            target = endpoint
+        block, outer = understood.block, (real_server, virtual_server)
+        hosts = [host for host, _ in block.all(HOST) if isinstance(host, Block)]
+        if not hosts:
+            return [self._spec(node, understood, (block,), outer, endpoint)]
+        return [self._spec(node, understood, (host, block), outer, endpoint) for host in hosts]
+
+    def _spec(
+        self,
+        node: Node,
+        understood: _Understood,
+        own: tuple[Block, ...],
+        outer: tuple[Block, Block],
+        endpoint: Endpoint,
+    ) -> CheckSpec:
+        """One check. Where it probes stands in its `own` blocks alone, when it does in the `outer` ones too, innermost first."""
+        first, target, layers = understood.first, endpoint, (*own, *outer)
+        if any("connect_ip" in block.entries or "connect_port" in block.entries for block in own):
+            target = Endpoint(
+                inherited("connect_ip", *own, default=endpoint.address),
+                inherited("connect_port", *own, default=endpoint.port),
+            )
+        bind_address = inherited("bindto", *own, default=None)
+        bind_interface = inherited("bind_if", *own, default="")
+        self._check_addresses(node, target, bind_address, bind_interface)
         return CheckSpec(
             type=node.keyword,
             target=target,
-            schedule=self._schedule(node.keyword, block, real_server, virtual_server),
-            alpha=first is None
-            and inherited("alpha", block, real_server, virtual_server, default=self._wherever.alpha),
+            schedule=self._schedule(node.keyword, *layers),
+            alpha=first is None and inherited("alpha", *layers, default=self._wherever.alpha),
             bind_address=bind_address,
-            bind_port=block.get("bind_port", 0),
+            bind_port=inherited("bind_port", *own, default=0),
             bind_interface=bind_interface,
-            log_all_failures=block.get("log_all_failures", self._wherever.log_all_failures),
+            log_all_failures=inherited("log_all_failures", *own, default=self._wherever.log_all_failures),
             options_json=understood.options_json,
-            mark=block.get("fwmark", 0),
+            mark=inherited("fwmark", *own, default=0),
             weighs=_weighs(node.keyword),
             first_weight=first.weight if first else None,
             first_down=first is not None and not first.up,
@@ -139,12 +161,11 @@ class Checks:
         return found
 
     @staticmethod
-    def _limit(keyword: str, block: Block, real_server: Block, virtual_server: Block) -> float:
+    def _limit(keyword: str, *layers: Block) -> float:
         """How long one probe may take, in seconds; a script as long as the virtual server's delay_loop unless it says otherwise."""
         if keyword == "MISC_CHECK":
-            default = virtual_server.get("delay_loop", keywords.DELAY_LOOP_DEFAULT_S)
-            return float(block.get("misc_timeout", default))
-        layers = block, real_server, virtual_server
+            default = layers[-1].get("delay_loop", keywords.DELAY_LOOP_DEFAULT_S)
+            return float(layers[0].get("misc_timeout", default))
         return float(inherited("connect_timeout", *layers, default=keywords.CONNECT_TIMEOUT_DEFAULT_S))
 
     def _script(self, block: Block) -> dict[str, Json]:
@@ -157,7 +178,7 @@ class Checks:
     def _options(self, block: Block, virtualhost: str, before: int, more: dict[str, Json]) -> str:
         """The checker's own values, and `more`, as canonical JSON, after the checker has agreed to them."""
         keyword = block.node.keyword
-        own = keywords.own_names(keyword)
+        own = keywords.own_names(keyword) - {HOST}
         options = {name: _json(entry.value) for name, entry in block.entries.items() if name in own} | more
         if virtualhost and "virtualhost" in own:
             options.setdefault("virtualhost", virtualhost)
@@ -182,26 +203,26 @@ class Checks:
             self._problems.add(Code.TOO_MUCH_TEXT, block.node.place(), message)
         return options_json
 
-    def _check_addresses(self, node: Node, block: Block, target: Endpoint) -> None:
+    def _check_addresses(
+        self, node: Node, target: Endpoint, bind_address: IPAddress | None, bind_interface: str
+    ) -> None:
         """Complain of a probe that could never leave this host."""
         problems = self._problems
-        bind_address = block.get("bindto")
-        bind_interface = block.get("bind_if", "")
         if target == NOWHERE:
             return
         if target.port == 0 and "connect_port" in keywords.check_table(node.keyword) and node.keyword != "PING_CHECK":
             problems.add(Code.NO_PORT, node.place(), f"{node.keyword} has no port to probe", 'add "connect_port"')
         if bind_address is not None and bind_address.version != target.address.version:
             message = f"an IPv{bind_address.version} source address cannot reach {target.address}"
-            problems.add(Code.WRONG_FAMILY, _at(node, block, "bindto"), message)
+            problems.add(Code.WRONG_FAMILY, _at(node, "bindto"), message)
         if target.address.is_link_local and target.address.version == 6 and not bind_interface:
             message = f"{target.address} is a link-local address, so {node.keyword} needs the interface"
             problems.add(Code.REFUSED_BY_CHECKER, node.place(), message, 'add "bind_if"')
         if len(bind_interface.encode()) > INTERFACE_NAME_MAX:
             message = f"the name of an interface has at most {INTERFACE_NAME_MAX} characters"
-            problems.add(Code.BAD_TEXT, _at(node, block, "bind_if"), message)
+            problems.add(Code.BAD_TEXT, _at(node, "bind_if"), message)
         if target.address.is_multicast or target.address.is_unspecified:
-            problems.add(Code.REFUSED_BY_CHECKER, _at(node, block, "connect_ip"), f"{target.address} cannot be probed")
+            problems.add(Code.REFUSED_BY_CHECKER, _at(node, "connect_ip"), f"{target.address} cannot be probed")
 
 
 @cache
@@ -225,9 +246,10 @@ def signature(node: Node) -> Signature:
     return (node.words, *[signature(child) for child in node.children])
 
 
-def _at(node: Node, block: Block, name: str) -> Place:
-    """The place of a keyword in *this* block; a remembered block has the places of the first that was like it."""
-    found = [child for child in node.children or () if child.keyword == name and name in block.entries]
+def _at(node: Node, name: str) -> Place:
+    """The place of a keyword in *this* block, or one in it; a remembered block has the places of the first that was like it."""
+    inner = [child for child in node.children or () if child.children is not None]
+    found = [child for block in (*inner, node) for child in block.children or () if child.keyword == name]
     return found[-1].place(0, -1) if found else node.place()
 
 

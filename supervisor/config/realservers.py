@@ -202,13 +202,11 @@ class RealServers:
             nodes.sort(key=lambda node: in_file[id(node)])
         found: list[CheckSpec] = []
         for node in nodes:
-            check = self._checks.read(node, block, outer, probed)
-            if check is None:
-                continue
-            if check in found:
-                self._problems.add(Code.NO_EFFECT, node.place(), "this real server has the very same check already")
-                continue
-            found.append(check)
+            for check in self._checks.read(node, block, outer, probed):
+                if check in found:
+                    self._problems.add(Code.NO_EFFECT, node.place(), "this real server has the very same check already")
+                    continue
+                found.append(check)
         return tuple(found)
 
     def _report_unhandled(self, block: Block) -> None:

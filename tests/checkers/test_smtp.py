@@ -95,31 +95,6 @@ def test_what_is_wrong_with_a_reply_is_explained(behaviour: Behaviour, detail: s
     assert verdict.received.startswith(received)
 
 
-def test_all_hosts_must_pass_and_the_one_that_fails_is_named() -> None:
-    async def main() -> None:
-        network = FakeNetwork()
-        one, other = network.server("192.168.100.26", 25), network.server(TARGET.address, 587)
-        one.behaviour = other.behaviour = mail_server()
-        hosts: Json = [{"connect_ip": "192.168.100.26"}, {"connect_port": 587}]
-        prepared = smtp.prepare({"host": hosts})
-        assert (await smtp.check(TARGET, prepared, network.dialer(3.0))).reason is Reason.L7OK
-        assert [one.connections, other.connections] == [1, 1]
-        other.behaviour = refuse()
-        verdict = await smtp.check(TARGET, prepared, network.dialer(3.0))
-        assert (verdict.reason, verdict.detail) == (Reason.L4CON, "host 192.168.100.25:587: connection refused")
-
-    trio.run(main, clock=MockClock(autojump_threshold=0))
-
-
-def test_a_host_replaces_what_it_names_of_the_target() -> None:
-    target = Target("192.0.2.1", 25, "192.0.2.9", 1025, "eth0")
-    (first, second) = smtp.prepare(
-        {"host": [{"bindto": "192.0.2.8", "bind_if": "eth1"}, {"connect_ip": "192.0.2.2", "bind_port": 1026}]}
-    ).hosts
-    assert first.of(target) == Target("192.0.2.1", 25, "192.0.2.8", 1025, "eth1")
-    assert second.of(target) == Target("192.0.2.2", 25, "192.0.2.9", 1026, "eth0")
-
-
 def test_a_connection_that_cannot_be_had_leaves_as_the_dialers_error() -> None:
     with pytest.raises(ProbeError, match="connection refused"):
         probe(refuse())
@@ -130,7 +105,6 @@ def test_a_connection_that_cannot_be_had_leaves_as_the_dialers_error() -> None:
     [
         ({"helo_name": "a b"}, "helo_name must not contain blanks"),
         ({"helo_name": "a\r\nMAIL"}, "helo_name must not contain blanks"),
-        ({"host": [{"connect_ip": "::1", "bindto": "192.0.2.1"}]}, "bindto 192.0.2.1 of a host cannot reach"),
     ],
 )
 def test_options_that_cannot_work_are_refused_with_the_reason(options: dict[str, Json], complaint: str) -> None:

@@ -247,7 +247,7 @@ OPTIONS: dict[str, tuple[Options, ...]] = {
         {"url": [{"path": "/"}], "ca": AUTHORITY},
         {"url": [{"path": "/"}], "enable_sni": True, "sni_name": "www.example.org"},
     ),
-    "SMTP_CHECK": ({}, {"host": [{"connect_port": 25}, {"connect_port": 26}]}),
+    "SMTP_CHECK": ({}, {"helo_name": "checker.example.org"}),
     "DNS_CHECK": ({}, {"type": "A", "name": "www.example.org."}),
     "UDP_CHECK": (
         {},

@@ -194,9 +194,27 @@ def test_checks_keep_the_order_of_the_file_and_the_same_one_twice_is_one() -> No
     assert [check.type for check in server.checks] == ["TCP_CHECK", "HTTP_GET"]
 
 
-def test_the_hosts_of_an_old_smtp_check_go_to_the_checker() -> None:
-    check = only_check("host {", "connect_ip 10.1.0.9", "connect_port 25", "}", "host {", "}", kind="SMTP_CHECK")
-    assert json.loads(check.options_json) == {"host": [{"connect_ip": "10.1.0.9", "connect_port": 25}, {}]}
+def test_each_host_of_an_old_smtp_check_is_a_check_of_its_own() -> None:
+    host = ("host {", "connect_ip 10.1.0.9", "connect_port 25", "connect_timeout 2", "fwmark 7", "alpha", "}")
+    lines = ("SMTP_CHECK {", "bindto 10.1.0.8", "connect_timeout 4", *host, "host {", "retry 0", "}", "}")
+    first, second = only_real_server(*lines).checks
+    assert (str(first.target), first.mark, first.alpha, first.schedule.connect_timeout) == ("10.1.0.9:25", 7, True, 2.0)
+    assert (str(second.target), second.mark, second.alpha, second.schedule.connect_timeout) == (
+        "10.1.0.1:80",
+        0,
+        False,
+        4.0,
+    )
+    assert (first.schedule.retry, second.schedule.retry) == (1, 0)
+    assert {str(check.bind_address) for check in (first, second)} == {"10.1.0.8"}
+    assert {check.options_json for check in (first, second)} == {"{}"}
+
+
+def test_a_host_that_cannot_be_reached_from_its_source_address_is_an_error() -> None:
+    lines = ("SMTP_CHECK {", "host {", "connect_ip fd00::1", "bindto 10.1.0.8", "}", "}")
+    assert said(outcome_of(virtual_server(real_server(*lines)))) == [
+        "9:1: error: an IPv4 source address cannot reach fd00::1"
+    ]
 
 
 def test_a_record_type_may_be_written_small() -> None:
@@ -269,12 +287,9 @@ def test_a_check_that_is_not_handled_says_what_that_means_for_the_server(kind: s
     assert "(when its other checks succeed)" in said(beside)[0]
 
 
-def test_what_a_check_does_not_handle_is_known() -> None:
-    options = [(kind, option) for kind in TYPES for option in check_table(kind).values()]
-    every = [
-        (kind, keyword.name) for kind, option in options for keyword in (option, *option.block) if not keyword.handled
-    ]
-    assert every == [("SMTP_CHECK", "connect_timeout"), ("SMTP_CHECK", "fwmark")]  # both of a `host` block
+def test_every_keyword_of_every_check_is_handled() -> None:
+    options = [option for kind in TYPES for option in check_table(kind).values()]
+    assert all(keyword.handled for option in options for keyword in (option, *option.block))
 
 
 URLS = "url {\npath /a\n}\nurl {\npath /b\n}"
