@@ -278,7 +278,13 @@ class Director:
         return told
 
     def _quorum_flipped(
-        self, virtual_server: VirtualServerState, chain: Chain, sorry_before: Endpoint | None, now: float
+        self,
+        virtual_server: VirtualServerState,
+        chain: Chain,
+        sorry_before: Endpoint | None,
+        now: float,
+        *,
+        by_configuration: bool = False,
     ) -> list[Transition]:
         """Tell of a quorum that changed, and make it the reason of every weight that it changed."""
         chain = telling.quorum_chain(self._chronicle, chain, virtual_server, now)
@@ -286,7 +292,7 @@ class Director:
             for server in virtual_server.real_servers.values():
                 if server.live:
                     server.why = chain
-        told: list[Transition] = [telling.quorum_changed(virtual_server, chain)]
+        told: list[Transition] = [telling.quorum_changed(virtual_server, chain, by_configuration=by_configuration)]
         return told + telling.sorry_changed(virtual_server, sorry_before, chain[-1].id)
 
     def is_awake(self, job: int) -> bool:
@@ -381,6 +387,7 @@ class Director:
             for endpoint, server in old.items()
             if endpoint not in staying
         ]
+        lost_by_removal = known.quorate and not known.holds_with(staying)
         flipped: list[tuple[RealServerState, float]] = []
         servers: dict[Endpoint, RealServerState] = {}
         for wanted in spec.real_servers:
@@ -404,7 +411,8 @@ class Director:
                 telling.real_server_changed(known, server, None, was=was, previous_state_s=now - since, weight_old=None)
             )
         if quorum_flipped:
-            return told + self._quorum_flipped(known, chain, sorry_before, now)
+            by_configuration = known.quorate or not lost_by_removal
+            return told + self._quorum_flipped(known, chain, sorry_before, now, by_configuration=by_configuration)
         return told + telling.sorry_changed(known, sorry_before, chain[-1].id)
 
     def _change_real_server(self, server: RealServerState, wanted: RealServer, now: float) -> bool:

@@ -229,7 +229,9 @@ def weight_changed(
     )
 
 
-def quorum_changed(virtual_server: VirtualServerState, chain: Chain, *, at_start: bool = False) -> QuorumChanged:
+def quorum_changed(
+    virtual_server: VirtualServerState, chain: Chain, *, at_start: bool = False, by_configuration: bool = False
+) -> QuorumChanged:
     """A virtual server gained or lost its quorum."""
     spec = virtual_server.spec
     return QuorumChanged(
@@ -248,6 +250,7 @@ def quorum_changed(virtual_server: VirtualServerState, chain: Chain, *, at_start
         group_use=spec.group_use,
         follower=spec.follower,
         script=spec.quorum_up if virtual_server.quorate else spec.quorum_down,
+        by_configuration=by_configuration,
     )
 
 

@@ -87,7 +87,10 @@ class WeightChanged:
 
 @dataclass(frozen=True, slots=True)
 class QuorumChanged:
-    """A virtual server gained or lost its quorum. `at_start` marks the first judgement after start."""
+    """A virtual server gained or lost its quorum. `at_start` marks the first judgement after start.
+
+    `by_configuration`: what a new configuration asks for or brings changed it, and not a real server that it took away.
+    """
 
     cause: int
     virtual_server: ServiceKey
@@ -104,6 +107,7 @@ class QuorumChanged:
     group_use: int = 0
     follower: bool = False
     script: Script | None = None
+    by_configuration: bool = False
 
 
 @dataclass(frozen=True, slots=True)

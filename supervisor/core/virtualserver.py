@@ -12,6 +12,7 @@ The order of the way from one table to the next (a pool is never empty on it) is
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import MappingProxyType
 
 from supervisor.core.quorum import quorate
@@ -81,6 +82,11 @@ class VirtualServerState:
         else:
             self.downs += 1
         return True
+
+    def holds_with(self, endpoints: Collection[Endpoint]) -> bool:
+        """Tell whether these of the real servers alone would hold the quorum as it stands."""
+        weight = sum(server.effective_weight for where, server in self.real_servers.items() if where in endpoints)
+        return quorate(self.quorate, weight, self.spec.quorum, self.spec.hysteresis)
 
     def service(self) -> Service:
         """Return what the kernel should have for this virtual server now."""

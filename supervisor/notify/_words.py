@@ -73,6 +73,8 @@ def describe(transition: Transition, *, every_check: bool) -> News | None:
         case QuorumChanged():
             return _of_virtual_server(transition, _quorum_body(transition), up=transition.up)
         case RealServerRemoved():
+            if not transition.in_service:  # it was DOWN for whoever reads mail, or nothing was said of it
+                return None
             body = f"=> {'Shutting down' if transition.stopping else 'Removing'} <="
             return _of_real_server(transition, body, up=False)
         case VirtualServerRemoved():
@@ -142,11 +144,14 @@ def _smtp_failure(changed: CheckChanged | RealServerChanged) -> str:
 
 
 def _quorum_body(changed: QuorumChanged) -> str:
-    """The sum is quorum plus hysteresis, minus it for a loss; keepalived writes a plus sign in any case."""
+    """The sum is quorum plus hysteresis, minus it for a loss; keepalived writes a plus sign in any case.
+
+    A new configuration is a start in keepalived's words, too; what it takes away is a loss.
+    """
     up, quorum, hysteresis = changed.up, changed.quorum, changed.hysteresis
-    at_start = f"Starting with quorum {'up' if up else 'down'}"
-    happened = at_start if changed.at_start else f"{'Gained' if up else 'Lost'} quorum"
-    bound = quorum + hysteresis if up or changed.at_start else quorum - hysteresis
+    starting = changed.at_start or changed.by_configuration
+    happened = f"Starting with quorum {'up' if up else 'down'}" if starting else f"{'Gained' if up else 'Lost'} quorum"
+    bound = quorum + hysteresis if up or starting else quorum - hysteresis
     return f"=> {happened} {quorum}+{hysteresis}={bound} <= {changed.weight_up} <="
 
 

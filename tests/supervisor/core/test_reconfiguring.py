@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -12,7 +13,7 @@ from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
 from supervisor.core.table import Destination, Service, ServiceSettings, Table
-from supervisor.core.transitions import QuorumChanged, SorryChanged
+from supervisor.core.transitions import QuorumChanged, RealServerRemoved, SorryChanged, Transition
 from supervisor.model import Endpoint, RealServer, VirtualServer
 from tests.supervisor.core.builders import (
     KEY,
@@ -124,6 +125,35 @@ def test_the_sums_that_are_kept_are_what_a_count_gives(seed: int) -> None:
         director.handle(said(one.checks[0].job, up=rng.random() < 0.5), float(step))
         live = [server for server in state.real_servers.values() if server.live]
         assert (state.weight_up, state.servers_up) == (sum(server.spec.weight for server in live), len(live))
+
+
+def quorums(told: Iterable[Transition]) -> list[tuple[bool, bool]]:
+    """Whether each change of a quorum was a gain, and whether it is the new configuration's doing."""
+    return [(change.up, change.by_configuration) for change in told if isinstance(change, QuorumChanged)]
+
+
+def test_a_quorum_that_a_file_raises_or_lowers_is_the_configurations_doing() -> None:
+    director = started(config(virtual_server(real_server(21), real_server(22))))
+    report(director, 22, up=False)
+    too_much = config(virtual_server(real_server(21), real_server(22), quorum=2))
+    assert quorums(director.reconfigure(too_much, now=2.0)) == [(False, True)]
+    enough = config(virtual_server(real_server(21), real_server(22)))
+    assert quorums(director.reconfigure(enough, now=3.0)) == [(True, True)]
+
+
+def test_a_quorum_that_goes_with_a_removed_server_is_lost() -> None:
+    director = started(config(virtual_server(real_server(21), real_server(22), real_server(23), quorum=2)))
+    report(director, 23, up=False)
+    told = director.reconfigure(config(virtual_server(real_server(22), real_server(23), quorum=2)), now=2.0)
+    assert quorums(told) == [(False, False)]
+    assert [change.in_service for change in told if isinstance(change, RealServerRemoved)] == [True]
+
+
+def test_the_last_live_server_swapped_for_another_costs_no_quorum() -> None:
+    director = started(config(virtual_server(real_server(21))))
+    told = director.reconfigure(config(virtual_server(real_server(22))), now=2.0)
+    assert quorums(told) == []
+    assert weights(director) == {22: 1}
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def test_what_a_mail_server_did_wrong_is_said_as_keepalived_says_it(behaviour: B
             "Starting with quorum down 3+1=4 <= 0",
         ),
         (replace(QUORUM_LOST, at_start=True, up=True, weight_up=2), "UP", "Starting with quorum up 1+0=1 <= 2"),
+        (
+            replace(QUORUM_LOST, by_configuration=True, quorum=2, hysteresis=1, weight_up=0),
+            "DOWN",
+            "Starting with quorum down 2+1=3 <= 0",
+        ),
     ],
 )
 def test_a_quorum_is_told_with_its_sum(transition: QuorumChanged, subject: str, body: str) -> None:
@@ -104,6 +109,10 @@ def test_a_quorum_is_told_with_its_sum(transition: QuorumChanged, subject: str, 
 def test_a_real_server_that_leaves_is_down() -> None:
     assert words(REMOVED) == (SUBJECT + "DOWN", "=> Removing <=")
     assert words(replace(REMOVED, stopping=True)) == (SUBJECT + "DOWN", "=> Shutting down <=")
+
+
+def test_one_that_was_out_of_service_leaves_without_a_word() -> None:
+    assert describe(replace(REMOVED, in_service=False), every_check=True) is None
 
 
 @pytest.mark.parametrize(
