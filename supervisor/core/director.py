@@ -32,6 +32,7 @@ from supervisor.core.events import (
 from supervisor.core.health import Check
 from supervisor.core.jobs import JobBook
 from supervisor.core.realserver import RealServerState
+from supervisor.core.succession import carried_over, renumber
 from supervisor.core.table import (
     AddDestination,
     ChangeDestination,
@@ -43,7 +44,7 @@ from supervisor.core.table import (
 )
 from supervisor.core.transitions import SuspensionChanged, Transition
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import AddressKey, CheckSpec, Config, Endpoint, IPAddress, RealServer, ServiceKey, VirtualServer
+from supervisor.model import AddressKey, Config, Endpoint, IPAddress, RealServer, ServiceKey, VirtualServer
 
 
 def table_at_start(config: Config) -> Table:
@@ -368,7 +369,7 @@ class Director:
                 known = self._enter(spec, now, None)
                 told += self._first_quorum(known, now)
             elif known.spec == spec:
-                _renumber(known, self.jobs)
+                renumber(known.real_servers.values(), self.jobs.jobs)
             else:
                 told += self._update(known, spec, now)
             self.virtual_servers[spec.key] = known
@@ -420,25 +421,10 @@ class Director:
         if server.spec.weight != wanted.weight:
             text = f"a new configuration says weight {wanted.weight}"
             server.why = self._chronicle.begin(now, Kind.CONFIGURATION, text, weight=wanted.weight)
-        server.checks = self._carry_over(server, wanted, now)
+        server.checks = carried_over(server, wanted, self.jobs.jobs, now)
         server.spec = wanted
         server.weigh()
         return server.judge(now)
-
-    def _carry_over(self, server: RealServerState, wanted: RealServer, now: float) -> tuple[Check, ...]:
-        """Give each new check the state of the old one with the same specification, else of one of the same type.
-
-        A changed check holds the health of the one it replaces until its own first verdict, so that an edited
-        time-out neither revives a dead server nor takes a live one out.
-        """
-        same = {check.spec: check for check in server.checks}
-        others = [check for check in server.checks if check.spec not in wanted.checks]
-        checks: list[Check] = []
-        for spec in wanted.checks:
-            check = same.get(spec) or _successor(spec, others, now, live=server.live)
-            check.job = self.jobs.jobs[spec]
-            checks.append(check)
-        return tuple(checks)
 
     def stop(self) -> list[Transition]:
         """Return what is told at a clean stop: with omega, every real server in service goes down, and its virtual server with it."""
@@ -482,18 +468,3 @@ def _adopted_quorum(virtual_server: VirtualServerState, found: Service) -> bool:
     standing_in = found.destinations.get(sorry.endpoint) if sorry else None
     is_real = sorry is not None and sorry.endpoint in virtual_server.real_servers
     return is_real or standing_in is None or standing_in.weight == 0
-
-
-def _renumber(virtual_server: VirtualServerState, jobs: JobBook) -> None:
-    for server in virtual_server.real_servers.values():
-        for check in server.checks:
-            check.job = jobs.jobs[check.spec]
-
-
-def _successor(spec: CheckSpec, others: list[Check], now: float, *, live: bool) -> Check:
-    """Return the state of a new check of a known real server: it takes the place of one of `others`, or starts trusted if live."""
-    for check in others:
-        if check.spec.type == spec.type:
-            others.remove(check)
-            return Check(spec, 0, now, health=check.health, trusted=check.trusted, weight=check.weight)
-    return Check(spec, 0, now, trusted=live or not spec.alpha)
