@@ -29,6 +29,7 @@ from supervisor.core.events import (
     WorkerSilent,
     WorkerSpeaking,
 )
+from supervisor.core.groups import Speakers
 from supervisor.core.health import Check
 from supervisor.core.jobs import JobBook
 from supervisor.core.realserver import RealServerState
@@ -356,22 +357,23 @@ class Director:
     def reconfigure(self, config: Config, now: float) -> list[Transition]:
         """Replace the configuration. What did not change keeps its state; what is new starts by its rules."""
         told: list[Transition] = []
-        old, self.config = self.virtual_servers, config
+        old, speakers = self.virtual_servers, Speakers.between(self.config.virtual_servers, config.virtual_servers)
+        self.config = config
         self.jobs.update(config)
         self.virtual_servers = {}
-        staying = {spec.key for spec in config.virtual_servers}
+        staying = {spec.key for spec in config.virtual_servers} | set(speakers.heirs.values())
         for key, gone in old.items():
             if key not in staying:
-                told += _gone(gone)
+                told += speakers.spoken(_gone(gone), gone.spec)
         for spec in config.virtual_servers:
-            known = old.get(spec.key)
+            known = old.get(speakers.heirs.get(spec.key, spec.key))
             if known is None:
                 known = self._enter(spec, now, None)
-                told += self._first_quorum(known, now)
+                told += speakers.spoken(self._first_quorum(known, now), spec)
             elif known.spec == spec:
                 renumber(known.real_servers.values(), self.jobs.jobs)
             else:
-                told += self._update(known, spec, now)
+                told += speakers.spoken(self._update(known, spec, now), spec)
             self.virtual_servers[spec.key] = known
         self._index()
         self._services = {key: vs.service() for key, vs in self.virtual_servers.items()}
