@@ -45,7 +45,16 @@ from supervisor.core.table import (
 )
 from supervisor.core.transitions import SuspensionChanged, Transition
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import AddressKey, Config, Endpoint, IPAddress, RealServer, ServiceKey, VirtualServer
+from supervisor.model import (
+    AddressKey,
+    Config,
+    Endpoint,
+    FlushOnStop,
+    IPAddress,
+    RealServer,
+    ServiceKey,
+    VirtualServer,
+)
 
 
 def table_at_start(config: Config) -> Table:
@@ -429,14 +438,18 @@ class Director:
         return server.judge(now)
 
     def stop(self) -> list[Transition]:
-        """Return what is told at a clean stop: with omega, every real server in service goes down, and its virtual server with it."""
+        """Return what is told at a clean stop: with omega, every real server in service goes down, and its virtual server with it.
+
+        With lvs_flush_on_stop the real servers are not taken out one by one, and not told either (keepalived.md, section 3.8).
+        """
         told: list[Transition] = []
+        one_by_one = self.config.kernel.flush_on_stop is FlushOnStop.NOTHING
         for virtual_server in self.virtual_servers.values():
             if virtual_server.spec.omega:
                 told += [
                     telling.removed(virtual_server, server, stopping=True)
                     for server in virtual_server.real_servers.values()
-                    if server.live and not virtual_server.sorry_active
+                    if one_by_one and server.live and not virtual_server.sorry_active
                 ]
                 told.append(telling.virtual_server_removed(virtual_server, stopping=True))
         return told

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from supervisor.core.causes import Kind
 from supervisor.core.director import Director
 from supervisor.core.events import (
@@ -23,7 +25,7 @@ from supervisor.core.transitions import (
     SorryChanged,
     VirtualServerRemoved,
 )
-from supervisor.model import Script, ScriptSettings
+from supervisor.model import FlushOnStop, KernelSettings, Script, ScriptSettings
 from tests.supervisor.core.builders import (
     KEY,
     check,
@@ -290,6 +292,13 @@ def test_stopping_with_omega_tells_of_every_server_in_service() -> None:
         VirtualServerRemoved(KEY, stopping=True, mail=False, quorum=1, hysteresis=0),
     ]
     assert started(ARTICLE).stop() == []
+
+
+@pytest.mark.parametrize("flush", [FlushOnStop.TABLE, FlushOnStop.SERVICES])
+def test_stopping_with_omega_and_lvs_flush_on_stop_tells_of_the_virtual_server_alone(flush: FlushOnStop) -> None:
+    flushing = config(replace(ARTICLE.virtual_servers[0], omega=True))
+    director = started(replace(flushing, kernel=KernelSettings(flush_on_stop=flush)))
+    assert director.stop() == [VirtualServerRemoved(KEY, stopping=True, mail=False, quorum=1, hysteresis=0)]
 
 
 def test_the_chain_of_a_weight_leads_from_the_probe_to_the_read_back() -> None:
