@@ -9,6 +9,7 @@ from typing import assert_never
 
 from supervisor.config import Outcome, Severity
 from supervisor.core.transitions import (
+    AdminChanged,
     CheckChanged,
     CheckFailed,
     QuorumChanged,
@@ -40,6 +41,8 @@ def transition(told: Transition, log: Log) -> None:
             _quorum_changed(told, log)
         case SorryChanged():
             _sorry_changed(told, log)
+        case AdminChanged():
+            _admin_changed(told, log)
         case SuspensionChanged():
             _suspension_changed(told, log)
         case CheckFailed():
@@ -154,6 +157,31 @@ def _sorry_changed(changed: SorryChanged, log: Log) -> None:
         f"Sorry server {changed.sorry_server} of {changed.virtual_server} {word}.",
         virtual_server=changed.virtual_server,
         sorry_server=changed.sorry_server,
+        cause_id=changed.cause,
+    )
+
+
+def _admin_changed(changed: AdminChanged, log: Log) -> None:
+    """Say what an operator wants of a real server now. The sentence says who and why."""
+    ends = "" if changed.expires_s is None else f" for {changed.expires_s:.0f} s"
+    weight = "" if changed.weight is None else f" with weight {changed.weight}"
+    because = f" ({changed.reason})" if changed.reason else ""
+    who = "the end of its time" if changed.expired else changed.by or "an operator"
+    log.emit(
+        "real_server.admin_changed",
+        f"Server {changed.real_server} of {changed.virtual_server} is {changed.admin}{weight}{ends}, by {who}{because}.",
+        virtual_server=str(changed.virtual_server),
+        real_server=str(changed.real_server),
+        admin=changed.admin,
+        weight=changed.weight,
+        reason=changed.reason,
+        by=changed.by,
+        expired=changed.expired,
+        expires_s=changed.expires_s,
+        weight_old=changed.weight_old,
+        weight_new=changed.weight_new,
+        weight_left=changed.weight_left,
+        quorum=changed.quorum,
         cause_id=changed.cause,
     )
 

@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     START = "start"
     ADOPTED = "adopted"
     CONFIGURATION = "configuration"
+    OPERATOR = "operator"
     PROBE = "probe"
     CHECK = "check"
     REAL_SERVER = "real server"

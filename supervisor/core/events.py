@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from supervisor.core.override import Override
 from supervisor.core.table import Op, Reading
 from supervisor.model import Endpoint, IPAddress, ServiceKey
+
+DestinationId: TypeAlias = tuple[ServiceKey, Endpoint]
+"""Names one real server of one virtual server everywhere in the core."""
 
 
 class Health(enum.Enum):
@@ -91,11 +95,18 @@ class AddressesSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Overridden:
+    """Somebody with the right to do so wants something of these real servers; None: nothing any more. Unknown ones are passed over."""
+
+    targets: tuple[DestinationId, ...]
+    override: Override | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time has passed."""
 
 
-Event: TypeAlias = CheckReported | WorkerSilent | WorkerSpeaking | KernelWritten | KernelRead | AddressesSeen | Tick
-
-DestinationId: TypeAlias = tuple[ServiceKey, Endpoint]
-"""Names one real server of one virtual server everywhere in the core."""
+Event: TypeAlias = (
+    CheckReported | WorkerSilent | WorkerSpeaking | KernelWritten | KernelRead | AddressesSeen | Overridden | Tick
+)

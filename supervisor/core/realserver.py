@@ -1,6 +1,7 @@
 """One real server of one virtual server: its checks and its configured weight make its effective weight.
 
-A real server is live while every check passes (AND logic, keepalived.md 3.3). Nothing here knows of quorum, sorry servers or the kernel.
+A real server is live while every check passes (AND logic, keepalived.md 3.3), and in service while it is live and no operator has taken
+it out. Nothing here knows of quorum, sorry servers or the kernel.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from supervisor.core.causes import Chain
 from supervisor.core.events import Health
 from supervisor.core.health import Check
+from supervisor.core.override import AdminState, Override
 from supervisor.model import RealServer
 
 WEIGHT_MAX = 65535
@@ -17,7 +19,7 @@ WEIGHT_MAX = 65535
 class RealServerState:
     """What is known of one real server. `why` is the causal chain of its present weight in the table."""
 
-    __slots__ = ("checks", "downs", "live", "since", "spec", "ups", "weight", "why")
+    __slots__ = ("checks", "downs", "live", "override", "since", "spec", "ups", "weight", "why")
 
     def __init__(self, spec: RealServer, checks: tuple[Check, ...], now: float, why: Chain) -> None:
         self.spec = spec
@@ -26,6 +28,7 @@ class RealServerState:
         self.why = why
         self.ups = 0
         self.downs = 0
+        self.override: Override | None = None
         self.live = self.passes
         self.weight = spec.weight
         self.weigh()
@@ -44,9 +47,22 @@ class RealServerState:
         return Health.UNKNOWN if Health.UNKNOWN in healths else Health.UP
 
     @property
+    def admin(self) -> AdminState:
+        """What the operator wants of it."""
+        return AdminState.ENABLED if self.override is None else self.override.admin
+
+    @property
+    def in_service(self) -> bool:
+        """Whether clients may be sent to it, as far as it goes alone."""
+        return self.live and self.admin is AdminState.ENABLED
+
+    @property
     def effective_weight(self) -> int:
-        """The weight that it brings to its virtual server now: 0 unless live."""
-        return self.weight if self.live else 0
+        """The weight that it brings to its virtual server now: 0 unless in service."""
+        if not self.in_service:
+            return 0
+        wish = self.override.weight if self.override else None
+        return self.weight if wish is None else wish
 
     @property
     def stale(self) -> bool:

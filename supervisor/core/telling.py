@@ -5,11 +5,15 @@ Pure constructors: `director` decides that something changed, this module says w
 
 from __future__ import annotations
 
+import math
+
 from supervisor.core.causes import Chain, Chronicle, Kind
 from supervisor.core.health import Check
+from supervisor.core.override import Override
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Destination
 from supervisor.core.transitions import (
+    AdminChanged,
     CheckChanged,
     CheckFailed,
     QuorumChanged,
@@ -76,6 +80,23 @@ def server_chain(chronicle: Chronicle, chain: Chain, server: RealServerState, no
     word = "UP" if server.live else "DOWN"
     text = f"real server {server.spec.endpoint} is {word}"
     return chronicle.extend(chain, now, Kind.REAL_SERVER, text, weight=server.effective_weight)
+
+
+def operator_chain(
+    chronicle: Chronicle,
+    server: RealServerState,
+    wish: Override | None,
+    before: Override | None,
+    now: float,
+    *,
+    expired: bool,
+) -> Chain:
+    """Begin the chain of what an operator's wish changed; `wish` None: it ended, by a word or by its time (`expired`)."""
+    told = wish or before or Override()
+    what = "the time is over of:" if expired else "it is over:" if wish is None else ""
+    reason = f" ({told.reason})" if told.reason else ""
+    text = f"{what} {told.text}, said {told.by or 'an operator'}{reason}".strip()
+    return chronicle.begin(now, Kind.OPERATOR, text, weight=server.effective_weight, by=told.by, reason=told.reason)
 
 
 def quorum_chain(chronicle: Chronicle, chain: Chain, virtual_server: VirtualServerState, now: float) -> Chain:
@@ -226,6 +247,37 @@ def weight_changed(
         group=virtual_server.spec.group,
         group_use=virtual_server.spec.group_use,
         follower=virtual_server.spec.follower,
+    )
+
+
+def admin_changed(
+    virtual_server: VirtualServerState,
+    server: RealServerState,
+    told: Override,
+    now: float,
+    weight_old: int | None,
+    *,
+    expired: bool,
+) -> AdminChanged:
+    """An operator's wish began, changed or ended; `told` is the one that holds, or the one that ended."""
+    spec, holds = virtual_server.spec, server.override
+    return AdminChanged(
+        cause=server.why[-1].id,
+        virtual_server=spec.key,
+        real_server=server.spec.endpoint,
+        admin=server.admin.value,
+        weight=holds.weight if holds else None,
+        reason=told.reason,
+        by=told.by,
+        expires_s=holds.until - now if holds and holds.until < math.inf else None,
+        expired=expired,
+        weight_old=weight_old,
+        weight_new=virtual_server.weight_of(server),
+        weight_left=virtual_server.weight_up,
+        quorum=spec.quorum,
+        group=spec.group,
+        group_use=spec.group_use,
+        follower=spec.follower,
     )
 
 

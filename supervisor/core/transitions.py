@@ -185,14 +185,31 @@ class VirtualServerRemoved:
     script: Script | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AdminChanged:
+    """An operator's wish for a real server began, changed or ended (`admin` "enabled" and `weight` None), or its time was over."""
+
+    cause: int
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    admin: str  # enabled draining disabled
+    weight: int | None
+    reason: str
+    by: str
+    expires_s: float | None  # from now; None: never
+    expired: bool
+    weight_old: int | None
+    weight_new: int | None
+    weight_left: int
+    quorum: int
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
+
+
+LogOnly: TypeAlias = SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged
+"""What the log is told and nobody else: keepalived has no mail, script or line in a pipe for it."""
+
 Transition: TypeAlias = (
-    CheckChanged
-    | RealServerChanged
-    | WeightChanged
-    | QuorumChanged
-    | SorryChanged
-    | SuspensionChanged
-    | CheckFailed
-    | RealServerRemoved
-    | VirtualServerRemoved
+    CheckChanged | RealServerChanged | QuorumChanged | RealServerRemoved | VirtualServerRemoved | LogOnly
 )

@@ -5,6 +5,7 @@ The rules (keepalived.md, section 3.3):
 * quorate: live real servers stand with their weight; the others are absent, or at weight 0 with inhibit_on_failure;
 * not quorate, with a sorry server: it stands with weight 1 and all real servers are absent or at weight 0;
 * not quorate, without one: as if quorate, the servers that are left keep serving;
+* a real server that an operator drains stands at weight 0 while it is live, whatever else holds; a disabled one is as one that failed;
 * sorry_server_inhibit: while not needed the sorry server stands at weight 0 instead of being absent.
 
 The order of the way from one table to the next (a pool is never empty on it) is `diff`'s business, not this module's.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from types import MappingProxyType
 
+from supervisor.core.override import AdminState
 from supervisor.core.quorum import quorate
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import FLAG_ONE_PACKET, FLAG_PERSISTENT, Destination, Service, ServiceSettings
@@ -66,8 +68,10 @@ class VirtualServerState:
         """Return the weight wanted for a real server, None when it should not be in the table at all."""
         if server.spec.endpoint == self.sorry_in_service:
             return SORRY_WEIGHT
-        if server.live and not self.sorry_active:
+        if server.in_service and not self.sorry_active:
             return server.effective_weight
+        if server.live and server.admin is AdminState.DRAINING:
+            return 0
         return 0 if server.spec.inhibit_on_failure else None
 
     def judge(self, now: float) -> bool:

@@ -89,6 +89,13 @@ CATALOGUE: Mapping[str, Entry] = {
     "real_server.weight_changed": _entry("info", _PROBE, integer="weight_old weight_new weight_left quorum cause_id"),
     "real_server.check_failed": _entry("info", _PROBE, integer="attempt retries cause_id"),
     "real_server.check_recovered": _entry("info", _PROBE, integer="failures cause_id"),
+    "real_server.admin_changed": _entry(
+        "warning",
+        f"{_SERVER} admin reason by",
+        integer="weight weight_old weight_new weight_left quorum cause_id",
+        number="expires_s",
+        boolean="expired",
+    ),
     "real_server.removed": _entry("info", f"{_SERVER} reason", boolean="stopping"),
     "check.changed": _entry("warning", _PROBE, integer="cause_id", boolean="up real_server_up", calm=("up", True)),
     "virtual_server.quorum_lost": _entry("error", "virtual_server sorry_server", integer=_QUORUM, boolean="at_start"),

@@ -11,15 +11,12 @@ from typing import TypeAlias, assert_never
 
 from supervisor.core.transitions import (
     CheckChanged,
-    CheckFailed,
+    LogOnly,
     QuorumChanged,
     RealServerChanged,
     RealServerRemoved,
-    SorryChanged,
-    SuspensionChanged,
     Transition,
     VirtualServerRemoved,
-    WeightChanged,
 )
 from supervisor.model import Endpoint
 from supervisor.notify._names import server_name, service_name
@@ -57,7 +54,7 @@ def describe(transition: Transition, *, every_check: bool) -> News | None:
 
     `every_check` False: only what changes a real server counts, not each of its checks.
     """
-    if isinstance(transition, SorryChanged | SuspensionChanged | CheckFailed | WeightChanged):
+    if isinstance(transition, LogOnly):
         return None
     if transition.follower or not transition.mail:
         return None

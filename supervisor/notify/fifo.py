@@ -20,15 +20,12 @@ import trio
 from supervisor.core.restart import RestartPolicy
 from supervisor.core.transitions import (
     CheckChanged,
-    CheckFailed,
+    LogOnly,
     QuorumChanged,
     RealServerChanged,
     RealServerRemoved,
-    SorryChanged,
-    SuspensionChanged,
     Transition,
     VirtualServerRemoved,
-    WeightChanged,
 )
 from supervisor.log import Log
 from supervisor.model import Fifo, Script
@@ -169,6 +166,8 @@ class Fifos:
 
 def line_of(transition: Transition) -> str:
     """Return the line about a transition without its end, "" where there is none."""
+    if isinstance(transition, LogOnly | CheckChanged):
+        return ""
     match transition:
         case RealServerChanged():
             line = _real_server_line(transition, up=transition.up)
@@ -178,8 +177,6 @@ def line_of(transition: Transition) -> str:
             line = _virtual_server_line(transition, up=transition.up)
         case VirtualServerRemoved():
             line = _virtual_server_line(transition, up=False)
-        case CheckChanged() | CheckFailed() | SorryChanged() | SuspensionChanged() | WeightChanged():
-            return ""
         case _:
             assert_never(transition)
     return "" if transition.follower else line

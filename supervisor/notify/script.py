@@ -34,15 +34,12 @@ import trio
 
 from supervisor.core.transitions import (
     CheckChanged,
-    CheckFailed,
+    LogOnly,
     QuorumChanged,
     RealServerChanged,
     RealServerRemoved,
-    SorryChanged,
-    SuspensionChanged,
     Transition,
     VirtualServerRemoved,
-    WeightChanged,
 )
 from supervisor.log import Log
 from supervisor.model import Endpoint, Script, ServiceKey
@@ -194,6 +191,8 @@ def _about(notice: Notice) -> dict[str, object]:
 
 def notice_of(transition: Transition) -> Notice | None:
     """Return the script that a transition asks for, with the facts for it; None where it asks for none."""
+    if isinstance(transition, LogOnly | CheckChanged):
+        return None
     match transition:
         case RealServerChanged():
             facts = _real_server_facts(transition)
@@ -212,8 +211,6 @@ def notice_of(transition: Transition) -> Notice | None:
         case VirtualServerRemoved():
             facts = _environment(EVENT="virtual_server_removed", STATE="DOWN", STOPPING=_flag(on=transition.stopping))
             real_server = None
-        case CheckChanged() | CheckFailed() | SorryChanged() | SuspensionChanged() | WeightChanged():
-            return None
         case _:
             assert_never(transition)
     if transition.script is None or transition.follower:

@@ -1,0 +1,107 @@
+"""What the director knows: every virtual server with its state, and the indexes that lead to them.
+
+    pools.virtual_servers[key]         # the state of one
+    pools.touch(key)                   # it changed: its part of the table is computed anew
+    pools.desired()                    # the table of all, the same object until something changed
+
+Data and lookups alone. What happens to them is told in the modules beside: `entrance` (how they begin), `judgement` (a change, followed
+up to the table), `reconfiguring` (another file), `director` (which event means what).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from supervisor.core.causes import Chronicle
+from supervisor.core.events import DestinationId, Health
+from supervisor.core.health import Check
+from supervisor.core.jobs import JobBook
+from supervisor.core.realserver import RealServerState
+from supervisor.core.table import Reading, Service, Table
+from supervisor.core.virtualserver import VirtualServerState
+from supervisor.model import AddressKey, Config, Endpoint, IPAddress, ServiceKey, VirtualServer
+
+
+class Pools:
+    """The director's state. One owner: its director.
+
+    `reading` is the kernel's table as it was read last, `addresses` are those of this host (None: nobody can know them).
+    """
+
+    def __init__(self, config: Config, found: Table | None = None) -> None:
+        self.config = config
+        self.reading = Reading(found or Table())
+        self.addresses: frozenset[IPAddress] | None = frozenset()
+        self.jobs = JobBook()
+        self.jobs.update(config)
+        self.virtual_servers: dict[ServiceKey, VirtualServerState] = {}
+        self.chronicle = Chronicle()
+        self.unread: set[DestinationId] = set()  # written, and not read back yet
+        self._consumers: dict[int, list[tuple[VirtualServerState, RealServerState, Check]]] = {}
+        self._services: dict[ServiceKey, Service] = {}
+        self._dirty: set[ServiceKey] = set()
+        self._desired: Table | None = None
+
+    # -- lookups ---------------------------------------------------------------------------------------------------
+
+    def consumers(self, job: int) -> list[tuple[VirtualServerState, RealServerState, Check]]:
+        """Return who listens to a job."""
+        return self._consumers.get(job, [])
+
+    def real_server(self, key: ServiceKey, endpoint: Endpoint) -> RealServerState | None:
+        """Return the state of one real server, None when the configuration has no such one."""
+        virtual_server = self.virtual_servers.get(key)
+        return virtual_server.real_servers.get(endpoint) if virtual_server else None
+
+    def found(self, key: ServiceKey) -> Service | None:
+        """Return what the kernel was last seen to have of a virtual server."""
+        return self.reading.table.services.get(key)
+
+    def job_health(self, job: int) -> Health:
+        """Return the health that a (new) worker should start this job from.
+
+        It comes back as the worker's first full state, before any probe. So consumers that disagree (adopted from a table
+        that served in one place and not in the other) give UNKNOWN: no belief may overrule another, only a probe may.
+        """
+        known = {check.health for _, _, check in self.consumers(job)} - {Health.UNKNOWN}
+        return known.pop() if len(known) == 1 else Health.UNKNOWN
+
+    def job_weight(self, job: int) -> int | None:
+        """Return the weight that a (new) worker should believe this job to have spoken of."""
+        return next((check.weight for _, _, check in self.consumers(job) if check.weight is not None), None)
+
+    def must_suspend(self, spec: VirtualServer) -> bool:
+        """Tell whether a virtual server rests because its address is not here (ha_suspend)."""
+        key = spec.key
+        if not spec.ha_suspend or self.addresses is None or not isinstance(key, AddressKey):
+            return False
+        return key.endpoint.address not in self.addresses
+
+    # -- the table -------------------------------------------------------------------------------------------------
+
+    def desired(self) -> Table:
+        """Return the table that the kernel should have; the same object until something changed."""
+        for key in self._dirty:
+            service = self.virtual_servers[key].service()
+            if service != self._services.get(key):
+                self._services[key] = service
+                self._desired = None
+        self._dirty.clear()
+        if self._desired is None:
+            self._desired = Table(MappingProxyType({key: self._services[key] for key in self.virtual_servers}))
+        return self._desired
+
+    def touch(self, key: ServiceKey) -> None:
+        """Note that a virtual server changed."""
+        self._dirty.add(key)
+
+    def replaced(self) -> None:
+        """Note that `virtual_servers` is another set than before: every index and the whole table anew."""
+        self._consumers = {}
+        for virtual_server in self.virtual_servers.values():
+            for server in virtual_server.real_servers.values():
+                for check in server.checks:
+                    self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
+        self._services = {key: vs.service() for key, vs in self.virtual_servers.items()}
+        self._dirty.clear()
+        self._desired = None
