@@ -12,6 +12,7 @@ from supervisor.core.transitions import (
     AdminChanged,
     CheckChanged,
     CheckFailed,
+    Drained,
     QuorumChanged,
     RealServerChanged,
     RealServerRemoved,
@@ -27,7 +28,7 @@ from supervisor.log import Log
 from supervisor.model import Config, IPAddress
 
 
-def transition(told: Transition, log: Log) -> None:
+def transition(told: Transition, log: Log) -> None:  # noqa: PLR0912  a branch for each kind
     """Say one transition of the core."""
     match told:
         case RealServerChanged():
@@ -43,6 +44,8 @@ def transition(told: Transition, log: Log) -> None:
             _sorry_changed(told, log)
         case AdminChanged():
             _admin_changed(told, log)
+        case Drained():
+            _drained(told, log)
         case SuspensionChanged():
             _suspension_changed(told, log)
         case CheckFailed():
@@ -183,6 +186,20 @@ def _admin_changed(changed: AdminChanged, log: Log) -> None:
         weight_left=changed.weight_left,
         quorum=changed.quorum,
         cause_id=changed.cause,
+    )
+
+
+def _drained(drained: Drained, log: Log) -> None:
+    how = "is empty" if drained.in_time else f"had its time; {drained.cut_off} active connections were cut off"
+    log.emit(
+        "real_server.drained",
+        f"Server {drained.real_server} of {drained.virtual_server}, which left the configuration, {how}"
+        f" after {drained.took_s:.0f} s and is out of the table now.",
+        virtual_server=str(drained.virtual_server),
+        real_server=str(drained.real_server),
+        took_s=drained.took_s,
+        cut_off=drained.cut_off,
+        in_time=drained.in_time,
     )
 
 

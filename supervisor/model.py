@@ -251,6 +251,9 @@ class VirtualServer:
     follower: bool = False  # another address of the same block stands before this one
     quorum_up: Script | None = None
     quorum_down: Script | None = None
+    drain_timeout: float = (
+        300.0  # seconds for which a removed real server keeps its connections at most; 0: they are cut off
+    )
 
 
 class MailTls(enum.Enum):

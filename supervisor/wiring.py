@@ -37,14 +37,14 @@ from supervisor.core.director import Director
 from supervisor.core.events import AddressesSeen, Event, Tick
 from supervisor.core.jobs import worker_of
 from supervisor.core.table import Reading, Table
-from supervisor.core.transitions import SuspensionChanged, Transition
+from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
 from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
-from supervisor.model import AddressKey, Config, FlushOnStop, IPAddress, KernelSettings
+from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.systemd import Notifier
@@ -343,6 +343,8 @@ class Supervisor:
             self._errands.tell(transition)
             if isinstance(transition, SuspensionChanged):
                 self._pool.reassign()
+            if isinstance(transition, Drained) and transition.virtual_server not in self._director.virtual_servers:
+                self._address_news.set()  # the last one may have held the address of a virtual server that left
 
     async def _tick(self) -> None:
         """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
@@ -378,12 +380,8 @@ class Supervisor:
             self._address_news = trio.Event()
             await self._writer.settle(START_MAX_S)
             config = self._config
-            wanted = {
-                vs.key.endpoint.address
-                for vs in config.virtual_servers
-                if isinstance(vs.key, AddressKey) and not vs.ha_suspend  # those come and go by somebody else's decision
-            }
-            await self._addresses.assign(wanted if config.assign_addresses else set(), config.default_interface)
+            wanted = self._director.addresses() if config.assign_addresses else frozenset()
+            await self._addresses.assign(wanted, config.default_interface)
             await self._address_news.wait()
 
     def _note_presence(self) -> None:

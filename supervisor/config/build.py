@@ -16,7 +16,7 @@ from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import quoted
 from supervisor.config.realservers import RealServers
 from supervisor.config.scripts import Scripts
-from supervisor.config.servers import VirtualServers
+from supervisor.config.servers import Everywhere, VirtualServers
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
@@ -47,7 +47,11 @@ def build(statements: list[Node], problems: Problems) -> Config:
     checks = Checks(problems, track_files, scripts, secure.read(top, problems), wherever)
     real_servers = RealServers(problems, checks, scripts, mail=True if alert is None else alert)
     groups = Groups(problems, [node for _, node in top.all("virtual_server_group")])
-    virtual_servers = VirtualServers(problems, real_servers, groups, scripts, mail=False if alert is None else alert)
+    everywhere = Everywhere(
+        mail=False if alert is None else alert,
+        drain_timeout=defaults.get("drain_timeout", keywords.DRAIN_TIMEOUT_DEFAULT_S),
+    )
+    virtual_servers = VirtualServers(problems, real_servers, groups, scripts, everywhere)
     for _, node in top.all("virtual_server"):
         virtual_servers.read(node)
     return Config(

@@ -213,6 +213,20 @@ _OUR_MAIL = (
 )
 """Keywords that keepalived passes over with a warning, so that one file serves both."""
 
+DRAIN_TIMEOUT_DEFAULT_S = 300.0
+"""Ours: longer than nearly every request and download, short enough for a host that shall be switched off."""
+
+_DRAIN_TIMEOUT = Keyword(
+    "drain_timeout",
+    Kind.TIMER,
+    "a real server that left the file keeps its connections for so long at most; 0: they are cut off at once",
+    unit="s",
+    low=0,
+    high=TIMER_MAX_S,
+    default=DRAIN_TIMEOUT_DEFAULT_S,
+    own=True,
+)
+
 GLOBAL_DEFS = (
     Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
     Keyword("notification_email_from", Kind.TEXT, "sender of the mails"),
@@ -240,6 +254,7 @@ GLOBAL_DEFS = (
     Keyword(
         "check_before_add", Kind.FLAG, "alpha for every check that does not say otherwise", default=False, own=True
     ),
+    _DRAIN_TIMEOUT,
     Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0", own=True),
     Keyword("include_check", Kind.TEXTS, "what includes insist on; acts while the files are read", optional_value=True),
     Keyword(
@@ -314,6 +329,7 @@ VIRTUAL_SERVER = (
     Keyword("real_server", Kind.BLOCK, "one real server: address and port", repeat=True),
     Keyword("quorum_up", Kind.COMMAND, "runs when the quorum is gained: command, user, group"),
     Keyword("quorum_down", Kind.COMMAND, "runs when the quorum is lost"),
+    _DRAIN_TIMEOUT,
     Keyword("ha_suspend", Kind.FLAG, "check it only while its address is on this host"),
     *_unhandled("snmp_name nat_mask"),
 )

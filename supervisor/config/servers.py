@@ -36,6 +36,14 @@ _MARK = Keyword("fwmark", Kind.INTEGER, "firewall mark", low=1, high=4294967295)
 
 
 @dataclass(frozen=True, slots=True)
+class Everywhere:
+    """What global_defs says for every virtual server that does not say otherwise."""
+
+    mail: bool = False
+    drain_timeout: float = keywords.DRAIN_TIMEOUT_DEFAULT_S
+
+
+@dataclass(frozen=True, slots=True)
 class _Head:
     """What follows the keyword: an address and port, or a firewall mark."""
 
@@ -47,14 +55,14 @@ class VirtualServers:
     """Reads the virtual servers of one configuration."""
 
     def __init__(
-        self, problems: Problems, real_servers: RealServers, groups: Groups, scripts: Scripts, *, mail: bool
+        self, problems: Problems, real_servers: RealServers, groups: Groups, scripts: Scripts, everywhere: Everywhere
     ) -> None:
         self.found: dict[ServiceKey, VirtualServer] = {}
         self._problems = problems
         self._groups = groups
         self._real_servers = real_servers
         self._scripts = scripts
-        self._mail = mail
+        self._everywhere = everywhere
         self._nodes: dict[ServiceKey, Node] = {}
         self._group_uses: Counter[str] = Counter()
 
@@ -121,10 +129,11 @@ class VirtualServers:
             method=method,
             sorry_server=sorry_server,
             real_servers=real_servers,
-            mail=block.get("smtp_alert", self._mail),
+            mail=block.get("smtp_alert", self._everywhere.mail),
             group=group.name if group else "",
             quorum_up=self._scripts.read(block, "quorum_up"),
             quorum_down=self._scripts.read(block, "quorum_down"),
+            drain_timeout=block.get("drain_timeout", self._everywhere.drain_timeout),
         )
 
     # Groups

@@ -32,9 +32,9 @@ from supervisor.core.jobs import JobBook
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Reading, Table
-from supervisor.core.transitions import SuspensionChanged, Transition
+from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import Config, Endpoint, FlushOnStop, IPAddress, ServiceKey
+from supervisor.model import AddressKey, Config, Endpoint, FlushOnStop, IPAddress, ServiceKey
 
 
 def table_at_start(config: Config) -> Table:
@@ -81,8 +81,8 @@ class Director:
         return self.pools.desired()
 
     def next_deadline(self) -> float:
-        """Return when time alone will change something (trio's seconds): the next end of an operator's wish."""
-        return min(self._overridden.values(), default=math.inf)
+        """Return when time alone will change something (trio's seconds): an operator's wish ends, or the time of one who leaves."""
+        return min(min(self._overridden.values(), default=math.inf), self.pools.departures.next_deadline())
 
     def job_health(self, job: int) -> Health:
         """Return the health that a (new) worker should start this job from."""
@@ -95,6 +95,15 @@ class Director:
     def real_server(self, key: ServiceKey, endpoint: Endpoint) -> RealServerState | None:
         """Return the state of one real server, None when the configuration has no such one."""
         return self.pools.real_server(key, endpoint)
+
+    def addresses(self) -> frozenset[IPAddress]:
+        """Return the addresses that this host must have: of all virtual servers, and of those that left and have connections still.
+
+        Those with ha_suspend come and go by somebody else's decision.
+        """
+        keys = [key for key, virtual_server in self.virtual_servers.items() if not virtual_server.spec.ha_suspend]
+        keys += self.pools.departures.services
+        return frozenset(key.endpoint.address for key in keys if isinstance(key, AddressKey))
 
     def is_awake(self, job: int) -> bool:
         """Tell whether anybody wants this job checked now: not while all its virtual servers are suspended."""
@@ -147,7 +156,7 @@ class Director:
 
     def handle(self, event: Event, now: float) -> list[Transition]:
         """Take one event in and return the transitions that it caused, in the order in which they happened."""
-        told = self._expire(now)
+        told = self._expire(now) if now >= self.next_deadline() else []
         match event:
             case CheckReported():
                 told += self._reported(event, now)
@@ -158,7 +167,7 @@ class Director:
             case KernelWritten():
                 self._written(event, now)
             case KernelRead():
-                self._read(event, now)
+                told += self._read(event, now)
             case AddressesSeen(addresses):
                 told += self._addresses_seen(addresses)
             case Overridden():
@@ -215,10 +224,8 @@ class Director:
         return told
 
     def _expire(self, now: float) -> list[Transition]:
-        """End the wishes whose time is over."""
-        if now < self.next_deadline():
-            return []
-        told: list[Transition] = []
+        """End the wishes whose time is over, and let go who had time to leave."""
+        told: list[Transition] = [*self._drained(self.pools.departures.look(None, now))]
         for key, endpoint in [name for name, until in self._overridden.items() if until <= now]:
             del self._overridden[key, endpoint]
             server = self.pools.real_server(key, endpoint)
@@ -244,8 +251,8 @@ class Director:
                 server.why = telling.write_chain(self.pools.chronicle, server.why, now, op, error, event.duration_s)
                 self.pools.unread.add((key, endpoint))
 
-    def _read(self, event: KernelRead, now: float) -> None:
-        """Keep the newest reading; complete the chains whose write it confirms."""
+    def _read(self, event: KernelRead, now: float) -> list[Drained]:
+        """Keep the newest reading; complete the chains whose write it confirms, and let go who is empty."""
         pools = self.pools
         pools.reading = event.reading
         unread, pools.unread = pools.unread, set()
@@ -255,3 +262,9 @@ class Director:
                 service = pools.found(key)
                 found = service.destinations.get(endpoint) if service else None
                 server.why = telling.read_chain(pools.chronicle, server.why, now, found)
+        return self._drained(pools.departures.look(event.reading, now)) if pools.departures else []
+
+    def _drained(self, drained: list[Drained]) -> list[Drained]:
+        for one in drained:
+            self.pools.touch(one.virtual_server)
+        return drained

@@ -18,11 +18,14 @@ from supervisor.core.realserver import RealServerState
 from supervisor.core.table import Destination, Service
 from supervisor.core.transitions import Transition
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import RealServer, VirtualServer
+from supervisor.model import Endpoint, RealServer, VirtualServer
 
 
 def enter(pools: Pools, spec: VirtualServer, now: float, found: Service | None) -> VirtualServerState:
-    """Make the state of a virtual server that is new to us, from what the kernel has of it."""
+    """Make the state of a virtual server that is new to us, from what the kernel has of it.
+
+    Destinations there that the file does not name leave as with a reload: who is connected to them stays.
+    """
     other_file = made_from_another_file(spec, found)
     there = found.destinations if found else {}
     servers = {
@@ -33,7 +36,15 @@ def enter(pools: Pools, spec: VirtualServer, now: float, found: Service | None) 
     }
     state = VirtualServerState(spec, servers, now)
     state.suspended = pools.must_suspend(spec)
+    strangers = [destination for endpoint, destination in there.items() if endpoint not in endpoints(spec)]
+    pools.departures.begin(spec.key, strangers, now, spec.drain_timeout)
     return state
+
+
+def endpoints(spec: VirtualServer) -> frozenset[Endpoint]:
+    """Return every endpoint that a virtual server may have in the table."""
+    sorry = () if spec.sorry_server is None else (spec.sorry_server.endpoint,)
+    return frozenset((*(rs.endpoint for rs in spec.real_servers), *sorry))
 
 
 def new_real_server(

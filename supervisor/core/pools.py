@@ -13,6 +13,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from supervisor.core.causes import Chronicle
+from supervisor.core.departures import Departures
 from supervisor.core.events import DestinationId, Health
 from supervisor.core.health import Check
 from supervisor.core.jobs import JobBook
@@ -35,6 +36,7 @@ class Pools:
         self.jobs = JobBook()
         self.jobs.update(config)
         self.virtual_servers: dict[ServiceKey, VirtualServerState] = {}
+        self.departures = Departures()
         self.chronicle = Chronicle()
         self.unread: set[DestinationId] = set()  # written, and not read back yet
         self._consumers: dict[int, list[tuple[VirtualServerState, RealServerState, Check]]] = {}
@@ -82,17 +84,31 @@ class Pools:
     def desired(self) -> Table:
         """Return the table that the kernel should have; the same object until something changed."""
         for key in self._dirty:
-            service = self.virtual_servers[key].service()
-            if service != self._services.get(key):
+            service = self._service(key)
+            if service == self._services.get(key):
+                continue
+            self._desired = None
+            if service is None:
+                del self._services[key]
+            else:
                 self._services[key] = service
-                self._desired = None
         self._dirty.clear()
         if self._desired is None:
-            self._desired = Table(MappingProxyType({key: self._services[key] for key in self.virtual_servers}))
+            self._desired = Table(MappingProxyType({key: self._services[key] for key in self._keys()}))
         return self._desired
 
+    def _service(self, key: ServiceKey) -> Service | None:
+        """Return what the kernel should have under this key, with what is on its way out; None: nothing."""
+        virtual_server = self.virtual_servers.get(key)
+        if virtual_server is None:
+            return self.departures.left(key)
+        return self.departures.join(virtual_server.service())
+
+    def _keys(self) -> tuple[ServiceKey, ...]:
+        return (*self.virtual_servers, *self.departures.services)
+
     def touch(self, key: ServiceKey) -> None:
-        """Note that a virtual server changed."""
+        """Note that a virtual server changed, or what is left of one."""
         self._dirty.add(key)
 
     def replaced(self) -> None:
@@ -102,6 +118,7 @@ class Pools:
             for server in virtual_server.real_servers.values():
                 for check in server.checks:
                     self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
-        self._services = {key: vs.service() for key, vs in self.virtual_servers.items()}
+        services = {key: self._service(key) for key in self._keys()}
+        self._services = {key: service for key, service in services.items() if service is not None}
         self._dirty.clear()
         self._desired = None

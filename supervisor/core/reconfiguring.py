@@ -5,7 +5,7 @@ from __future__ import annotations
 from supervisor.core import telling
 from supervisor.core.adoption import Standing
 from supervisor.core.causes import Kind
-from supervisor.core.entrance import enter, first_quorum, new_real_server
+from supervisor.core.entrance import endpoints, enter, first_quorum, new_real_server
 from supervisor.core.groups import Speakers
 from supervisor.core.judgement import begin_by_configuration, quorum_flipped
 from supervisor.core.pools import Pools
@@ -22,12 +22,16 @@ def reconfigure(pools: Pools, config: Config, now: float) -> list[Transition]:
     old, speakers = pools.virtual_servers, Speakers.between(pools.config.virtual_servers, config.virtual_servers)
     pools.config = config
     pools.jobs.update(config)
-    staying = {spec.key for spec in config.virtual_servers} | set(speakers.heirs.values())
+    staying = {spec.key for spec in config.virtual_servers}
     for key, gone in old.items():
-        if key not in staying:
+        if key in staying:
+            continue
+        pools.departures.begin_service(gone.service(), now, gone.spec.drain_timeout)
+        if key not in speakers.heirs.values():
             told += speakers.spoken(_gone(gone), gone.spec)
     kept = dict[ServiceKey, VirtualServerState]()
     for spec in config.virtual_servers:
+        pools.departures.come_back(spec.key, endpoints(spec))
         known = old.get(speakers.heirs.get(spec.key, spec.key))
         if known is None:
             known = enter(pools, spec, now, None)
@@ -50,6 +54,7 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
         telling.removed(known, server, stopping=False) for endpoint, server in old.items() if endpoint not in staying
     ]
     lost_by_removal = known.quorate and not known.holds_with(staying)
+    leaving = [known.service().destinations.get(endpoint) for endpoint in old if endpoint not in endpoints(spec)]
     flipped: list[tuple[RealServerState, float]] = []
     servers: dict[Endpoint, RealServerState] = {}
     for wanted in spec.real_servers:
@@ -61,6 +66,7 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
             if _change_real_server(pools, server, wanted, now):
                 flipped.append((server, since))
         servers[wanted.endpoint] = server
+    pools.departures.begin(spec.key, filter(None, leaving), now, spec.drain_timeout)
     known.spec, known.real_servers = spec, servers
     known.suspended = pools.must_suspend(spec)
     known.recount()

@@ -207,7 +207,23 @@ class AdminChanged:
     follower: bool = False
 
 
-LogOnly: TypeAlias = SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A real server that left the configuration is out of the table now: `in_time` when it was empty, else `cut_off` active
+    connections were left when its time was over.
+    """
+
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    took_s: float
+    cut_off: int
+    in_time: bool
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
+
+
+LogOnly: TypeAlias = SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged | Drained
 """What the log is told and nobody else: keepalived has no mail, script or line in a pipe for it."""
 
 Transition: TypeAlias = (

@@ -96,6 +96,9 @@ CATALOGUE: Mapping[str, Entry] = {
         number="expires_s",
         boolean="expired",
     ),
+    "real_server.drained": _entry(
+        "warning", _SERVER, integer="cut_off", number="took_s", boolean="in_time", calm=("in_time", True)
+    ),
     "real_server.removed": _entry("info", f"{_SERVER} reason", boolean="stopping"),
     "check.changed": _entry("warning", _PROBE, integer="cause_id", boolean="up real_server_up", calm=("up", True)),
     "virtual_server.quorum_lost": _entry("error", "virtual_server sorry_server", integer=_QUORUM, boolean="at_start"),

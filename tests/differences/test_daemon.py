@@ -19,6 +19,7 @@ from supervisor.core.jobs import JobBook
 from supervisor.core.table import AddDestination, ChangeDestination
 from tests.checkers.kit.test_schedule import Settings
 from tests.fakes.network import no_descriptor
+from tests.sim import test_change_stories as changes
 from tests.sim import test_fault_stories as faults
 from tests.sim import test_kernel_settings_stories as settings
 from tests.sim.world import World, play
@@ -47,6 +48,10 @@ def test_difference_table_is_kept_as_it_should_be(tmp_path: Path) -> None:
 
 def test_difference_reload_takes_all_or_nothing(tmp_path: Path) -> None:
     faults.test_an_invalid_file_is_refused_whole_and_the_old_configuration_goes_on(tmp_path)
+
+
+def test_difference_removed_servers_drain(tmp_path: Path) -> None:
+    changes.test_a_removed_server_keeps_its_clients_until_they_are_done(tmp_path)
 
 
 def test_difference_file_without_virtual_servers_is_refused_at_a_reload(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from supervisor.core.kernelsettings import Change, KernelState
-from supervisor.core.table import Op, Reading, Table, apply
+from supervisor.core.table import Load, Op, Reading, Table, apply
 from supervisor.ipvs.backend import AnswerLost, BackendUnavailable
 from supervisor.ipvs.memory import MemoryBackend
 from supervisor.model import Endpoint, ServiceKey
@@ -34,6 +34,8 @@ class FaultyBackend:
         self.lose_reads = 0
         self.ghosts: list[tuple[ServiceKey, Endpoint]] = []
         """Destinations that the next whole reading does not show, though they are there."""
+        self.carried: dict[Endpoint, Load] = {}
+        """The connections of destinations, in every service that has them."""
         self.unavailable = ""
         self.apply_duration_s = 0.0
         self.batches: list[tuple[Op, ...]] = []
@@ -76,6 +78,9 @@ class FaultyBackend:
             self.lose_reads -= 1
             raise AnswerLost("made up")
         reading = self._memory.read(keys)
+        if self.carried:
+            loads = {name: self.carried.get(name[1], load) for name, load in reading.loads.items()}
+            reading = replace(reading, loads=MappingProxyType(loads))
         if keys is None and self.ghosts:
             reading = replace(reading, table=_without(reading.table, self.ghosts))
             self.ghosts = []

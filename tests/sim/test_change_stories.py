@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import trio
 
 from supervisor.admin.protocol import RequestError, Status
+from supervisor.core.table import Load
+from supervisor.model import Endpoint
 from tests.fakes.network import refuse
 from tests.sim.world import World, play
 
@@ -133,5 +136,26 @@ def test_why_answers_a_question_of_the_wrong_kind_instead_of_dying_of_it(tmp_pat
             with pytest.raises(RequestError) as caught:
                 world.supervisor._verb_why({"real_server": "192.168.100.21", "virtual_server": inside})
             assert caught.value.status is Status.NOT_FOUND
+
+    play(story, ARTICLE, tmp_path)
+
+
+def test_a_removed_server_keeps_its_clients_until_they_are_done(tmp_path: Path) -> None:
+    block = ARTICLE[ARTICLE.index("  real_server  192.168.100.22") :].rstrip().removesuffix("}")
+    gone = Endpoint(ip_address("192.168.100.22"), 80)
+
+    async def story(world: World) -> None:
+        alive(world, 21, 22)
+        await world.later(30)
+        world.backend.carried = {gone: Load(active=2)}
+        world.path.write_text(ARTICLE.replace(block, ""))
+        world.reload()
+        await world.later(60)
+        assert world.weights() == {21: 1, 22: 0}
+        world.backend.carried = {}
+        await world.later(3)
+        assert world.weights() == {21: 1}
+        (said,) = world.events("real_server.drained")
+        assert said["level"] == "info"
 
     play(story, ARTICLE, tmp_path)

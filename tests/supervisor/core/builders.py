@@ -49,8 +49,14 @@ def real_server(
 
 
 def virtual_server(
-    *servers: RealServer, sorry: int | None = 20, quorum: int = 1, hysteresis: int = 0, sorry_inhibit: bool = False
+    *servers: RealServer,
+    sorry: int | None = 20,
+    quorum: int = 1,
+    hysteresis: int = 0,
+    sorry_inhibit: bool = False,
+    drain_timeout: float = 0.0,
 ) -> VirtualServer:
+    """A virtual server; unlike a file's, what leaves it is gone at once unless a test asks for more."""
     return VirtualServer(
         KEY,
         scheduler="rr",
@@ -58,6 +64,7 @@ def virtual_server(
         hysteresis=hysteresis,
         sorry_server=None if sorry is None else SorryServer(endpoint(sorry), inhibit=sorry_inhibit),
         real_servers=servers,
+        drain_timeout=drain_timeout,
     )
 
 
