@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from supervisor.config import Outcome, Severity
+from supervisor.core.changes import Changes
 from supervisor.core.transitions import (
     AdminChanged,
     CheckChanged,
@@ -310,8 +311,8 @@ def rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:
     )
 
 
-def rejected_as_empty(config: Config, log: Log, *, running: Config) -> None:
-    """Say that a file without any virtual server was refused: a truncated file must not take every service down."""
+def rejected_as_empty(config: Config, log: Log, *, running: Config) -> str:
+    """Say that a file without any virtual server was refused: a truncated file must not take every service down. Return the reason."""
     reason = f"it names no virtual server, and {len(running.virtual_servers)} are running"
     log.emit(
         "config.rejected",
@@ -322,15 +323,28 @@ def rejected_as_empty(config: Config, log: Log, *, running: Config) -> None:
         errors=0,
         running_hash=running.digest,
     )
+    return f"{config.source}: {reason}; stop the daemon to remove all"
 
 
-def loaded(outcome: Outcome, log: Log, old: Config | None = None) -> None:
+def rolled_back(base: Config, unconfirmed: str, log: Log) -> None:
+    """Say that a configuration was not confirmed in time, and the one before it runs again."""
+    log.emit(
+        "config.rolled_back",
+        f"The configuration {unconfirmed} was not confirmed in time; {base.digest}, which ran before it, runs again."
+        " The file is as it was.",
+        path=base.source,
+        hash=base.digest,
+        reason="not confirmed in time",
+        running_hash=unconfirmed,
+    )
+
+
+def loaded(outcome: Outcome, log: Log, changes: Changes | None = None) -> None:
     """Say in the log that a configuration was loaded, and what it changes; each warning is a line of its own."""
     config = outcome.config
     assert config is not None
-    before = {vs.key: vs for vs in old.virtual_servers} if old else {}
-    after = {vs.key: vs for vs in config.virtual_servers}
-    changed = sum(key in before and before[key] != vs for key, vs in after.items())
+    servers = config.virtual_servers
+    changes = changes or Changes(virtual_servers_added=tuple(vs.key for vs in servers))
     for problem in outcome.problems:
         if problem.severity is Severity.WARNING:
             log.emit(
@@ -345,14 +359,14 @@ def loaded(outcome: Outcome, log: Log, old: Config | None = None) -> None:
             )
     log.emit(
         "config.loaded",
-        f"Configuration {config.source} loaded: {len(after)} virtual servers.",
+        f"Configuration {config.source} loaded: {len(servers)} virtual servers.",
         path=config.source,
         hash=config.digest,
         files=len(outcome.files),
-        added=len(after.keys() - before.keys()),
-        changed=changed,
-        removed=len(before.keys() - after.keys()),
+        added=len(changes.virtual_servers_added),
+        changed=len(changes.virtual_servers_changed),
+        removed=len(changes.virtual_servers_removed),
         warnings=config.warnings,
-        virtual_servers=len(after),
-        real_servers=sum(len(vs.real_servers) for vs in after.values()),
+        virtual_servers=len(servers),
+        real_servers=sum(len(vs.real_servers) for vs in servers),
     )

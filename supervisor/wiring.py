@@ -47,6 +47,7 @@ from supervisor.log import Log
 from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
+from supervisor.reloading import Reloads
 from supervisor.systemd import Notifier
 
 INBOX_MAX = 4096
@@ -152,6 +153,10 @@ class Supervisor:
         """Run until a STOP order, then undo what we did and return. When cancelled, undo nothing."""
         now = trio.current_time()
         self._facts = overview.Facts(started_at=now, config_at=now)
+        outside = self._outside
+        self._reloads = Reloads(
+            self, outside.load, self._facts, self._log, outside.notifier, in_thread=outside.in_thread
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
             found = await self._first_reading(nursery, orders)
@@ -177,6 +182,7 @@ class Supervisor:
                     verbs = {"status": self._verb_status, "why": self._verb_why}
                     watchers.start_soon(admin.serve, self._outside.admin, verbs, __version__)
                 watchers.start_soon(self._announce_ready)
+                watchers.start_soon(self._reloads.run)
                 await self._obey(orders)
                 watchers.cancel_scope.cancel()
             await self._undo()
@@ -258,37 +264,22 @@ class Supervisor:
     async def _stops(self, order: Order) -> bool:
         """Carry out one order and tell whether it ends the program."""
         if order is Order.RELOAD:
-            await self._reload()
+            self._reloads.ask()
             return False
         self._outside.notifier.stopping()
         self._log.emit("daemon.stopping", "Stopping: removing our services, addresses and children.")
         return True
 
-    async def _reload(self) -> None:
-        """Replace the configuration by the file as it is now, or keep the old one whole when the file is not valid."""
-        self._outside.notifier.reloading()
-        load = self._outside.load
-        outcome = await trio.to_thread.run_sync(load) if self._outside.in_thread else load()
-        if outcome.config is None:
-            self._facts.reload_ok = False
-            self._facts.reloads_rejected += 1
-            announce.rejected(outcome, self._log, running=self._config.digest)
-        elif self._config.virtual_servers and not outcome.config.virtual_servers:
-            self._facts.reload_ok = False
-            self._facts.reloads_rejected += 1
-            announce.rejected_as_empty(outcome.config, self._log, running=self._config)
-        else:
-            self._replace(outcome.config, outcome)
-        self._outside.notifier.ready()
+    @property
+    def config(self) -> Config:
+        """The configuration that holds."""
+        return self._config
 
-    def _replace(self, config: Config, outcome: Outcome) -> None:
+    def take_over(self, config: Config) -> None:
+        """Replace the configuration; the kernel, the children and the sinks follow."""
         now = trio.current_time()
-        old, self._config = self._config, config
-        self._log.config_digest = config.digest
-        self._facts.reload_ok = True
-        self._facts.reloads_ok += 1
+        self._config = config
         self._facts.config_at = now
-        announce.loaded(outcome, self._log, old)
         self._mailer.reconfigure(config.mail, config.router_id)
         self._adjust_kernel()
         self._errands.reconfigure(config)

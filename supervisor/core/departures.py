@@ -44,6 +44,13 @@ class Departures:
     def __bool__(self) -> bool:
         return bool(self._departing)
 
+    def fork(self) -> Departures:
+        """Return a copy that goes its own way."""
+        copy = Departures()
+        copy.services = dict(self.services)
+        copy._departing = {key: dict(leaving) for key, leaving in self._departing.items()}
+        return copy
+
     def begin(self, key: ServiceKey, destinations: Iterable[Destination], now: float, timeout_s: float) -> None:
         """Have destinations leave that stand in the table of a virtual server; with a time-out of 0 they are simply forgotten."""
         leaving = self._departing.get(key, {})

@@ -10,6 +10,7 @@ The state itself is `pools`; how it begins `entrance`, how a change climbs up to
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from typing import assert_never
@@ -55,6 +56,13 @@ class Director:
             spec.key: entrance.enter(pools, spec, now, pools.found(spec.key)) for spec in config.virtual_servers
         }
         pools.replaced()
+
+    def fork(self) -> Director:
+        """Return a copy that can go its own way, to see what would come of something."""
+        director = copy.copy(self)
+        director.pools = self.pools.fork()
+        director._overridden = dict(self._overridden)  # noqa: SLF001  our own copy
+        return director
 
     @property
     def config(self) -> Config:

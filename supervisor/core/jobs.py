@@ -7,7 +7,6 @@ stands in the configuration, and a number is never given twice in one run, so th
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterable
 
 from supervisor.model import CheckSpec, Config
@@ -29,7 +28,7 @@ class JobBook:
     """Numbers the jobs. `jobs` maps each specification of the present configuration to its number."""
 
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+        self._next = 1
         self.jobs: dict[CheckSpec, int] = {}
 
     def update(self, config: Config) -> None:
@@ -38,8 +37,16 @@ class JobBook:
         for spec in specs(config):
             if spec not in jobs:
                 known = self.jobs.get(spec)
-                jobs[spec] = next(self._numbers) if known is None else known
+                if known is None:
+                    known, self._next = self._next, self._next + 1
+                jobs[spec] = known
         self.jobs = jobs
+
+    def fork(self) -> JobBook:
+        """Return a copy that goes its own way."""
+        copy = JobBook()
+        copy._next, copy.jobs = self._next, dict(self.jobs)
+        return copy
 
 
 def worker_of(spec: CheckSpec, workers: int) -> int:

@@ -44,6 +44,16 @@ class Pools:
         self._dirty: set[ServiceKey] = set()
         self._desired: Table | None = None
 
+    def fork(self) -> Pools:
+        """Return a copy that can go its own way, to see what would come of something. Linear in the number of real servers."""
+        copy = Pools(self.config, self.reading.table)
+        copy.reading, copy.addresses = self.reading, self.addresses
+        copy.jobs = self.jobs.fork()
+        copy.departures = self.departures.fork()
+        copy.virtual_servers = {key: state.fork() for key, state in self.virtual_servers.items()}
+        copy.replaced()
+        return copy
+
     # -- lookups ---------------------------------------------------------------------------------------------------
 
     def consumers(self, job: int) -> list[tuple[VirtualServerState, RealServerState, Check]]:

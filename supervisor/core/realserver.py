@@ -6,6 +6,8 @@ it out. Nothing here knows of quorum, sorry servers or the kernel.
 
 from __future__ import annotations
 
+import copy
+
 from supervisor.core.causes import Chain
 from supervisor.core.events import Health
 from supervisor.core.health import Check
@@ -32,6 +34,12 @@ class RealServerState:
         self.live = self.passes
         self.weight = spec.weight
         self.weigh()
+
+    def fork(self) -> RealServerState:
+        """Return a copy with checks of its own."""
+        state = copy.copy(self)
+        state.checks = tuple(map(copy.copy, self.checks))
+        return state
 
     @property
     def passes(self) -> bool:

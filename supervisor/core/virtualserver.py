@@ -13,6 +13,7 @@ The order of the way from one table to the next (a pool is never empty on it) is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from types import MappingProxyType
 
@@ -43,6 +44,12 @@ class VirtualServerState:
         self.ups = 0
         self.downs = 0
         self.recount()
+
+    def fork(self) -> VirtualServerState:
+        """Return a copy with real servers and checks of its own."""
+        state = copy.copy(self)
+        state.real_servers = {endpoint: server.fork() for endpoint, server in self.real_servers.items()}
+        return state
 
     def recount(self) -> None:
         """Sum up anew, after the real servers or their weights were changed."""

@@ -77,6 +77,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "config.rejected": _entry(
         "error", "path text reason suggestion running_hash", integer="line column errors", number="parse_s"
     ),
+    "config.rolled_back": _entry("error", "path hash reason running_hash"),
     "config.warning": _entry("warning", "path text reason suggestion", integer="line column"),
     "track_file.unwritten": _entry("warning", "path reason"),
     "real_server.state_changed": _entry(

@@ -1,0 +1,93 @@
+"""What a new configuration changes: by name, for people; and what it would do to the kernel, before it does.
+
+    changes = compare(old, new)                        # which virtual and real servers come, go and change
+    ahead = foresee(director, new, owned, now)         # the same and every kernel operation, on a copy of the director
+
+Pure. The copy is thrown away; nothing that happens to it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+
+from supervisor.core.diff import diff
+from supervisor.core.director import Director
+from supervisor.core.events import DestinationId
+from supervisor.core.table import Load, Op, Table
+from supervisor.model import Config, ServiceKey, VirtualServer
+
+_NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files"})
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The differences between two configurations. `settings` are the parts of the model beside virtual servers that differ."""
+
+    virtual_servers_added: tuple[ServiceKey, ...] = ()
+    virtual_servers_removed: tuple[ServiceKey, ...] = ()
+    virtual_servers_changed: tuple[ServiceKey, ...] = ()
+    real_servers_added: tuple[DestinationId, ...] = ()
+    real_servers_removed: tuple[DestinationId, ...] = ()
+    real_servers_changed: tuple[DestinationId, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What a reload would do. `loads` are the connections that each destination carries now."""
+
+    changes: Changes
+    operations: tuple[Op, ...]
+    before: Table
+    loads: Mapping[DestinationId, Load]
+
+
+def compare(old: Config, new: Config) -> Changes:
+    """Return what differs. Real servers of a virtual server that comes or goes are counted with the others."""
+    before = {vs.key: vs for vs in old.virtual_servers}
+    after = {vs.key: vs for vs in new.virtual_servers}
+    changed = [key for key, vs in after.items() if key in before and before[key] != vs]
+    added, removed, edited = list[DestinationId](), list[DestinationId](), list[DestinationId]()
+    for key in changed:
+        one, other = _servers(before[key]), _servers(after[key])
+        added += [name for name in other if name not in one]
+        removed += [name for name in one if name not in other]
+        edited += [name for name in other if name in one and one[name] != other[name]]
+    for key in after.keys() - before.keys():
+        added += _servers(after[key])
+    for key in before.keys() - after.keys():
+        removed += _servers(before[key])
+    return Changes(
+        tuple(key for key in after if key not in before),
+        tuple(key for key in before if key not in after),
+        tuple(changed),
+        _sorted(added),
+        _sorted(removed),
+        tuple(edited),
+        tuple(
+            field.name
+            for field in fields(Config)
+            if field.name not in _NOT_SETTINGS and getattr(old, field.name) != getattr(new, field.name)
+        ),
+    )
+
+
+def foresee(director: Director, config: Config, owned: Collection[ServiceKey], now: float) -> Foresight:
+    """Return what taking over `config` now would do to the kernel's table as it was read last. `director` is not touched."""
+    copy = director.fork()
+    copy.reconfigure(config, now)
+    reading = director.reading
+    operations = diff(copy.desired(), reading.table, {*owned, *copy.desired().services})
+    return Foresight(compare(director.config, config), tuple(operations), reading.table, reading.loads)
+
+
+def _servers(virtual_server: VirtualServer) -> dict[DestinationId, object]:
+    return {(virtual_server.key, server.endpoint): server for server in virtual_server.real_servers}
+
+
+def _sorted(names: list[DestinationId]) -> tuple[DestinationId, ...]:
+    return tuple(sorted(names, key=lambda name: (str(name[0]), name[1].address.version, name[1])))

@@ -1,0 +1,171 @@
+"""Taking over another configuration while the program runs: all of it or nothing, one at a time, with an answer for whoever asked.
+
+    ticket = reloads.ask(confirm_within_s=120)     # from a signal, or the admin socket; returns at once
+    await ticket.done.wait()
+    ticket.answer                                  # what changed, or which problems stand in the file
+
+Requests that wait together are one: the file is read when their turn comes, and then it is the newest. With `confirm_within_s`, the
+configuration before comes back by itself unless `confirm` is said in time: a change that cuts the operator off undoes itself. A later
+reload without a limit counts as said so. A reload that is refused leaves everything as it is, also a confirmation that is awaited.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import trio
+
+from supervisor import announce
+from supervisor.config import Outcome, render
+from supervisor.core.changes import Changes, compare
+from supervisor.log import Log
+from supervisor.model import Config
+from supervisor.overview import Facts
+from supervisor.systemd import Notifier
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The file was taken over. `confirm_within_s`: the configuration before comes back after so long without a word; None: never."""
+
+    changes: Changes
+    digest: str
+    warnings: int
+    confirm_within_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The file was refused; `text` has every problem with its place, as `vipervisor check` shows it."""
+
+    text: str
+
+
+Answer: TypeAlias = Taken | Refused
+
+
+class Ticket:
+    """One turn of the reloading task; `answer` is there when `done` is set."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.answer: Answer | None = None
+        self.confirm_within_s: float | None = None
+
+
+class Runs(Protocol):
+    """What runs and can be given another configuration."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration that holds."""
+
+    def take_over(self, config: Config) -> None:
+        """Replace it. Returns when the decisions are made; the kernel follows."""
+
+
+class Reloads:
+    """The task that replaces configurations, and what waits for it."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        load: Callable[[], Outcome],
+        facts: Facts,
+        log: Log,
+        notifier: Notifier,
+        *,
+        in_thread: bool,
+    ) -> None:
+        """`load` reads the file; `in_thread`: outside the loop, so that probes and clients do not wait for a large one."""
+        self._runs = runs
+        self._load = load
+        self._facts = facts
+        self._log = log
+        self._notifier = notifier
+        self._in_thread = in_thread
+        self._waiting: Ticket | None = None
+        self._asked = trio.Event()
+        self._base: Config | None = None  # what comes back unless it is confirmed in time
+        self._confirm_by = math.inf
+
+    def ask(self, confirm_within_s: float | None = None) -> Ticket:
+        """Have the file read again as soon as the last reading is over. The shortest limit of those who wait together holds."""
+        ticket = self._waiting or Ticket()
+        limits = [limit for limit in (ticket.confirm_within_s, confirm_within_s) if limit is not None]
+        ticket.confirm_within_s = min(limits, default=None)
+        self._waiting = ticket
+        self._asked.set()
+        return ticket
+
+    def confirm(self) -> bool:
+        """Keep the configuration that runs; tell whether that was in question."""
+        was_open = self._base is not None
+        self._settle_on_this()
+        return was_open
+
+    @property
+    def confirm_left_s(self) -> float | None:
+        """Seconds until the configuration before comes back; None: nothing is in question."""
+        return None if self._base is None else self._confirm_by - trio.current_time()
+
+    async def run(self) -> None:
+        """Replace configurations until cancelled."""
+        while True:
+            with trio.move_on_at(self._confirm_by):
+                await self._asked.wait()
+            ticket = self._waiting
+            if ticket is None:
+                self._roll_back()
+                continue
+            self._asked, self._waiting = trio.Event(), None
+            ticket.answer = await self._reload(ticket.confirm_within_s)
+            ticket.done.set()
+
+    async def _reload(self, confirm_within_s: float | None) -> Answer:
+        self._notifier.reloading()
+        outcome = await trio.to_thread.run_sync(self._load) if self._in_thread else self._load()
+        answer = self._judge(outcome, confirm_within_s)
+        self._facts.reload_ok = isinstance(answer, Taken)
+        if isinstance(answer, Taken):
+            self._facts.reloads_ok += 1
+        else:
+            self._facts.reloads_rejected += 1
+        self._notifier.ready()
+        return answer
+
+    def _judge(self, outcome: Outcome, confirm_within_s: float | None) -> Answer:
+        """Take a file over or refuse it."""
+        running, config = self._runs.config, outcome.config
+        if config is None:
+            announce.rejected(outcome, self._log, running=running.digest)
+            return Refused(render(outcome))
+        if running.virtual_servers and not config.virtual_servers:
+            return Refused(announce.rejected_as_empty(config, self._log, running=running))
+        changes = compare(running, config)
+        base = self._base or running
+        self._log.config_digest = config.digest
+        announce.loaded(outcome, self._log, changes)
+        self._runs.take_over(config)
+        self._settle_on_this()
+        if confirm_within_s is not None:
+            self._base, self._confirm_by = base, trio.current_time() + confirm_within_s
+        return Taken(changes, config.digest, config.warnings, confirm_within_s)
+
+    def _settle_on_this(self) -> None:
+        self._base, self._confirm_by = None, math.inf
+
+    def _roll_back(self) -> None:
+        """Nobody said that the new configuration is well: the one before comes back."""
+        base = self._base
+        self._settle_on_this()
+        if base is None:
+            return
+        unconfirmed = self._runs.config.digest
+        self._log.config_digest = base.digest
+        announce.rolled_back(base, unconfirmed, self._log)
+        self._facts.reload_ok = False
+        self._runs.take_over(base)
