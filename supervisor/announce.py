@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from supervisor.admin.desk import Requested
 from supervisor.config import Outcome, Severity
 from supervisor.core.changes import Changes
 from supervisor.core.transitions import (
@@ -290,6 +291,25 @@ def address(which: IPAddress, state: str, detail: str, log: Log) -> None:
                 "released": f"was removed from {detail}",
             }
             log.emit(f"address.{state}", f"Virtual address {which} {words[state]}.", address=which, interface=detail)
+
+
+def requested(request: Requested, log: Log) -> None:
+    """Say what somebody wanted at the admin socket, and what became of it."""
+    caller = request.caller
+    because = f": {request.reason}" if request.reason else ""
+    log.emit(
+        "admin.request",
+        f"{caller.name} (uid {caller.uid}, pid {caller.pid}) asked for {request.verb} {request.args}, {request.outcome}{because}.",
+        verb=request.verb,
+        args=request.args,
+        uid=caller.uid,
+        gid=caller.gid,
+        user=caller.user,
+        peer_pid=caller.pid,
+        outcome=request.outcome,
+        reason=request.reason,
+        duration_s=request.duration_s,
+    )
 
 
 def rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:

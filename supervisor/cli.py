@@ -130,6 +130,17 @@ def _add_run(verbs: Any) -> None:
     )
     _add_socket(parser)
     parser.add_argument(
+        "--admin-group",
+        default="",
+        metavar="NAME",
+        help="a group whose members may ask the daemon (status, why) over its socket, besides root and its own user (default: none)",
+    )
+    parser.add_argument(
+        "--admin-group-may-change",
+        action="store_true",
+        help="let the members of that group change things as well (drain, weight, reload)",
+    )
+    parser.add_argument(
         "--user",
         default="nobody",
         metavar="NAME",
@@ -259,6 +270,8 @@ def _run(options: argparse.Namespace) -> int:
             exporter=options.exporter,
             log_format=options.log_format,
             admin_socket=_socket(options),
+            admin_group=options.admin_group,
+            admin_group_may_change=options.admin_group_may_change,
             user=options.user,
             workers=options.workers,
             config_id=options.config_id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import grp
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from checkers.kit import cage
 from checkers.kit.link import Link, SeqpacketLink
 from supervisor import __version__, announce, config, trackfiles
 from supervisor.admin import server as admin
+from supervisor.admin.access import Access
 from supervisor.admin.protocol import Status
 from supervisor.children import spawn
 from supervisor.children.checkers import StartChecker
@@ -68,6 +70,8 @@ class Options:
     exporter: str
     log_format: str
     admin_socket: Path
+    admin_group: str
+    admin_group_may_change: bool
     user: str
     workers: int
     config_id: str | None = None  # for @id conditions; None: the host's name
@@ -106,7 +110,8 @@ def run(options: Options) -> int:
 def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer: LogWriter) -> None:
     try:
         account = spawn.account(options.user)
-        control = admin.listen(options.admin_socket)
+        group = _group(options.admin_group)
+        control = admin.listen(options.admin_socket, group)
     except (spawn.UnknownUser, admin.SocketTaken) as error:
         raise Refusal(str(error)) from error
     try:
@@ -137,6 +142,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             wall_clock=lambda: datetime.now(UTC),
             workers=options.workers or _worker_count(checks),
             admin=control,
+            access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
             log_dropped=lambda: writer.dropped,
         )
         if not options.dry_run:
@@ -145,6 +151,16 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
         backend.close()
     finally:
         options.admin_socket.unlink(missing_ok=True)
+
+
+def _group(name: str) -> int | None:
+    """Return the gid of the admin group, None without one. Raises Refusal."""
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise Refusal(f"--admin-group {name}: there is no such group; create it, or leave the option out") from error
 
 
 def _load_again(options: Options, log: Log) -> Outcome:

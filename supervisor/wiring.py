@@ -20,13 +20,14 @@ import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import trio
 
 from checkers.kit.wire import Job
 from supervisor import __version__, announce, answers, overview
 from supervisor.admin import server as admin
+from supervisor.admin.access import NOBODY_ELSE, Access
+from supervisor.admin.desk import Desk, Verb, question
 from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker, job_of
 from supervisor.children.exporter import ExporterChild, StartExporter
 from supervisor.children.favours import DoFavour, RunScript
@@ -103,6 +104,7 @@ class Outside:
     wall_clock: Callable[[], datetime]
     workers: int = 1
     admin: socket.socket | None = None
+    access: Access = NOBODY_ELSE  # who may ask and order over that socket
     in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
     quiet: bool = False  # a dry run: the log alone is told
@@ -146,6 +148,7 @@ class Supervisor:
         self._address_news = trio.Event()
         self._presence_matters = trio.Event()
         self._note_presence()
+        self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -179,8 +182,7 @@ class Supervisor:
                 if self._exporter:
                     watchers.start_soon(self._exporter.keeper.run)
                 if self._outside.admin:
-                    verbs = {"status": self._verb_status, "why": self._verb_why}
-                    watchers.start_soon(admin.serve, self._outside.admin, verbs, __version__)
+                    watchers.start_soon(admin.serve, self._outside.admin, self.desk, __version__)
                 watchers.start_soon(self._announce_ready)
                 watchers.start_soon(self._reloads.run)
                 await self._obey(orders)
@@ -406,8 +408,9 @@ class Supervisor:
         )
         return overview.snapshot(sources, self._inbox.statistics().current_buffer_used, trio.current_time())
 
-    def _verb_status(self, _args: dict[str, Any]) -> Any:
-        return wire_form.as_json(self.snapshot())
-
-    def _verb_why(self, args: dict[str, Any]) -> Any:
-        return answers.why(self._director, args, trio.current_time())
+    def _verbs(self) -> dict[str, Verb]:
+        """Everything that can be said at the admin socket."""
+        return {
+            "status": question(lambda _args: wire_form.encode(self.snapshot())),
+            "why": question(lambda args: answers.why(self._director, args, trio.current_time())),
+        }

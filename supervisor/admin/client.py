@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
@@ -11,7 +12,8 @@ from typing import Any
 from supervisor.admin import protocol
 from supervisor.admin.protocol import Request, RequestError, Status
 
-PATIENCE_S = 10.0
+PATIENCE_S = 15.0
+"""Longer than what a verb may take when it does not say otherwise (`desk.LIMIT_S`)."""
 
 
 def default_socket() -> Path:
@@ -27,13 +29,14 @@ def default_socket() -> Path:
     return Path(tempfile.gettempdir()) / f"vipervisor-{os.geteuid()}" / "admin.sock"
 
 
-def ask(path: Path, request: Request) -> Any:
-    """Return the daemon's answer to `request`. Raises RequestError, also when no daemon answers."""
+def ask(path: Path, request: Request, patience_s: float = PATIENCE_S) -> Any:
+    """Return the daemon's answer to `request`, within `patience_s`. Raises RequestError, also when no daemon answers."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(PATIENCE_S)
+            sock.settimeout(patience_s)
             sock.connect(str(path))
-            sock.sendall(protocol.encode_request(request))
+            with contextlib.suppress(BrokenPipeError):  # turned away; the answer says why
+                sock.sendall(protocol.encode_request(request))
             with sock.makefile("rb") as lines:
                 lines.readline()  # the greeting
                 line = lines.readline()
@@ -43,10 +46,11 @@ def ask(path: Path, request: Request) -> Any:
         ) from error
     except PermissionError as error:
         raise RequestError(
-            f"{path}: permission denied; ask as the user that runs the daemon", Status.UNREACHABLE
+            f"{path}: permission denied; ask as root or the user that runs the daemon, or see run --admin-group",
+            Status.UNREACHABLE,
         ) from error
     except TimeoutError as error:
-        raise RequestError(f"{path}: the daemon does not answer within {PATIENCE_S:g} s", Status.TIMEOUT) from error
+        raise RequestError(f"{path}: the daemon does not answer within {patience_s:g} s", Status.TIMEOUT) from error
     except OSError as error:
         raise RequestError(f"{path}: {error}", Status.UNREACHABLE) from error
     if not line:

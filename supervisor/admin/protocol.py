@@ -95,7 +95,9 @@ def decode_request(line: bytes) -> Request:
 
 
 def encode_result(request_id: int, result: Any) -> bytes:
-    """Return the line of a good answer."""
+    """Return the line of a good answer; a result of bytes is JSON already, on one line."""
+    if isinstance(result, bytes):
+        return b'{"id":%d,"ok":true,"result":%b}\n' % (request_id, result)
     return _line({"id": request_id, "ok": True, "result": result})
 
 

@@ -1,39 +1,57 @@
-"""The admin socket: a Unix stream socket that answers the operator's questions.
+"""The admin socket: a Unix stream socket that answers the operator's questions and takes their orders.
 
-Limits: one request line of `protocol.REQUEST_MAX_BYTES`, `PATIENCE_S` for a client to ask, `CLIENTS_MAX` at once. Only the
-daemon's own user can connect (mode 0600). A client can make the server wait for nothing but itself.
+Who connects is known by what the kernel says of them (SO_PEERCRED, SO_PEERGROUPS: unix(7)); what they may, `access` decides. Only the
+daemon's own user can connect at all (mode 0600), or the members of the admin group as well (mode 0660).
+Limits: one request line of `protocol.REQUEST_MAX_BYTES`, `PATIENCE_S` for a client to ask, the verb's own limit for the answer,
+`ANSWER_S` for the client to take it, `CLIENTS_MAX` at once. Who is there without having asked makes room for who comes: silent clients,
+however many, keep nobody out. A client can make the server wait for nothing but itself, and when it goes, its order is carried out still.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import socket
 import stat
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from supervisor.admin import protocol
-from supervisor.admin.protocol import Request, RequestError
+from supervisor.admin.access import Caller
+from supervisor.admin.desk import Desk
+from supervisor.admin.protocol import RequestError, Status
 
 CLIENTS_MAX = 16
-PATIENCE_S = 5.0
+"""Clients at once: operators, and a few scripts of theirs."""
 
-Verb = Callable[[dict[str, Any]], Any]
-"""Carries out one verb: arguments in, a JSON value out; raises RequestError."""
+PATIENCE_S = 5.0
+"""How long a client may take to ask."""
+
+ANSWER_S = 10.0
+"""How long a client may take to read its answer (some megabytes, with ten thousand servers)."""
+
+NAME_MAX_S = 1.0
+"""How long the lookup of an account's name may take; a directory service that hangs costs the name, not the answer."""
+
+_BACKLOG = 64
+_PEER_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_PEER_GROUPS = 59  # SO_PEERGROUPS, asm-generic/socket.h, Linux 4.13; Python has no name for it
+_GROUPS_MAX_BYTES = 1024  # the most that Python asks for: 256 groups
 
 
 class SocketTaken(Exception):
     """The socket cannot be ours; the text names the remedy."""
 
 
-def listen(path: Path) -> socket.socket:
-    """Open the admin socket at `path`: mode 0600 in a folder that only its owner can write.
+def listen(path: Path, group: int | None = None) -> socket.socket:
+    """Open the admin socket at `path`: mode 0600 in a folder that only its owner can write, or 0660 with a `group` (its gid).
 
-    A socket file that a dead daemon left is replaced. Raises SocketTaken when a live one answers there, or the folder is not fit.
+    A socket file that a dead daemon left is replaced. Raises SocketTaken when a live one answers there, the folder is not fit, or the
+    socket cannot be given to the group.
     """
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -47,11 +65,30 @@ def listen(path: Path) -> socket.socket:
             sock.bind(str(path))
         finally:
             os.umask(mask)
-        sock.listen(CLIENTS_MAX)
+        if group is not None:
+            _give(path, group)
+        sock.listen(_BACKLOG)
     except OSError as error:
         raise SocketTaken(f"{path}: {error.strerror or error}; choose another --admin-socket") from error
     sock.setblocking(False)
     return sock
+
+
+def _give(path: Path, group: int) -> None:
+    """Let a group connect. Raises SocketTaken when we are no member of it and may not become one.
+
+    The owner of a file may give it to a group of its own (chown(2)); we have no CAP_CHOWN, and as root have CAP_SETGID.
+    """
+    own = os.getegid()
+    try:
+        with contextlib.suppress(PermissionError):
+            os.setegid(group)
+        os.chown(path, -1, group)
+    except PermissionError as error:
+        raise SocketTaken(f"{path}: the daemon's own user is no member of group {group}; make it one") from error
+    finally:
+        os.setegid(own)
+    path.chmod(0o660)
 
 
 def _remove_dead(path: Path) -> None:
@@ -73,25 +110,77 @@ def _remove_dead(path: Path) -> None:
     raise SocketTaken(f"{path}: a running vipervisor answers there; stop it, or choose another --admin-socket")
 
 
-async def serve(sock: socket.socket, verbs: Mapping[str, Verb], version: str) -> None:
+async def serve(sock: socket.socket, desk: Desk, version: str) -> None:
     """Answer until cancelled."""
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    seats = trio.Semaphore(CLIENTS_MAX)
+    seats = _Seats()
 
     async def attend(stream: trio.SocketStream) -> None:
-        async with seats, stream:
-            with (
-                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-                trio.move_on_after(PATIENCE_S),
-            ):
-                await _attend(stream, verbs, version)
+        async with stream:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await _attend(stream, desk, version, seats)
 
     await trio.serve_listeners(attend, [listener])
 
 
-async def _attend(stream: trio.SocketStream, verbs: Mapping[str, Verb], version: str) -> None:
+class _Seats:
+    """CLIENTS_MAX of them. The one that is silent longest makes room; who has asked stays until answered."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._silent: dict[trio.CancelScope, None] = {}
+
+    def free(self) -> bool:
+        """Tell whether one more can be seated, after whoever may have to go was told to."""
+        if self._taken < CLIENTS_MAX:
+            return True
+        if not self._silent:
+            return False
+        oldest = next(iter(self._silent))
+        del self._silent[oldest]
+        oldest.cancel()
+        return True
+
+    @contextlib.contextmanager
+    def seated(self) -> Iterator[None]:
+        """One seat."""
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """The time until a client has asked; over at PATIENCE_S, or when the seat is needed."""
+        with trio.move_on_after(PATIENCE_S) as scope:
+            self._silent[scope] = None
+            try:
+                yield
+            finally:
+                self._silent.pop(scope, None)
+
+
+async def _attend(stream: trio.SocketStream, desk: Desk, version: str, seats: _Seats) -> None:
     """Greet, read one request, answer it."""
-    await stream.send_all(protocol.greeting(version))
+    if not seats.free():
+        busy = RequestError(f"busy with the orders of {CLIENTS_MAX} others; ask again", Status.REFUSED)
+        with trio.move_on_after(ANSWER_S):
+            await stream.send_all(protocol.greeting(version) + protocol.encode_error(0, busy))
+        return
+    with seats.seated():
+        line: bytes | None = None
+        with seats.silent():
+            await stream.send_all(protocol.greeting(version))
+            line = await _request_line(stream)
+        if line:
+            answer = await desk.answer(line, await _caller(stream))
+            with trio.move_on_after(ANSWER_S):
+                await stream.send_all(answer)
+
+
+async def _request_line(stream: trio.SocketStream) -> bytes:
+    """Return the first line, or what is there of it when it is too long or the client says no more."""
     line = bytearray()
     data = b""
     while b"\n" not in data:
@@ -99,24 +188,30 @@ async def _attend(stream: trio.SocketStream, verbs: Mapping[str, Verb], version:
         line += data
         if not data or len(line) > protocol.REQUEST_MAX_BYTES:
             break
-    if not line.strip():
-        return
-    await stream.send_all(answer(bytes(line).split(b"\n", 1)[0], verbs))
+    return bytes(line).split(b"\n", 1)[0].strip()
 
 
-def answer(line: bytes, verbs: Mapping[str, Verb]) -> bytes:
-    """Return the answer line to a request line. Never raises RequestError."""
-    number = 0
+async def _caller(stream: trio.SocketStream) -> Caller:
+    """Return who is at the other end, as the kernel says. The account's name may come from a slow directory, so a thread asks for it."""
+    option = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+    pid, uid, gid = _PEER_CREDENTIALS.unpack(option)
+    user = ""
+    with trio.move_on_after(NAME_MAX_S):
+        user = await trio.to_thread.run_sync(_user, uid, abandon_on_cancel=True)
+    return Caller(uid, gid, pid, user, _groups(stream))
+
+
+def _user(uid: int) -> str:
     try:
-        request = protocol.decode_request(line)
-        number = request.id
-        return protocol.encode_result(number, _carry_out(request, verbs))
-    except RequestError as error:
-        return protocol.encode_error(number, error)
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
-def _carry_out(request: Request, verbs: Mapping[str, Verb]) -> Any:
-    verb = verbs.get(request.verb)
-    if verb is None:
-        raise RequestError(f"unknown verb {request.verb[:40]!r}; there are: {', '.join(sorted(verbs))}")
-    return verb(request.args)
+def _groups(stream: trio.SocketStream) -> frozenset[int]:
+    """Return the supplementary groups of the other end; none when the kernel does not tell, or they are more than 256."""
+    try:
+        option = stream.socket.getsockopt(socket.SOL_SOCKET, _PEER_GROUPS, _GROUPS_MAX_BYTES)
+    except OSError:
+        return frozenset()
+    return frozenset(struct.unpack(f"={len(option) // 4}I", option))

@@ -140,8 +140,12 @@ CATALOGUE: Mapping[str, Entry] = {
     "notify.script_failed": _entry("warning", _SCRIPT, integer="exit_status attempt", number="duration_s"),
     "notify.script_skipped": _entry("warning", f"{_SCRIPT} reason", integer="count"),
     "notify.fifo_failed": _entry("error", "sink path error"),
-    "admin.command": _entry(
-        "info", "user socket command target reason result", integer="uid peer_pid", number="duration_s"
+    "admin.request": _entry(
+        "warning",
+        "verb args user outcome reason",
+        integer="uid gid peer_pid",
+        number="duration_s",
+        calm=("outcome", "done"),
     ),
     "log.dropped": _entry("warning", "", integer="count"),
     "loop.lagging": _entry("warning", "", number="lag_s"),

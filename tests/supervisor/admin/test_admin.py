@@ -9,24 +9,57 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from supervisor.admin import client, protocol, server, words
+from supervisor.admin.access import Access, Caller
+from supervisor.admin.desk import Desk, Requested, Verb, question
 from supervisor.admin.protocol import Request, RequestError, Status
 from supervisor.core.snapshot import as_json
 from tests.fakes.snapshots import snapshot
 
+OWNER = os.geteuid()
+ME = Caller(OWNER, os.getegid(), os.getpid(), "alice")
 
-def refused(_args: dict[str, Any]) -> Any:
+
+async def refused(_args: dict[str, Any], _caller: Caller) -> Any:
     raise RequestError("no such thing", Status.NOT_FOUND)
 
 
-VERBS: dict[str, server.Verb] = {"status": lambda args: {"args": args}, "why": refused}
+async def forever(_args: dict[str, Any], _caller: Caller) -> Any:
+    await trio.sleep_forever()
+
+
+async def whoami(_args: dict[str, Any], caller: Caller) -> Any:
+    return {"uid": caller.uid, "pid": caller.pid, "user": caller.user, "groups": sorted(caller.groups)}
+
+
+VERBS: dict[str, Verb] = {
+    "status": question(lambda args: {"args": args}),
+    "raw": question(lambda _args: b'{"raw":1}'),
+    "why": Verb(refused, changes=False),
+    "drain": Verb(whoami),
+    "reload": Verb(forever, limit_s=2.5),
+}
+
+
+def desk(record: list[Requested] | None = None, access: Access | None = None) -> Desk:
+    return Desk(VERBS, access or Access(OWNER), (record if record is not None else []).append)
+
+
+def answer(line: bytes, caller: Caller = ME, **options: Any) -> bytes:
+    """The desk's answer line, on a virtual clock."""
+    return trio.run(desk(**options).answer, line, caller, clock=MockClock(autojump_threshold=0))
 
 
 def test_a_request_and_its_answer_survive_the_wire() -> None:
     request = Request("status", {"x": [1, "é"]}, 7)
     assert protocol.decode_request(protocol.encode_request(request)) == request
-    assert protocol.decode_answer(server.answer(protocol.encode_request(request), VERBS)) == {"args": request.args}
+    assert protocol.decode_answer(answer(protocol.encode_request(request))) == {"args": request.args}
+
+
+def test_an_answer_that_is_json_already_is_passed_on_as_it_is() -> None:
+    assert answer(b"raw") == b'{"id":1,"ok":true,"result":{"raw":1}}\n'
 
 
 def test_a_bare_word_is_a_verb_because_people_type_it_into_socat() -> None:
@@ -44,19 +77,19 @@ def test_a_bare_word_is_a_verb_because_people_type_it_into_socat() -> None:
         (b'{"verb": 1}', 'an object with a "verb"'),
         (b'{"verb": "status", "args": []}', '"args" is an object'),
         (b'{"verb": "status", "id": "x"}', '"id" a whole number'),
-        (b'{"verb": "nonsense"}', "there are: status, why"),
+        (b'{"verb": "nonsense"}', "there are: drain, raw, reload, status, why"),
         (b"x" * 70000, "at most 65536 bytes"),
     ],
 )
 def test_a_wrong_request_is_answered_with_what_was_expected(line: bytes, complaint: str) -> None:
     with pytest.raises(RequestError, match=complaint) as caught:
-        protocol.decode_answer(server.answer(line, VERBS))
+        protocol.decode_answer(answer(line))
     assert caught.value.status is Status.USAGE
 
 
 def test_a_refusal_carries_the_exit_status() -> None:
     with pytest.raises(RequestError, match="no such thing") as caught:
-        protocol.decode_answer(server.answer(b"why", VERBS))
+        protocol.decode_answer(answer(b"why"))
     assert caught.value.status is Status.NOT_FOUND
 
 
@@ -73,7 +106,7 @@ def test_the_client_asks_a_real_socket_and_only_its_owner_can(tmp_path: Path) ->
         sock = server.listen(path)
         assert path.stat().st_mode & 0o777 == 0o600
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, sock, VERBS, "0")
+            nursery.start_soon(server.serve, sock, desk(), "0")
             answer = await trio.to_thread.run_sync(client.ask, path, Request("status", {"a": 1}))
             nursery.cancel_scope.cancel()
         return answer
@@ -87,7 +120,7 @@ def test_a_client_that_says_nothing_or_too_much_is_let_go_and_others_are_answere
     async def main() -> None:
         sock = server.listen(path)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.serve, sock, VERBS, "0")
+            nursery.start_soon(server.serve, sock, desk(), "0")
             silent = await trio.open_unix_socket(str(path))
             loud = await trio.open_unix_socket(str(path))
             await loud.send_all(b"x" * 70000)

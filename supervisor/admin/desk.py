@@ -1,0 +1,126 @@
+"""The counter at which requests are carried out: permission, time limit, and a record of who changed what.
+
+    desk = Desk({"status": question(status), "drain": Verb(drain)}, access, record)
+    line = await desk.answer(b'{"id": 1, "verb": "drain", "args": {…}}', caller)
+
+A verb is an async function of its arguments and the caller. It may wait as long as its own limit says; when it is over, it is cancelled,
+so what must not stop half-way has to be one step without a wait. It ends in a JSON value (or bytes that are JSON already), or raises
+RequestError. Nothing here knows a socket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import trio
+
+from supervisor.admin import protocol
+from supervisor.admin.access import Access, Caller
+from supervisor.admin.protocol import Request, RequestError, Status
+
+LIMIT_S = 10.0
+"""How long a verb may take when it does not say otherwise; the client is a little more patient (`client.PATIENCE_S`)."""
+
+BRIEF_MAX = 200
+"""Characters of a request's arguments that are kept for the record."""
+
+Act: TypeAlias = Callable[[dict[str, Any], Caller], Awaitable[Any]]
+"""Carries out one verb: arguments and caller in, a JSON value or JSON bytes out; raises RequestError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb. `changes`: it is not only a question, so fewer people may say it and it is put on record; `limit_s` in seconds.
+
+    `at_once`: it never waits, and may compute for a while; of these one is carried out at a time, and others get a turn in between.
+    """
+
+    act: Act
+    changes: bool = True
+    limit_s: float = LIMIT_S
+    at_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """For the record: who wanted what, and what became of it ("done", "refused", "failed", "timed out" or "cut off")."""
+
+    verb: str
+    args: str
+    caller: Caller
+    outcome: str
+    reason: str
+    duration_s: float
+
+
+def question(answer: Callable[[dict[str, Any]], Any]) -> Verb:
+    """Make a verb of a function that only looks and never waits."""
+
+    async def act(args: dict[str, Any], _caller: Caller) -> Any:
+        await trio.lowlevel.checkpoint()
+        return answer(args)
+
+    return Verb(act, changes=False, at_once=True)
+
+
+class Desk:
+    """Carries out requests. `record` is told of everything that would change something, and of everybody who was turned away."""
+
+    def __init__(self, verbs: Mapping[str, Verb], access: Access, record: Callable[[Requested], None]) -> None:
+        self._verbs = verbs
+        self._access = access
+        self._record = record
+        self._turn = trio.Semaphore(1)
+
+    async def answer(self, line: bytes, caller: Caller) -> bytes:
+        """Return the answer line to a request line. Never raises RequestError."""
+        number = 0
+        try:
+            request = protocol.decode_request(line)
+            number = request.id
+            return protocol.encode_result(number, await self.carry_out(request, caller))
+        except RequestError as error:
+            return protocol.encode_error(number, error)
+
+    async def carry_out(self, request: Request, caller: Caller) -> Any:
+        """Do what is asked and return the answer's value (bytes are JSON already). Raises RequestError."""
+        since = trio.current_time()
+        verb = self._verbs.get(request.verb)
+        refusal = self._access.refusal(caller, changes=verb is not None and verb.changes)
+        on_record = refusal is not None or (verb is not None and verb.changes)
+        outcome, reason = "cut off", "the daemon stops"
+        try:
+            result = await self._act(verb, refusal, request, caller)
+            outcome, reason = "done", ""
+        except RequestError as error:
+            outcome, reason = _OUTCOMES.get(error.status, "failed"), str(error)
+            raise
+        finally:
+            if on_record:
+                took = trio.current_time() - since
+                self._record(Requested(request.verb[:40], brief(request.args), caller, outcome, reason, took))
+        return result
+
+    async def _act(self, verb: Verb | None, refusal: str | None, request: Request, caller: Caller) -> Any:
+        if refusal is not None:
+            raise RequestError(refusal, Status.REFUSED)
+        if verb is None:
+            raise RequestError(f"unknown verb {request.verb[:40]!r}; there are: {', '.join(sorted(self._verbs))}")
+        with trio.move_on_after(verb.limit_s):
+            if not verb.at_once:
+                return await verb.act(request.args, caller)
+            async with self._turn:
+                return await verb.act(request.args, caller)
+        raise RequestError(f"{request.verb}: not done within {verb.limit_s:g} s; the log says more", Status.TIMEOUT)
+
+
+_OUTCOMES = {Status.REFUSED: "refused", Status.TIMEOUT: "timed out"}
+
+
+def brief(args: Mapping[str, Any]) -> str:
+    """Return arguments as a line of text, cut to BRIEF_MAX characters."""
+    text = json.dumps(args, ensure_ascii=False)
+    return text if len(text) <= BRIEF_MAX else f"{text[: BRIEF_MAX - 1]}…"
