@@ -90,6 +90,7 @@ class Desk:
         since = trio.current_time()
         verb = self._verbs.get(request.verb)
         refusal = self._access.refusal(caller, changes=verb is not None and verb.changes)
+        verb_name = request.verb[:40].encode(errors="replace").decode()
         on_record = refusal is not None or (verb is not None and verb.changes)
         outcome, reason = "cut off", "the daemon stops"
         try:
@@ -101,7 +102,7 @@ class Desk:
         finally:
             if on_record:
                 took = trio.current_time() - since
-                self._record(Requested(request.verb[:40], brief(request.args), caller, outcome, reason, took))
+                self._record(Requested(verb_name, brief(request.args), caller, outcome, reason, took))
         return result
 
     async def _act(self, verb: Verb | None, refusal: str | None, request: Request, caller: Caller) -> Any:
@@ -122,5 +123,7 @@ _OUTCOMES = {Status.REFUSED: "refused", Status.TIMEOUT: "timed out"}
 
 def brief(args: Mapping[str, Any]) -> str:
     """Return arguments as a line of text, cut to BRIEF_MAX characters."""
-    text = json.dumps(args, ensure_ascii=False)
+    text = (
+        json.dumps(args, ensure_ascii=False).encode(errors="replace").decode()
+    )  # half a character cannot be written down
     return text if len(text) <= BRIEF_MAX else f"{text[: BRIEF_MAX - 1]}…"

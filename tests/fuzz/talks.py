@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+from typing import Any
 
 import trio
 from trio.testing import MockClock
 
 from checkers.kit import wire
 from supervisor.admin import protocol
-from supervisor.admin.server import answer
+from supervisor.admin.access import NOBODY_ELSE, Caller
+from supervisor.admin.desk import Desk, Requested, Verb
 from supervisor.core import snapshot as snapshots
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.link import SupervisorLink
@@ -50,9 +52,17 @@ def from_runner(data: bytes) -> None:
         assert orders.decode_report(orders.encode(report)) == report
 
 
+async def _echo(args: dict[str, Any], _caller: Caller) -> Any:
+    await trio.lowlevel.checkpoint()
+    return args
+
+
 def admin_request(data: bytes) -> None:
-    """Whatever an operator's program says gets one line of JSON."""
-    line = answer(data, {"status": lambda args: args})
+    """Whatever an operator's program says gets one line of JSON, and leaves a record that can be written down."""
+    record: list[Requested] = []
+    line = trio.run(Desk({"status": Verb(_echo)}, NOBODY_ELSE, record.append).answer, data, Caller(0, 0, 1, "root"))
+    for told in record:
+        assert f"{told.verb} {told.args} {told.reason}".encode()
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     assert isinstance(json.loads(line)["ok"], bool)
