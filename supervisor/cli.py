@@ -20,6 +20,9 @@ from supervisor.admin.protocol import MEANINGS, Request, RequestError, Status
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
 
+LOADING_S = 60.0
+"""How long the command line waits while the daemon reads a file; 200,000 lines take two seconds, and others may be before us."""
+
 EPILOG = "exit status:\n" + "".join(f"  {status:<3} {meaning}\n" for status, meaning in MEANINGS.items())
 
 
@@ -65,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     _add_table(verbs)
     _add_status(verbs)
     _add_why(verbs)
+    _add_plan(verbs)
+    _add_reload(verbs)
+    _add_confirm(verbs)
     return parser
 
 
@@ -211,6 +217,61 @@ def _add_why(verbs: Any) -> None:
     _add_socket(parser)
 
 
+def _add_plan(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "plan",
+        "show what a reload would do to the kernel",
+        "Ask the running daemon what a reload with FILE (without one: its own file as it is now) would change,\n"
+        "with the connections that each change touches. Nothing is changed.",
+        _plan,
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the configuration to look at")
+    _add_json(parser)
+
+
+def _add_reload(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "reload",
+        "have the daemon load its file again",
+        "Have the running daemon load its file again: all of it, or nothing when it has a mistake (exit status 3).\n"
+        "Says what changed, or every mistake with its place.",
+        _reload,
+    )
+    parser.add_argument(
+        "--wait",
+        nargs="?",
+        type=_duration,
+        const=30.0,
+        metavar="SECONDS",
+        help="wait until the kernel is as wanted, for so long at most (30 without a number); exit status 75 when it is not",
+    )
+    parser.add_argument(
+        "--confirm-within",
+        type=_duration,
+        metavar="SECONDS",
+        help="the configuration before comes back by itself unless `vipervisor confirm` is said in time",
+    )
+    _add_json(parser)
+
+
+def _add_confirm(verbs: Any) -> None:
+    parser = _verb(
+        verbs,
+        "confirm",
+        "keep a configuration that is on trial",
+        "Keep the configuration that runs after `reload --confirm-within`. Exit status 7 when none is on trial.",
+        _confirm,
+    )
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    _add_socket(parser)
+
+
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("positional", nargs="?", type=Path, metavar="FILE", help="the configuration file")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="the same")
@@ -322,6 +383,43 @@ def _why(options: argparse.Namespace) -> int:
     answer = client.ask(_socket(options), Request("why", args))
     print(json.dumps(answer, indent=2) + "\n" if options.json else words.why(answer), end="")
     return Status.FINE
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from supervisor.admin import client, rolloutwords  # noqa: PLC0415  (each verb imports what it needs)
+
+    args = {} if options.file is None else {"file": str(options.file.absolute())}
+    answer = client.ask(_socket(options), Request("plan", args), LOADING_S)
+    print(json.dumps(answer, indent=2) + "\n" if options.json else rolloutwords.plan(answer), end="")
+    return Status.FINE
+
+
+def _reload(options: argparse.Namespace) -> int:
+    from supervisor.admin import client, rolloutwords  # noqa: PLC0415  (each verb imports what it needs)
+
+    args = {"wait_s": options.wait, "confirm_within_s": options.confirm_within}
+    request = Request("reload", {name: value for name, value in args.items() if value is not None})
+    answer = client.ask(_socket(options), request, LOADING_S + (options.wait or 0.0))
+    print(json.dumps(answer, indent=2) + "\n" if options.json else rolloutwords.reload(answer), end="")
+    return Status.FINE
+
+
+def _confirm(options: argparse.Namespace) -> int:
+    from supervisor.admin import client  # noqa: PLC0415  (each verb imports what it needs)
+
+    answer = client.ask(_socket(options), Request("confirm"))
+    print(json.dumps(answer, indent=2) if options.json else f"Configuration {answer['digest']} stays.")
+    return Status.FINE
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return seconds
 
 
 def _color() -> bool:

@@ -163,10 +163,10 @@ def _group(name: str) -> int | None:
         raise Refusal(f"--admin-group {name}: there is no such group; create it, or leave the option out") from error
 
 
-def _load_again(options: Options, log: Log) -> Outcome:
-    """Read the configuration for a reload."""
-    outcome = config.load(options.file, config_id=options.config_id, lenient=options.lenient)
-    if outcome.config is not None and not options.dry_run:
+def _load_again(options: Options, log: Log, file: Path | None) -> Outcome:
+    """Read the configuration for a reload, or another file just to look at it."""
+    outcome = config.load(file or options.file, config_id=options.config_id, lenient=options.lenient)
+    if outcome.config is not None and not options.dry_run and file is None:
         trackfiles.begin(outcome.config.track_files, log, starting=False)
     return outcome
 

@@ -12,7 +12,7 @@ reload without a limit counts as said so. A reload that is refused leaves everyt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -20,7 +20,7 @@ import trio
 
 from supervisor import announce
 from supervisor.config import Outcome, render
-from supervisor.core.changes import Changes, compare
+from supervisor.core.changes import Foresight, compare
 from supervisor.log import Log
 from supervisor.model import Config
 from supervisor.overview import Facts
@@ -31,7 +31,7 @@ from supervisor.systemd import Notifier
 class Taken:
     """The file was taken over. `confirm_within_s`: the configuration before comes back after so long without a word; None: never."""
 
-    changes: Changes
+    did: Foresight
     digest: str
     warnings: int
     confirm_within_s: float | None = None
@@ -63,8 +63,8 @@ class Runs(Protocol):
     def config(self) -> Config:
         """The configuration that holds."""
 
-    def take_over(self, config: Config) -> None:
-        """Replace it. Returns when the decisions are made; the kernel follows."""
+    def take_over(self, config: Config) -> Foresight:
+        """Replace it and return what that changes. Returns when the decisions are made; the kernel follows."""
 
 
 class Reloads:
@@ -73,20 +73,17 @@ class Reloads:
     def __init__(
         self,
         runs: Runs,
-        load: Callable[[], Outcome],
+        load: Callable[[], Awaitable[Outcome]],
         facts: Facts,
         log: Log,
         notifier: Notifier,
-        *,
-        in_thread: bool,
     ) -> None:
-        """`load` reads the file; `in_thread`: outside the loop, so that probes and clients do not wait for a large one."""
+        """`load` reads the file."""
         self._runs = runs
         self._load = load
         self._facts = facts
         self._log = log
         self._notifier = notifier
-        self._in_thread = in_thread
         self._waiting: Ticket | None = None
         self._asked = trio.Event()
         self._base: Config | None = None  # what comes back unless it is confirmed in time
@@ -127,8 +124,7 @@ class Reloads:
 
     async def _reload(self, confirm_within_s: float | None) -> Answer:
         self._notifier.reloading()
-        outcome = await trio.to_thread.run_sync(self._load) if self._in_thread else self._load()
-        answer = self._judge(outcome, confirm_within_s)
+        answer = self._judge(await self._load(), confirm_within_s)
         self._facts.reload_ok = isinstance(answer, Taken)
         if isinstance(answer, Taken):
             self._facts.reloads_ok += 1
@@ -145,15 +141,14 @@ class Reloads:
             return Refused(render(outcome))
         if running.virtual_servers and not config.virtual_servers:
             return Refused(announce.rejected_as_empty(config, self._log, running=running))
-        changes = compare(running, config)
         base = self._base or running
         self._log.config_digest = config.digest
-        announce.loaded(outcome, self._log, changes)
-        self._runs.take_over(config)
+        announce.loaded(outcome, self._log, compare(running, config))
+        did = self._runs.take_over(config)
         self._settle_on_this()
         if confirm_within_s is not None:
             self._base, self._confirm_by = base, trio.current_time() + confirm_within_s
-        return Taken(changes, config.digest, config.warnings, confirm_within_s)
+        return Taken(did, config.digest, config.warnings, confirm_within_s)
 
     def _settle_on_this(self) -> None:
         self._base, self._confirm_by = None, math.inf

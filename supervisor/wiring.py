@@ -20,6 +20,7 @@ import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import trio
 
@@ -34,6 +35,7 @@ from supervisor.children.favours import DoFavour, RunScript
 from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
+from supervisor.core.changes import Foresight, outlook
 from supervisor.core.director import Director
 from supervisor.core.events import AddressesSeen, Event, Tick
 from supervisor.core.jobs import worker_of
@@ -45,10 +47,11 @@ from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
-from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings
+from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.reloading import Reloads
+from supervisor.rollout import Rollout
 from supervisor.systemd import Notifier
 
 INBOX_MAX = 4096
@@ -98,7 +101,7 @@ class Outside:
     open_pipe: Open
     addresses: Callable[[AddressReport], AddressPort]
     deliver: Deliver | None  # None: over SMTP
-    load: Callable[[], Outcome]
+    load: Callable[[Path | None], Outcome]  # the file that runs, or another to look at
     log: Log
     notifier: Notifier
     wall_clock: Callable[[], datetime]
@@ -148,7 +151,6 @@ class Supervisor:
         self._address_news = trio.Event()
         self._presence_matters = trio.Event()
         self._note_presence()
-        self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -157,9 +159,8 @@ class Supervisor:
         now = trio.current_time()
         self._facts = overview.Facts(started_at=now, config_at=now)
         outside = self._outside
-        self._reloads = Reloads(
-            self, outside.load, self._facts, self._log, outside.notifier, in_thread=outside.in_thread
-        )
+        self._reloads = Reloads(self, self._load, self._facts, self._log, outside.notifier)
+        self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
             found = await self._first_reading(nursery, orders)
@@ -277,10 +278,24 @@ class Supervisor:
         """The configuration that holds."""
         return self._config
 
-    def take_over(self, config: Config) -> None:
+    @property
+    def director(self) -> Director:
+        """Who decides. There is one as soon as the table was read."""
+        return self._director
+
+    @property
+    def owned(self) -> Collection[ServiceKey]:
+        """The services that are ours in the kernel's table."""
+        return self._writer.owned
+
+    async def settle(self, timeout_s: float) -> bool:
+        """Wait until the kernel is as wanted; tell whether it came to that."""
+        return await self._writer.settle(timeout_s)
+
+    def take_over(self, config: Config) -> Foresight:
         """Replace the configuration; the kernel, the children and the sinks follow."""
         now = trio.current_time()
-        self._config = config
+        old, self._config = self._config, config
         self._facts.config_at = now
         self._mailer.reconfigure(config.mail, config.router_id)
         self._adjust_kernel()
@@ -290,6 +305,12 @@ class Supervisor:
         self._pool.reassign()
         self._address_news.set()
         self._note_presence()
+        return outlook(old, self._director, self._writer.owned)
+
+    async def _load(self, file: Path | None = None) -> Outcome:
+        """Read the configuration, or another file without any effect; outside the loop, so that probes do not wait for a large one."""
+        load = self._outside.load
+        return await trio.to_thread.run_sync(load, file) if self._outside.in_thread else load(file)
 
     def _adjust_kernel(self) -> None:
         """Have the kernel's time-outs and sync daemons as the configuration says; a dry run leaves them."""
@@ -413,4 +434,5 @@ class Supervisor:
         return {
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
             "why": question(lambda args: answers.why(self._director, args, trio.current_time())),
+            **Rollout(self, self._reloads, self._load).verbs(),
         }

@@ -80,9 +80,14 @@ def foresee(director: Director, config: Config, owned: Collection[ServiceKey], n
     """Return what taking over `config` now would do to the kernel's table as it was read last. `director` is not touched."""
     copy = director.fork()
     copy.reconfigure(config, now)
-    reading = director.reading
-    operations = diff(copy.desired(), reading.table, {*owned, *copy.desired().services})
-    return Foresight(compare(director.config, config), tuple(operations), reading.table, reading.loads)
+    return outlook(director.config, copy, owned)
+
+
+def outlook(old: Config, director: Director, owned: Collection[ServiceKey]) -> Foresight:
+    """Return what lies between the kernel as it was read last and a director that has just left the configuration `old`."""
+    reading, desired = director.reading, director.desired()
+    operations = diff(desired, reading.table, {*owned, *desired.services})
+    return Foresight(compare(old, director.config), tuple(operations), reading.table, reading.loads)
 
 
 def _servers(virtual_server: VirtualServer) -> dict[DestinationId, object]:

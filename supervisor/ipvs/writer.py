@@ -148,6 +148,11 @@ class Writer:
             await self._settings.done()
         return not self._settings.pending
 
+    @property
+    def owned(self) -> Collection[ServiceKey]:
+        """The services that are ours to change and to delete."""
+        return self._owned
+
     async def settle(self, timeout_s: float) -> bool:
         """Wait until the kernel was seen to equal the newest wanted table; tell whether it came to that within `timeout_s`."""
         with trio.move_on_after(timeout_s):

@@ -199,6 +199,29 @@ def test_sighup_takes_a_valid_file_and_refuses_an_invalid_one_whole(daemon: Daem
     until(lambda: "lvs_config_last_reload_successful 1.0" in daemon.metrics())
 
 
+def test_reload_as_an_operator_types_it_is_seen_ahead_answered_and_refused_with_status_3(
+    daemon: Daemon, webs: tuple[Web, Web], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.conf"
+    other.write_text(configuration(webs[0].port))
+    plan = daemon.ask("plan", str(other))
+    assert plan.returncode == 0, plan.stderr
+    assert f"- 127.0.0.1:{webs[1].port}  weight 1 → 0; it leaves\n" in plan.stdout
+    assert daemon.weights() == [1, 1]
+    daemon.file.write_text(configuration(webs[0].port))
+    reload = daemon.ask("reload", "--wait", "--confirm-within", "60")
+    assert reload.returncode == 0, reload.stderr
+    assert "The kernel is as wanted.\nON TRIAL" in reload.stdout
+    assert daemon.weights() == [1]
+    assert daemon.ask("confirm").returncode == 0
+    assert daemon.ask("confirm").returncode == 7
+    daemon.file.write_text("virtual_server {")
+    refused = daemon.ask("reload")
+    assert refused.returncode == 3
+    assert f"{daemon.file}:1:16: error: " in refused.stderr, refused.stderr
+    assert daemon.ask("reload", "--wait", "0").returncode == 2
+
+
 def test_a_second_daemon_on_the_same_socket_is_refused(daemon: Daemon) -> None:
     again = subprocess.run(
         [
