@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor.admin.protocol import RequestError, Status
+from supervisor import selection
 from supervisor.core import views
 from supervisor.core.causes import Cause
 from supervisor.core.director import Director
@@ -16,22 +16,15 @@ def why(director: Director, args: dict[str, Any], now: float) -> list[dict[str, 
 
     `args`: "real_server" (address or address:port), optionally "virtual_server" (as status names it). Raises RequestError.
     """
-    name, inside = str(args.get("real_server", "")), args.get("virtual_server")
-    found = [
+    return [
         {
             "virtual_server": str(virtual_server.spec.key),
             "quorate": virtual_server.quorate,
             "real_server": as_json(views.real_server_view(director, virtual_server, server, now)),
             "chain": [_link(cause, now) for cause in server.why],
         }
-        for virtual_server, server in views.matching(director, name)
-        if inside is None or inside == str(virtual_server.spec.key)
+        for virtual_server, server in selection.real_servers(director, args)
     ]
-    if not found:
-        raise RequestError(
-            f"no real server {name!r} in the configuration; `vipervisor status` lists them all", Status.NOT_FOUND
-        )
-    return found
 
 
 def _link(cause: Cause, now: float) -> dict[str, Any]:

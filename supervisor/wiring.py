@@ -15,6 +15,7 @@ forwarding, and the next start adopts its table.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import socket
 from collections.abc import Callable, Collection
@@ -37,7 +38,7 @@ from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import AddressesSeen, Event, Tick
+from supervisor.core.events import AddressesSeen, Event, Overridden, Tick
 from supervisor.core.jobs import worker_of
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
@@ -50,6 +51,7 @@ from supervisor.log import Log
 from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
+from supervisor.orders import Orders
 from supervisor.reloading import Reloads
 from supervisor.rollout import Rollout
 from supervisor.systemd import Notifier
@@ -435,4 +437,12 @@ class Supervisor:
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
             "why": question(lambda args: answers.why(self._director, args, trio.current_time())),
             **Rollout(self, self._reloads, self._load).verbs(),
+            **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }
+
+    def _obey_at_once(self, event: Overridden) -> None:
+        """Give the director what an operator wants, without a wait between the permission and the change."""
+        since = self._take(event)
+        self._writer.want(self._director.desired(), since)
+        with contextlib.suppress(trio.WouldBlock):  # full: then the decision loop runs anyway
+            self._send.send_nowait(Tick())  # the decision loop shall learn when the wish ends

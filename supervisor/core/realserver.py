@@ -67,10 +67,15 @@ class RealServerState:
     @property
     def effective_weight(self) -> int:
         """The weight that it brings to its virtual server now: 0 unless in service."""
-        if not self.in_service:
+        return self.weight_under(self.override)
+
+    def weight_under(self, wish: Override | None) -> int:
+        """Return the weight that it would bring to its virtual server now if this were the operator's wish."""
+        if not self.live or wish is None:
+            return self.weight if self.live else 0
+        if wish.admin is not AdminState.ENABLED:
             return 0
-        wish = self.override.weight if self.override else None
-        return self.weight if wish is None else wish
+        return self.weight if wish.weight is None else wish.weight
 
     @property
     def stale(self) -> bool:

@@ -60,13 +60,25 @@ class TrafficView:
 
 
 @dataclass(frozen=True, slots=True)
+class OverrideView:
+    """What an operator wants of a real server."""
+
+    admin: str  # enabled draining disabled
+    weight: int | None  # instead of the configured one; None: that stands
+    reason: str
+    by: str
+    age_s: float
+    ends_s: float | None  # from now; None: it has no end
+
+
+@dataclass(frozen=True, slots=True)
 class RealServerView:
     """One real server of one virtual server. `weight_kernel` is None when the kernel has no such destination."""
 
     real_server: str
     forward: str  # nat dr tun
     health: str
-    enabled: bool
+    enabled: bool  # admin is "enabled"
     weight_configured: int
     weight_wanted: int | None  # None: it should not be in the table
     weight_kernel: int | None
@@ -76,6 +88,8 @@ class RealServerView:
     stale: bool  # its worker is silent: the verdict is frozen
     traffic: TrafficView
     checks: tuple[CheckView, ...]
+    admin: str = "enabled"  # enabled draining disabled
+    override: OverrideView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,22 @@ def probe_chain(
 
 
 def server_chain(chronicle: Chronicle, chain: Chain, server: RealServerState, now: float) -> Chain:
-    """Add the link of a real server that changed."""
+    """Add the link of a real server that changed, and the operator's wish that stands over it, if there is one."""
     word = "UP" if server.live else "DOWN"
     text = f"real server {server.spec.endpoint} is {word}"
-    return chronicle.extend(chain, now, Kind.REAL_SERVER, text, weight=server.effective_weight)
+    chain = chronicle.extend(chain, now, Kind.REAL_SERVER, text, weight=server.effective_weight)
+    wish = server.override
+    if wish is None:
+        return chain
+    return chronicle.extend(
+        chain,
+        now,
+        Kind.OPERATOR,
+        f"and still {_said(wish)}",
+        weight=server.effective_weight,
+        by=wish.by,
+        reason=wish.reason,
+    )
 
 
 def operator_chain(
@@ -94,9 +106,14 @@ def operator_chain(
     """Begin the chain of what an operator's wish changed; `wish` None: it ended, by a word or by its time (`expired`)."""
     told = wish or before or Override()
     what = "the time is over of:" if expired else "it is over:" if wish is None else ""
-    reason = f" ({told.reason})" if told.reason else ""
-    text = f"{what} {told.text}, said {told.by or 'an operator'}{reason}".strip()
+    text = f"{what} {_said(told)}".strip()
     return chronicle.begin(now, Kind.OPERATOR, text, weight=server.effective_weight, by=told.by, reason=told.reason)
+
+
+def _said(wish: Override) -> str:
+    """Return what somebody wanted, who it was and why."""
+    reason = f" ({wish.reason})" if wish.reason else ""
+    return f"{wish.text}, said {wish.by or 'an operator'}{reason}"
 
 
 def quorum_chain(chronicle: Chronicle, chain: Chain, virtual_server: VirtualServerState, now: float) -> Chain:

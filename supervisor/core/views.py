@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import ip_address
 
 from supervisor.core.director import Director
 from supervisor.core.health import Check
+from supervisor.core.override import AdminState, Override
 from supervisor.core.realserver import RealServerState
-from supervisor.core.snapshot import CheckView, RealServerView, SorryView, TrafficView, VirtualServerView
+from supervisor.core.snapshot import CheckView, OverrideView, RealServerView, SorryView, TrafficView, VirtualServerView
 from supervisor.core.table import Counters, Load, Service
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import AddressKey, Endpoint, FwmarkKey
+from supervisor.model import AddressKey, Endpoint, FwmarkKey, IPAddress, ServiceKey
 
 
 def virtual_servers(director: Director, now: float) -> tuple[VirtualServerView, ...]:
@@ -18,28 +20,47 @@ def virtual_servers(director: Director, now: float) -> tuple[VirtualServerView, 
     return tuple(_virtual_server(director, state, now) for state in director.virtual_servers.values())
 
 
-def matching(director: Director, name: str) -> list[tuple[VirtualServerState, RealServerState]]:
-    """Return the real servers with this "address:port" or address, in each virtual server that has it.
+def matching(
+    director: Director, name: str, inside: str | None = None
+) -> list[tuple[VirtualServerState, RealServerState]]:
+    """Return the real servers with this "address:port" or address, in each virtual server that has it, or only in `inside`.
 
-    An IPv6 address may be written in any way, with brackets or without.
+    An IPv6 address may be written in any way, with brackets or without. A virtual server is named as status names it; "/tcp" and the
+    like may be left out.
     """
-    name = _canonical(name)
+    wanted = named(name)
+    if wanted is None:
+        return []
+    address, port = wanted
     return [
         (virtual_server, server)
-        for virtual_server in director.virtual_servers.values()
-        for server in virtual_server.real_servers.values()
-        if name in {str(server.spec.endpoint), str(server.spec.endpoint.address)}
+        for key, virtual_server in director.virtual_servers.items()
+        if inside is None or is_called(key, inside)
+        for where, server in virtual_server.real_servers.items()
+        if where.address == address and (port is None or where.port == port)
     ]
 
 
-def _canonical(name: str) -> str:
-    """Return a name of a real server as we write it ourselves; unchanged when it is none."""
-    address, bracket, port = name.partition("]") if name.startswith("[") else (name, "", "")
+def named(name: str) -> tuple[IPAddress, int | None] | None:
+    """Return the address and the port (None: any) that a name of a real server means; None when it is none."""
+    if name.startswith("["):
+        host, _, port = name[1:].partition("]")
+        port = port.removeprefix(":") if port.startswith(":") else ("" if not port else "?")
+    elif name.count(":") == 1:
+        host, _, port = name.partition(":")
+    else:
+        host, port = name, ""
+    if port and not (port.isascii() and port.isdecimal()):
+        return None
     try:
-        found = str(ip_address(address.removeprefix("[")))
+        return ip_address(host), int(port) if port else None
     except ValueError:
-        return name
-    return f"[{found}]{port}" if bracket and port else found
+        return None
+
+
+def is_called(key: ServiceKey, name: str) -> bool:
+    """Tell whether an operator may call this virtual server so."""
+    return name in {str(key), str(key).partition("/")[0]}
 
 
 def real_server_view(
@@ -97,7 +118,7 @@ def _real_server(
         real_server=str(spec.endpoint),
         forward=spec.method.forwarding.name.lower(),
         health=server.health.value,
-        enabled=True,
+        enabled=server.admin is AdminState.ENABLED,
         weight_configured=spec.weight,
         weight_wanted=state.weight_of(server),
         weight_kernel=_weight(kernel, spec.endpoint),
@@ -107,7 +128,16 @@ def _real_server(
         stale=server.stale,
         traffic=_traffic(load),
         checks=tuple(_check(check, now) for check in server.checks),
+        admin=server.admin.value,
+        override=_override(server.override, now),
     )
+
+
+def _override(wish: Override | None, now: float) -> OverrideView | None:
+    if wish is None:
+        return None
+    ends_s = wish.until - now if wish.until < math.inf else None
+    return OverrideView(wish.admin.value, wish.weight, wish.reason, wish.by, now - wish.since, ends_s)
 
 
 def _check(check: Check, now: float) -> CheckView:

@@ -1,0 +1,102 @@
+"""Which real servers an operator means, or a sentence that helps to mean the right ones. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from supervisor.admin.protocol import RequestError, Status
+from supervisor.core import views
+from supervisor.core.director import Director
+from supervisor.core.realserver import RealServerState
+from supervisor.core.virtualserver import VirtualServerState
+
+NAME_MAX = 256
+"""Characters of a name that are looked at; the longest of ours has less than seventy."""
+
+SUGGESTED_MAX = 3
+LIKE_ENOUGH = 0.6
+"""A suggestion shares so much of its beginning and end with what was asked for."""
+
+
+def real_servers(director: Director, args: dict[str, Any]) -> list[tuple[VirtualServerState, RealServerState]]:
+    """Return the real servers that "real_server" (address or address:port) names, in every virtual server or in "virtual_server" only.
+
+    Raises RequestError: NOT_FOUND with the nearest names when there is none such, REFUSED for a sorry server.
+    """
+    name, inside = text(args, "real_server"), text(args, "virtual_server") or None
+    if not name:
+        raise RequestError("name a real server: address or address:port")
+    if inside is not None and not any(views.is_called(key, inside) for key in director.virtual_servers):
+        known = (str(key) for key in director.virtual_servers)
+        raise RequestError(
+            f"no virtual server {inside!r} in the configuration{_nearest(inside, known)}", Status.NOT_FOUND
+        )
+    found = views.matching(director, name, inside)
+    if not found:
+        raise _missing(director, name, inside)
+    return found
+
+
+def text(args: dict[str, Any], key: str) -> str:
+    """Return a text among arguments, "" when it is not there. Raises RequestError for what is no text, too long, or not printable."""
+    value = args.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > NAME_MAX or not value.isprintable():
+        raise RequestError(f'"{key}" is a printable text of at most {NAME_MAX} characters')
+    return value
+
+
+def _missing(director: Director, name: str, inside: str | None) -> RequestError:
+    """Say what is wrong with a name that no real server has."""
+    place = f" in {inside}" if inside else " in the configuration"
+    wanted = views.named(name)
+    for virtual_server in director.virtual_servers.values():
+        sorry = virtual_server.spec.sorry_server
+        if wanted and sorry and sorry.endpoint.address == wanted[0] and wanted[1] in {None, sorry.endpoint.port}:
+            return RequestError(
+                f"{sorry.endpoint} is the sorry server of {virtual_server.spec.key}: it serves only when the quorum is lost, and can be"
+                " taken out in the file alone",
+                Status.REFUSED,
+            )
+    if inside is not None and views.matching(director, name):
+        elsewhere = [str(virtual_server.spec.key) for virtual_server, _ in views.matching(director, name)]
+        return RequestError(f"no real server {name!r}{place}; it is in {_some(elsewhere)}", Status.NOT_FOUND)
+    endpoints = [
+        server.spec.endpoint
+        for key, virtual_server in director.virtual_servers.items()
+        if inside is None or views.is_called(key, inside)
+        for server in virtual_server.real_servers.values()
+    ]
+    with_port = wanted is None or wanted[1] is not None
+    known = (str(endpoint if with_port else endpoint.address) for endpoint in endpoints)
+    return RequestError(f"no real server {name!r}{place}{_nearest(name, known)}", Status.NOT_FOUND)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return a clause with the names that are most like one that does not exist.
+
+    How much two names share at their beginning and end finds a slip of one finger, and costs far less than a real distance would: ten
+    thousand names are looked at while the decision loop waits.
+    """
+    scored = sorted(((-_likeness(name, other), other) for other in set(known)), key=lambda pair: pair)[:SUGGESTED_MAX]
+    near = [other for score, other in scored if -score >= LIKE_ENOUGH]
+    return f"; did you mean {' or '.join(near)}?" if near else "; `vipervisor status` lists them all"
+
+
+def _likeness(one: str, other: str) -> float:
+    """Return 0 (nothing shared) to 1 (equal)."""
+    head = _shared(one, other)
+    return (head + _shared(one[head:][::-1], other[head:][::-1])) / max(len(one), len(other), 1)
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (mine, yours) in pairs if mine != yours), min(len(one), len(other)))
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SUGGESTED_MAX} more" if len(names) > SUGGESTED_MAX else ""
+    return ", ".join(names[:SUGGESTED_MAX]) + more
