@@ -28,7 +28,7 @@ def real_servers(director: Director, args: dict[str, Any]) -> list[tuple[Virtual
     if not name:
         raise RequestError("name a real server: address or address:port")
     if inside is not None and not any(views.is_called(key, inside) for key in director.virtual_servers):
-        known = (str(key) for key in director.virtual_servers)
+        known = (str(key) if "/" in inside else str(key).partition("/")[0] for key in director.virtual_servers)
         raise RequestError(
             f"no virtual server {inside!r} in the configuration{_nearest(inside, known)}", Status.NOT_FOUND
         )

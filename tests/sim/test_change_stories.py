@@ -135,7 +135,7 @@ def test_why_answers_a_question_of_the_wrong_kind_instead_of_dying_of_it(tmp_pat
         for inside in odd:
             with pytest.raises(RequestError) as caught:
                 await world.operate("why", real_server="192.168.100.21", virtual_server=inside)
-            assert caught.value.status is Status.NOT_FOUND
+            assert caught.value.status is Status.USAGE
 
     play(story, ARTICLE, tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -193,7 +194,7 @@ def test_a_reload_that_the_kernel_does_not_take_in_time_says_so(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("args", [{"wait_s": 0}, {"wait_s": "1"}, {"wait_s": True}, {"confirm_within_s": 1e9}])
-def test_nonsense_for_a_number_of_seconds_is_refused(tmp_path: Path, args: dict[str, object]) -> None:
+def test_nonsense_for_a_number_of_seconds_is_refused(tmp_path: Path, args: dict[str, Any]) -> None:
     async def story(world: World) -> None:
         with pytest.raises(RequestError, match="is a number of seconds"):
             await world.operate("reload", **args)

@@ -175,9 +175,9 @@ class World:
         self._nursery.start_soon(self._run_supervisor, orders)
         await trio.sleep(0.1)
 
-    async def operate(self, verb: str, **args: Any) -> Any:
+    async def operate(self, verb: str, *, by: str = "root", **args: Any) -> Any:
         """Say a verb at the admin socket as root and return the answer. Raises RequestError."""
-        answer = await self.supervisor.desk.carry_out(Request(verb, args), Caller(uid=0, gid=0, pid=1, user="root"))
+        answer = await self.supervisor.desk.carry_out(Request(verb, args), Caller(uid=0, gid=0, pid=4711, user=by))
         return json.loads(answer) if isinstance(answer, bytes) else answer
 
     def crash(self) -> None:
