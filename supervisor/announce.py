@@ -296,7 +296,7 @@ def address(which: IPAddress, state: str, detail: str, log: Log) -> None:
 def requested(request: Requested, log: Log) -> None:
     """Say what somebody wanted at the admin socket, and what became of it."""
     caller = request.caller
-    because = f": {request.reason}" if request.reason else ""
+    because = f": {request.reason.rstrip('.?')}" if request.reason else ""
     log.emit(
         "admin.request",
         f"{caller.name} (uid {caller.uid}, pid {caller.pid}) asked for {request.verb} {request.args}, {request.outcome}{because}.",

@@ -1,13 +1,13 @@
 """The operator's command line: `vipervisor VERB`.
 
-Parses arguments, prints, and returns an exit status; the work is elsewhere. A verb imports only what it needs, so that a question
-to the daemon is answered in a moment. Exit statuses are `admin.protocol.Status` (observability.md, section 4.2).
+Parses arguments, prints, and returns an exit status; the work is elsewhere. What talks to a running daemon is in `commands`. A verb
+imports only what it needs, so that a question to the daemon is answered in a moment. Exit statuses are `admin.protocol.Status`
+(observability.md, section 4.2).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,20 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import __version__
-from supervisor.admin.protocol import MEANINGS, Request, RequestError, Status
+from supervisor.admin.protocol import RequestError, Status
+from supervisor.commands import orders, questions, rollout, shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
 
-LOADING_S = 60.0
-"""How long the command line waits while the daemon reads a file; 200,000 lines take two seconds, and others may be before us."""
-
-EPILOG = "exit status:\n" + "".join(f"  {status:<3} {meaning}\n" for status, meaning in MEANINGS.items())
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit status."""
-    options = parser().parse_args(_as_check(sys.argv[1:] if arguments is None else arguments))
+    words = orders.with_wait(_as_check(sys.argv[1:] if arguments is None else arguments))
+    options = parser().parse_args(words)
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
         status = carry_out(options)
@@ -57,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vipervisor",
         description="Health checking and failover for Linux Virtual Server (IPVS) directors; reads keepalived.conf.",
-        epilog=EPILOG,
+        epilog=shape.EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -66,31 +63,14 @@ def parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_check(verbs)
     _add_table(verbs)
-    _add_status(verbs)
-    _add_why(verbs)
-    _add_plan(verbs)
-    _add_reload(verbs)
-    _add_confirm(verbs)
-    return parser
-
-
-def _verb(
-    verbs: Any, name: str, help_text: str, description: str, carry_out: Callable[[argparse.Namespace], int]
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=help_text,
-        description=description,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(carry_out=carry_out)
+    questions.add(verbs)
+    orders.add(verbs)
+    rollout.add(verbs)
     return parser
 
 
 def _add_run(verbs: Any) -> None:
-    parser = _verb(
+    parser = shape.verb(
         verbs,
         "run",
         "run the daemon in the foreground",
@@ -134,7 +114,7 @@ def _add_run(verbs: Any) -> None:
         default="auto",
         help="of the log on standard output; auto: text on a terminal, JSON lines on anything else (default: auto)",
     )
-    _add_socket(parser)
+    shape.add_socket(parser)
     parser.add_argument(
         "--admin-group",
         default="",
@@ -162,7 +142,7 @@ def _add_run(verbs: Any) -> None:
 
 
 def _add_check(verbs: Any) -> None:
-    parser = _verb(
+    parser = shape.verb(
         verbs,
         "check",
         "check a configuration file",
@@ -178,7 +158,7 @@ def _add_check(verbs: Any) -> None:
 
 
 def _add_table(verbs: Any) -> None:
-    parser = _verb(
+    parser = shape.verb(
         verbs,
         "table",
         "show the kernel table that a file leads to",
@@ -187,89 +167,6 @@ def _add_table(verbs: Any) -> None:
         _table,
     )
     _add_file(parser)
-
-
-def _add_status(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "status",
-        "show what runs now",
-        "Show what runs now: virtual servers, real servers, health, weights.",
-        _status,
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as one JSON object")
-    _add_socket(parser)
-
-
-def _add_why(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "why",
-        "explain the present weight of a real server",
-        "Explain the present weight of a real server: probe, check, real server, quorum, kernel write and read-back.",
-        _why,
-    )
-    parser.add_argument("real_server", metavar="RS", help="address or address:port of the real server ([v6]:port)")
-    parser.add_argument(
-        "--in", dest="virtual_server", metavar="VS", help="only in this virtual server, as status names it"
-    )
-    parser.add_argument("--json", action="store_true", help="print the chain as JSON")
-    _add_socket(parser)
-
-
-def _add_plan(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "plan",
-        "show what a reload would do to the kernel",
-        "Ask the running daemon what a reload with FILE (without one: its own file as it is now) would change,\n"
-        "with the connections that each change touches. Nothing is changed.",
-        _plan,
-    )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the configuration to look at")
-    _add_json(parser)
-
-
-def _add_reload(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "reload",
-        "have the daemon load its file again",
-        "Have the running daemon load its file again: all of it, or nothing when it has a mistake (exit status 3).\n"
-        "Says what changed, or every mistake with its place.",
-        _reload,
-    )
-    parser.add_argument(
-        "--wait",
-        nargs="?",
-        type=_duration,
-        const=30.0,
-        metavar="SECONDS",
-        help="wait until the kernel is as wanted, for so long at most (30 without a number); exit status 75 when it is not",
-    )
-    parser.add_argument(
-        "--confirm-within",
-        type=_duration,
-        metavar="SECONDS",
-        help="the configuration before comes back by itself unless `vipervisor confirm` is said in time",
-    )
-    _add_json(parser)
-
-
-def _add_confirm(verbs: Any) -> None:
-    parser = _verb(
-        verbs,
-        "confirm",
-        "keep a configuration that is on trial",
-        "Keep the configuration that runs after `reload --confirm-within`. Exit status 7 when none is on trial.",
-        _confirm,
-    )
-    _add_json(parser)
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    _add_socket(parser)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -293,15 +190,6 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_socket(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--admin-socket",
-        type=Path,
-        metavar="PATH",
-        help="the daemon's Unix socket (default: vipervisor/admin.sock in the run-time directory)",
-    )
-
-
 def _file(options: argparse.Namespace) -> Path:
     found: Path | None = options.file or options.positional
     if options.file is not None and options.positional is not None:
@@ -314,13 +202,6 @@ def _file(options: argparse.Namespace) -> Path:
     return found
 
 
-def _socket(options: argparse.Namespace) -> Path:
-    from supervisor.admin.client import default_socket  # noqa: PLC0415  (each verb imports what it needs)
-
-    found: Path = options.admin_socket or default_socket()
-    return found
-
-
 def _run(options: argparse.Namespace) -> int:
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
 
@@ -330,7 +211,7 @@ def _run(options: argparse.Namespace) -> int:
             backend=options.backend,
             exporter=options.exporter,
             log_format=options.log_format,
-            admin_socket=_socket(options),
+            admin_socket=shape.socket_of(options),
             admin_group=options.admin_group,
             admin_group_may_change=options.admin_group_may_change,
             user=options.user,
@@ -364,62 +245,6 @@ def _table(options: argparse.Namespace) -> int:
         return Status.CONFIG_INVALID
     print(rules(table_at_start(outcome.config)), end="")
     return Status.FINE
-
-
-def _status(options: argparse.Namespace) -> int:
-    from supervisor.admin import client, words  # noqa: PLC0415  (each verb imports what it needs)
-
-    answer = client.ask(_socket(options), Request("status"))
-    print(json.dumps(answer, indent=2) + "\n" if options.json else words.status(answer), end="")
-    return Status.FINE
-
-
-def _why(options: argparse.Namespace) -> int:
-    from supervisor.admin import client, words  # noqa: PLC0415  (each verb imports what it needs)
-
-    args = {"real_server": options.real_server}
-    if options.virtual_server:
-        args["virtual_server"] = options.virtual_server
-    answer = client.ask(_socket(options), Request("why", args))
-    print(json.dumps(answer, indent=2) + "\n" if options.json else words.why(answer), end="")
-    return Status.FINE
-
-
-def _plan(options: argparse.Namespace) -> int:
-    from supervisor.admin import client, rolloutwords  # noqa: PLC0415  (each verb imports what it needs)
-
-    args = {} if options.file is None else {"file": str(options.file.absolute())}
-    answer = client.ask(_socket(options), Request("plan", args), LOADING_S)
-    print(json.dumps(answer, indent=2) + "\n" if options.json else rolloutwords.plan(answer), end="")
-    return Status.FINE
-
-
-def _reload(options: argparse.Namespace) -> int:
-    from supervisor.admin import client, rolloutwords  # noqa: PLC0415  (each verb imports what it needs)
-
-    args = {"wait_s": options.wait, "confirm_within_s": options.confirm_within}
-    request = Request("reload", {name: value for name, value in args.items() if value is not None})
-    answer = client.ask(_socket(options), request, LOADING_S + (options.wait or 0.0))
-    print(json.dumps(answer, indent=2) + "\n" if options.json else rolloutwords.reload(answer), end="")
-    return Status.FINE
-
-
-def _confirm(options: argparse.Namespace) -> int:
-    from supervisor.admin import client  # noqa: PLC0415  (each verb imports what it needs)
-
-    answer = client.ask(_socket(options), Request("confirm"))
-    print(json.dumps(answer, indent=2) if options.json else f"Configuration {answer['digest']} stays.")
-    return Status.FINE
-
-
-def _duration(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
-    return seconds
 
 
 def _color() -> bool:

@@ -5,10 +5,15 @@ State is a word and a sign, never a colour alone; times are ages, because a pers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
-SIGNS = {"UP": "●", "DOWN": "✖", "UNKNOWN": "○"}
+HEALTH_SIGNS = {"UP": "●", "DOWN": "✖", "UNKNOWN": "○"}
+
+
+ADMIN_SIGNS = {"enabled": "●", "draining": "◐", "disabled": "◌"}
 
 
 def age(seconds: float | None) -> str:
@@ -40,18 +45,30 @@ def status(snapshot: dict[str, Any]) -> str:
         rows += [_real_server(row) for row in server["real_servers"]]
         if server["sorry"]:
             rows.append(_sorry(server["sorry"]))
-        lines += ["  " + line for line in _columns(rows)]
+        wishes = [f"    {wish(row['override'])}" if row["override"] else "" for row in server["real_servers"]]
+        for line, below in zip_longest(_columns(rows), ["", *wishes], fillvalue=""):
+            lines += [f"  {line}", below] if below else [f"  {line}"]
     return "\n".join(lines) + "\n"
+
+
+def wish(override: dict[str, Any]) -> str:
+    """Return what an operator wants of a real server: who, since when, why, until when."""
+    what = override["admin"] if override["weight"] is None else f"weight {override['weight']}"
+    reason = f" ({override['reason']})" if override["reason"] else ""
+    ends = "" if override["ends_s"] is None else f", ends in {age(math.ceil(override['ends_s']))}"
+    return f"{ADMIN_SIGNS[override['admin']]} {what}, by {override['by'] or 'an operator'} {age(override['age_s'])} ago{reason}{ends}"
 
 
 def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
     real = [row for server in servers for row in server["real_servers"]]
     up = sum(row["health"] != "DOWN" for row in real)
+    wishes = sum(row["override"] is not None for row in real)
+    by_hand = f", {wishes} overridden by an operator" if wishes else ""
     reload = "" if process["reload_ok"] else "  THE LAST RELOAD WAS REJECTED, the configuration before it runs."
     return (
         f"vipervisor {process['version']}, up {age(process['uptime_s'])}, {process['config_source']}"
-        f" ({process['config_digest']}), backend {process['backend']}: {_count(len(servers), 'virtual server')},"
-        f" {up} of {_count(len(real), 'real server')} not down.{reload}"
+        f" ({process['config_digest']}), backend {process['backend']}: {count(len(servers), 'virtual server')},"
+        f" {up} of {count(len(real), 'real server')} not down{by_hand}.{reload}"
     )
 
 
@@ -72,10 +89,10 @@ def _real_server(row: dict[str, Any]) -> tuple[str, ...]:
     stale = " (frozen: its checker is silent)" if row["stale"] else ""
     return (
         row["real_server"],
-        f"{SIGNS[row['health']]} {row['health']}",
+        f"{HEALTH_SIGNS[row['health']]} {row['health']}",
         age(row["since_s"]),
-        _weight(row["weight_wanted"]),
-        _weight(row["weight_kernel"]),
+        weight(row["weight_wanted"]),
+        weight(row["weight_kernel"]),
         str(row["traffic"]["active"]),
         str(row["traffic"]["inactive"]),
         last + stale,
@@ -88,14 +105,15 @@ def _sorry(row: dict[str, Any]) -> tuple[str, ...]:
         "sorry",
         "",
         "1" if row["active"] else "-",
-        _weight(row["weight_kernel"]),
+        weight(row["weight_kernel"]),
         str(row["traffic"]["active"]),
         str(row["traffic"]["inactive"]),
         "serves" if row["active"] else "stands by",
     )
 
 
-def _weight(value: int | None) -> str:
+def weight(value: int | None) -> str:
+    """Return a weight, "-" for none."""
     return "-" if value is None else str(value)
 
 
@@ -105,6 +123,8 @@ def why(answers: list[dict[str, Any]]) -> str:
     for answer in answers:
         row = answer["real_server"]
         lines = [_standing(answer["virtual_server"], row)]
+        if row["override"]:
+            lines.append(f"  {wish(row['override'])}")
         lines += [f"  {age(link['age_s']):>8} ago  {link['kind']:<13} {link['text']}" for link in answer["chain"]]
         for link in answer["chain"]:
             lines += [
@@ -122,7 +142,7 @@ def why(answers: list[dict[str, Any]]) -> str:
 def _standing(virtual_server: str, row: dict[str, Any]) -> str:
     return (
         f"{row['real_server']} in {virtual_server}: {row['health']} for {age(row['since_s'])},"
-        f" weight {_weight(row['weight_wanted'])} wanted, {_weight(row['weight_kernel'])} in the kernel"
+        f" weight {weight(row['weight_wanted'])} wanted, {weight(row['weight_kernel'])} in the kernel"
     )
 
 
@@ -132,5 +152,6 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where that is due."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

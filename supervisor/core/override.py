@@ -36,5 +36,10 @@ class Override:
     @property
     def text(self) -> str:
         """What it does, in words."""
-        weight = "" if self.weight is None else f" with weight {self.weight}"
-        return f"{self.admin.value}{weight}"
+        if self.weight is None:
+            return self.admin.value
+        return (
+            f"weight {self.weight}"
+            if self.admin is AdminState.ENABLED
+            else f"{self.admin.value} with weight {self.weight}"
+        )

@@ -1,0 +1,80 @@
+"""What all verbs of the command line have in common: their parser, the socket to ask at, and durations as people write them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from supervisor.admin import client
+from supervisor.admin.protocol import MEANINGS
+
+EPILOG = "exit status:\n" + "".join(f"  {status:<3} {meaning}\n" for status, meaning in MEANINGS.items())
+
+DURATION_MAX_S = 10 * 366 * 86400.0
+"""Ten years: longer is a slip of the finger."""
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def verb(
+    verbs: Any, name: str, help_text: str, description: str, carry_out: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a verb to the command line and return its parser."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(carry_out=carry_out)
+    return parser
+
+
+def add_socket(parser: argparse.ArgumentParser) -> None:
+    """Let the daemon's socket be named."""
+    parser.add_argument(
+        "--admin-socket",
+        type=Path,
+        metavar="PATH",
+        help="the daemon's Unix socket (default: vipervisor/admin.sock in the run-time directory)",
+    )
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Let a real server be named, everywhere or in one virtual server."""
+    parser.add_argument("real_server", metavar="RS", help="address or address:port of the real server ([v6]:port)")
+    parser.add_argument(
+        "--in", dest="virtual_server", metavar="VS", help="only in this virtual server, as status names it"
+    )
+
+
+def target(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a request that `add_target` parsed."""
+    args = {"real_server": options.real_server}
+    return {**args, "virtual_server": options.virtual_server} if options.virtual_server else args
+
+
+def socket_of(options: argparse.Namespace) -> Path:
+    """Return where the daemon listens."""
+    found: Path = options.admin_socket or client.default_socket()
+    return found
+
+
+def show(answer: Any, options: argparse.Namespace, words: Callable[[Any], str]) -> None:
+    """Print an answer in words, or as JSON with --json."""
+    print(json.dumps(answer, indent=2) + "\n" if options.json else words(answer), end="")
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a duration: 90, 90s, 30m, 2h, 1d. For argparse, which makes the error."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not 0 < seconds <= DURATION_MAX_S:
+        raise argparse.ArgumentTypeError(f"expected a duration such as 90, 90s, 30m, 2h or 1d, got {text!r}")
+    return seconds
