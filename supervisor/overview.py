@@ -140,7 +140,11 @@ def summary(director: Director) -> str:
     lost = sum(not vs.quorate for vs in director.virtual_servers.values())
     quorum = f", {lost} without quorum" if lost else ""
     live = sum(server.live for server in servers)
-    return f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live"
+    overridden = sum(server.override is not None for server in servers)
+    by_hand = f", {overridden} overridden by an operator" if overridden else ""
+    return (
+        f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live{by_hand}"
+    )
 
 
 def _workers(sources: Sources, now: float) -> tuple[WorkerView, ...]:

@@ -143,6 +143,12 @@ def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
     yield _single("lvs_virtual_servers", "Configured virtual servers.", len(virtual_servers))
     real_servers = sum(len(virtual_server.real_servers) for virtual_server in virtual_servers)
     yield _single("lvs_real_servers", "Configured real servers, counted once for each virtual server.", real_servers)
+    yield _gauge(
+        "lvs_admin_overrides",
+        "Real servers of which an operator wants something, by what: drained, disabled, or another weight.",
+        ("kind",),
+        [((kind,), count) for kind, count in _overrides(virtual_servers).items()],
+    )
     yield _single("lvs_inbox_length", "Events that wait for a decision.", process.inbox_length)
     yield _gauge(
         "lvs_virtual_address_info",
@@ -150,6 +156,15 @@ def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
         ("address", "state", "interface"),
         [((address, *_address_state(text)), 1) for address, text in process.addresses.items()],
     )
+
+
+def _overrides(virtual_servers: Iterable[VirtualServerView]) -> dict[str, int]:
+    counts = {"draining": 0, "disabled": 0, "weight": 0}
+    for virtual_server in virtual_servers:
+        for server in virtual_server.real_servers:
+            if server.override is not None:
+                counts["weight" if server.enabled else server.admin] += 1
+    return counts
 
 
 def _address_state(text: str) -> tuple[str, str]:
@@ -325,7 +340,7 @@ def _virtual_servers(views: tuple[VirtualServerView, ...], now_wall: float) -> I
     )
     yield _gauge(
         "lvs_virtual_server_real_servers",
-        "Real servers by state; a disabled one counts as disabled whatever its checks say.",
+        "Real servers by state; what an operator drained or disabled counts as that, whatever its checks say.",
         ("virtual_server", "state"),
         [((v.virtual_server, state), count) for v in views for state, count in _states(v).items()],
     )
@@ -377,9 +392,9 @@ def _node_labels(view: VirtualServerView) -> tuple[str, str, str, str]:
 
 
 def _states(view: VirtualServerView) -> dict[str, int]:
-    counts = {"up": 0, "down": 0, "unknown": 0, "disabled": 0}
+    counts = {"up": 0, "down": 0, "unknown": 0, "draining": 0, "disabled": 0}
     for server in view.real_servers:
-        counts[server.health.lower() if server.enabled else "disabled"] += 1
+        counts[server.health.lower() if server.enabled else server.admin] += 1
     return counts
 
 

@@ -8,6 +8,7 @@ from supervisor.core.snapshot import (
     CheckView,
     Histogram,
     OperationCount,
+    OverrideView,
     ProcessView,
     RealServerView,
     Snapshot,
@@ -77,7 +78,14 @@ def article() -> VirtualServerView:
 
 def marked() -> VirtualServerView:
     """Firewall mark 10 of IPv6: one real server disabled, one never checked and not in the kernel; the sorry server stands in."""
-    disabled = replace(real_server("[2001:db8::21]"), enabled=False, weight_wanted=0, weight_kernel=0)
+    disabled = replace(
+        real_server("[2001:db8::21]"),
+        enabled=False,
+        admin="disabled",
+        override=OverrideView("disabled", None, "CHG-17", "alice", 720.0, 6480.5),
+        weight_wanted=0,
+        weight_kernel=0,
+    )
     unknown = replace(
         real_server("[2001:db8::22]"),
         health="UNKNOWN",

@@ -110,9 +110,9 @@ def test_a_disabled_server_is_neither_up_nor_down_in_the_sums_but_its_checks_spe
     told = values(snapshots.snapshot())
     states = {
         state: told[f"lvs_virtual_server_real_servers{{fwm:10/ipv6,{state}}}"]
-        for state in ("up", "down", "unknown", "disabled")
+        for state in ("up", "down", "unknown", "draining", "disabled")
     }
-    assert states == {"up": 0, "down": 0, "unknown": 1, "disabled": 1}
+    assert states == {"up": 0, "down": 0, "unknown": 1, "draining": 0, "disabled": 1}
     assert told["lvs_real_server_up{fwm:10/ipv6,[2001:db8::21]:80}"] == 1
     assert told["lvs_real_server_enabled{fwm:10/ipv6,[2001:db8::21]:80}"] == 0
 
