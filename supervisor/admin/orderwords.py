@@ -52,7 +52,7 @@ def _rest(row: dict[str, Any]) -> str:
 
 def _wish(override: dict[str, Any]) -> str:
     """Return what an operator wants now, for how long, and why."""
-    what = override["admin"] if override["weight"] is None else "weight by hand"
+    what = override["admin"] if override["weight"] is None else "set by hand"
     ends = "" if override["ends_s"] is None else f" for {age(math.ceil(override['ends_s']))}"
     reason = f" ({override['reason']})" if override["reason"] else ""
     return f"{what}{ends}{reason}"

@@ -83,7 +83,10 @@ def test_table_of_an_invalid_file_prints_no_rules(tmp_path: Path, capsys: pytest
     assert "8 errors" in shown.err
 
 
-@pytest.mark.parametrize("verb", [["status"], ["why", "192.0.2.1"]])
+@pytest.mark.parametrize(
+    "verb",
+    [["status"], ["why", "192.0.2.1"], ["drain", "192.0.2.1"], ["enable", "192.0.2.1"], ["weight", "192.0.2.1", "3"]],
+)
 def test_a_question_without_a_daemon_exits_5(
     verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,7 +117,10 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("verb", [[], ["run"], ["check"], ["table"], ["status"], ["why"]])
+@pytest.mark.parametrize(
+    "verb",
+    [[], ["run"], ["check"], ["table"], ["status"], ["why"], ["drain"], ["disable"], ["enable"], ["weight"]],
+)
 def test_help_is_everywhere(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*verb, "--help"])

@@ -1,0 +1,60 @@
+"""What an operator sees of an afternoon's work, word for word: the answers of a story on the virtual clock (tests/golden/operator.txt).
+
+To change it on purpose: delete the golden file and play the story once; it writes the file and fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from supervisor import __version__
+from supervisor.admin import orderwords, words
+from supervisor.admin.protocol import RequestError
+from tests.fakes.network import refuse
+from tests.sim.test_operator_stories import GROUP, RS21, RS22, order, settled
+from tests.sim.world import World, play
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "operator.txt"
+WORDS: dict[str, Callable[[Any], str]] = {"why": words.why, "status": words.status}
+
+
+def test_an_afternoons_work_reads_as_it_did_before(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    async def say(world: World, verb: str, real_server: str, **args: Any) -> None:
+        said = " ".join([real_server, *(f"{name}={value}" for name, value in args.items())])
+        shown.append(f"$ {verb} {said}".rstrip() + "\n")
+        try:
+            answer = await order(world, verb, real_server, **args)
+        except RequestError as error:
+            shown.append(f"vipervisor: {error}\nexit status {int(error.status)}\n")
+        else:
+            shown.append(WORDS[verb](answer) if verb in WORDS else orderwords.ordered(answer))
+
+    async def story(world: World) -> None:
+        await settled(world)
+        await say(world, "drain", RS21, for_s=7200, reason="new kernel, CHG-17")
+        await say(world, "drain", RS21, for_s=3600)
+        await world.later(700)
+        await say(world, "status", "")
+        await say(world, "disable", "192.168.100.22", virtual_server="203.0.113.101:80/tcp")
+        await say(world, "disable", "192.168.100.22", virtual_server="203.0.113.101:80/tcp", force=True)
+        await say(world, "weight", RS22, virtual_server="203.0.113.100:80/tcp", weight=7)
+        await say(world, "weight", RS21, weight=7)
+        world.network.server("192.168.100.21", 80).behaviour = refuse()
+        await world.later(60)
+        await say(world, "why", RS21, virtual_server="203.0.113.100:80/tcp")
+        await say(world, "status", "")
+        await say(world, "enable", RS22)
+        await say(world, "enable", RS22)
+        await say(world, "enable", "192.168.100.12")
+        await say(world, "drain", "192.168.100.20")
+
+    play(story, GROUP, tmp_path)
+    text = "".join(shown).replace(str(tmp_path), "FOLDER").replace(__version__, "VERSION")
+    if not GOLDEN.exists():
+        GOLDEN.write_text(text)
+        raise AssertionError(f"{GOLDEN} was not there and is now; look at it")
+    assert text == GOLDEN.read_text(), "what operators see is an interface: changed on purpose?"
