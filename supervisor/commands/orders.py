@@ -20,7 +20,7 @@ LOOK_S = 1.0
 """How often `--wait` looks; the daemon reads the kernel's counts every two seconds."""
 
 _FORCE = "do it though it leaves a virtual server without its quorum"
-_ENDS = "With --for it ends by itself; without, it stands until somebody says enable. Health is checked and told all the while.\n"
+_ENDS = "With --for it ends by itself; without, it stands until somebody says enable. Health is checked and told all the while."
 
 
 def add(verbs: Any) -> None:
@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
         "disable",
         "take a real server out at once",
         "Take a real server out of the kernel's table, as if its checks failed (weight 0 with inhibit_on_failure). Connections to it\n"
-        "break; drain is kinder. " + _ENDS,
+        "break; drain is kinder.\n" + _ENDS,
         _disable,
     )
     enable = _order(
