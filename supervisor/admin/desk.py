@@ -115,7 +115,7 @@ class Desk:
                 return await verb.act(request.args, caller)
             async with self._turn:
                 return await verb.act(request.args, caller)
-        raise RequestError(f"{request.verb}: not done within {verb.limit_s:g} s; the log says more", Status.TIMEOUT)
+        raise RequestError(f"{request.verb}: not done within {verb.limit_s:g} s", Status.TIMEOUT)
 
 
 _OUTCOMES = {Status.REFUSED: "refused", Status.TIMEOUT: "timed out"}

@@ -37,6 +37,9 @@ ANSWER_S = 10.0
 NAME_MAX_S = 1.0
 """How long the lookup of an account's name may take; a directory service that hangs costs the name, not the answer."""
 
+NAMES_MAX = 4
+"""Lookups of names under way; those that hang must not use up the threads that others need."""
+
 _BACKLOG = 64
 _PEER_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _PEER_GROUPS = 59  # SO_PEERGROUPS, asm-generic/socket.h, Linux 4.13; Python has no name for it
@@ -129,6 +132,7 @@ class _Seats:
     def __init__(self) -> None:
         self._taken = 0
         self._silent: dict[trio.CancelScope, None] = {}
+        self.naming = trio.CapacityLimiter(NAMES_MAX)
 
     def free(self) -> bool:
         """Tell whether one more can be seated, after whoever may have to go was told to."""
@@ -174,7 +178,7 @@ async def _attend(stream: trio.SocketStream, desk: Desk, version: str, seats: _S
             await stream.send_all(protocol.greeting(version))
             line = await _request_line(stream)
         if line:
-            answer = await desk.answer(line, await _caller(stream))
+            answer = await desk.answer(line, await _caller(stream, seats.naming))
             with trio.move_on_after(ANSWER_S):
                 await stream.send_all(answer)
 
@@ -191,13 +195,13 @@ async def _request_line(stream: trio.SocketStream) -> bytes:
     return bytes(line).split(b"\n", 1)[0].strip()
 
 
-async def _caller(stream: trio.SocketStream) -> Caller:
+async def _caller(stream: trio.SocketStream, naming: trio.CapacityLimiter) -> Caller:
     """Return who is at the other end, as the kernel says. The account's name may come from a slow directory, so a thread asks for it."""
     option = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
     pid, uid, gid = _PEER_CREDENTIALS.unpack(option)
     user = ""
     with trio.move_on_after(NAME_MAX_S):
-        user = await trio.to_thread.run_sync(_user, uid, abandon_on_cancel=True)
+        user = await trio.to_thread.run_sync(_user, uid, abandon_on_cancel=True, limiter=naming)
     return Caller(uid, gid, pid, user, _groups(stream))
 
 

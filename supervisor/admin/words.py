@@ -131,10 +131,9 @@ def why(answers: list[dict[str, Any]]) -> str:
                 f"      {name:<8} {link['facts'][name]}" for name in ("sent", "received") if link["facts"].get(name)
             ]
         for check in row["checks"]:
-            lines.append(
-                f"  last result of {check['type']} {check['target']}: {check['reason']} {check['detail']}".rstrip()
-                + f", heard {age(check['age_s'])} ago"
-            )
+            last = f"{check['reason']} {check['detail']}".rstrip()
+            heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"
+            lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from supervisor.core.snapshot import Snapshot
+from supervisor.core.snapshot import OverrideView, Snapshot
 from supervisor.exporter.families import SCOPES, families, render_duration
 from tests.fakes import snapshots
 
@@ -115,6 +115,19 @@ def test_a_disabled_server_is_neither_up_nor_down_in_the_sums_but_its_checks_spe
     assert states == {"up": 0, "down": 0, "unknown": 1, "draining": 0, "disabled": 1}
     assert told["lvs_real_server_up{fwm:10/ipv6,[2001:db8::21]:80}"] == 1
     assert told["lvs_real_server_enabled{fwm:10/ipv6,[2001:db8::21]:80}"] == 0
+
+
+def test_what_operators_want_is_counted_by_kind() -> None:
+    wish = OverrideView("enabled", 7, "", "alice", 1.0, None)
+    weighted = replace(snapshots.real_server("192.168.100.21"), override=wish)
+    drained = replace(weighted, enabled=False, admin="draining", override=replace(wish, admin="draining", weight=None))
+    one = replace(
+        snapshots.article(), real_servers=(weighted, drained, drained, snapshots.real_server("192.168.100.22"))
+    )
+    told = values(Snapshot(snapshots.process(), (one, snapshots.marked())))
+    kinds = {kind: told[f"lvs_admin_overrides{{{kind}}}"] for kind in ("draining", "disabled", "weight")}
+    assert kinds == {"draining": 2, "disabled": 1, "weight": 1}
+    assert told["lvs_virtual_server_real_servers{203.0.113.1:80/tcp,draining}"] == 2
 
 
 def test_down_with_a_weight_in_the_kernel_is_counted() -> None:
