@@ -15,7 +15,6 @@ forwarding, and the next start adopts its table.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import socket
 from collections.abc import Callable, Collection
@@ -443,6 +442,4 @@ class Supervisor:
     def _obey_at_once(self, event: Overridden) -> None:
         """Give the director what an operator wants, without a wait between the permission and the change."""
         since = self._take(event)
-        self._writer.want(self._director.desired(), since)
-        with contextlib.suppress(trio.WouldBlock):  # full: then the decision loop runs anyway
-            self._send.send_nowait(Tick())  # the decision loop shall learn when the wish ends
+        self._writer.want(self._director.desired(), since)  # when it ends, the decision loop learns at its next tick

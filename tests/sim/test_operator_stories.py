@@ -49,6 +49,7 @@ def test_a_drained_server_gets_nobody_new_and_answer_log_and_why_say_who_wanted_
         assert answer["in_kernel"]
         (row,) = answer["servers"]
         assert (row["virtual_server"], row["real_server"], row["admin"]) == (VS, RS21, "draining")
+        assert not row["enabled"]
         assert (row["weight_old"], row["weight_wanted"], row["weight_kernel"]) == (1, 0, 0)
         assert (row["others"], row["weight_up"], row["quorum"]) == ([{"real_server": RS22, "weight": 1}], 1, 1)
         (told,) = world.events("real_server.admin_changed")
