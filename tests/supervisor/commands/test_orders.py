@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,9 @@ def test_wait_gives_up_at_its_time_and_exits_75_and_the_drain_stands(
     daemon: Daemon, capsys: pytest.CaptureFixture[str]
 ) -> None:
     daemon.answers = [ordered(row(3)), [row(3)]]
+    since = time.monotonic()
     assert said(daemon, "drain", "192.0.2.1", "--wait=0.1") == 75
+    assert time.monotonic() - since < 20
     assert "not drained within 0.1 s: 3 active connections left (3 in 203.0.113.1:80/tcp); the drain stands" in (
         capsys.readouterr().err
     )
