@@ -18,12 +18,18 @@ from typing import NoReturn
 
 import trio
 
-from checkers.kit import worker
-from checkers.kit.cage import CageError, confine
+from checkers.kit import policies, tls, worker
+from checkers.kit.cage import CageError, Walls, confine
 from checkers.kit.dial import Network
 from checkers.kit.link import SeqpacketLink
 from checkers.kit.timer import Timer
 from checkers.kit.wire import WireError
+
+MEMORY_MIN_BYTES = 256 << 20
+"""Data that every worker may have. Ours: 28 MB are Python and the libraries."""
+
+MEMORY_PER_FILE_BYTES = 8192
+"""And for each descriptor; a check has two. Measured: a check takes 8 KB, so 10,000 of them 110 MB, of 416 MB that they may."""
 
 
 def main() -> int:
@@ -35,7 +41,10 @@ def main() -> int:
         return _fail(2, f"{place}; this program is started by the supervisor: use `vipervisor run`")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    cage = functools.partial(confine, arguments.uid, arguments.gid, arguments.max_files)
+    memory_bytes = MEMORY_MIN_BYTES + MEMORY_PER_FILE_BYTES * arguments.max_files
+    walls = Walls(policies.WORKER, shut=True, limited=True, memory_bytes=memory_bytes)
+    cage = functools.partial(confine, arguments.uid, arguments.gid, arguments.max_files, walls)
+    tls.preload()
     try:
         trio.run(_serve, link_socket, cage)
     except CageError as error:

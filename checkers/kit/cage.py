@@ -1,12 +1,17 @@
 """Giving up privileges: what a child of the supervisor does before the first byte from the network.
 
-    confine(uid, gid, max_files) -> str         a worker or the exporter: own user, no capability, no way back
+    confine(uid, gid, max_files, walls) -> str  a worker or the exporter: own user, no capability, walls, no way back
     keep_only(capabilities) -> str              the supervisor and the runner: nothing but these
+    wall_in(walls) -> str                       the supervisor and the runner: after that, the walls that they can have
     become_reaper(), shed(), die_with(parent)   the runner, and what becomes a program of the operator's
 
 Children of a root supervisor start as root (so that a virtual environment below /root can be imported) and call `confine` after
-their last import. What was reached is read back from /proc, not assumed. Everything goes through the C library by ctypes: no
-dependency, one file to audit. Sources: reliability.md, section 5; capabilities(7), prctl(2), linux/capability.h.
+their last import. Capabilities and the user must go, or there is a CageError. Walls (limits, Landlock, seccomp) are what this kernel has
+of them: it is no reason to check nothing when one is missing, but it is said. What was reached is read back from /proc or tried, not
+assumed, and is one line of text: `lacks=…` at its end names what could not be had.
+
+Everything goes through the C library by ctypes: no dependency, few files to audit (`seccomp`, `policies`, `landlock`, `limits` beside this
+one). Sources: reliability.md, section 5; capabilities(7), prctl(2), linux/capability.h.
 """
 
 from __future__ import annotations
@@ -16,8 +21,11 @@ import os
 import resource
 import signal
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from checkers.kit import landlock, limits, seccomp
 
 CAP_KILL = 5
 CAP_SETGID = 6
@@ -41,6 +49,7 @@ capability_numbers = MappingProxyType(
 """The capabilities that Vipervisor knows by name (linux/capability.h)."""
 
 _PR_SET_PDEATHSIG = 1
+_PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
@@ -66,13 +75,30 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def confine(uid: int | None, gid: int | None, max_files: int = 0) -> str:
-    """Become `uid` and `gid` without any capability, for good.
+@dataclass(frozen=True, slots=True)
+class Walls:
+    """What stands around a process besides its user and its capabilities."""
+
+    policy: seccomp.Policy
+    """The system calls that it may make."""
+    shut: bool = False
+    """Whether Landlock takes away all files, and who is outside."""
+    shut_tcp: bool = False
+    """Whether Landlock also takes away new TCP ports and connections."""
+    limited: bool = False
+    """Whether it gets the resource limits of `kit.limits`."""
+    memory_bytes: int = 0
+    """Its most data, when it is limited; 0: as it is."""
+
+
+def confine(uid: int | None, gid: int | None, max_files: int = 0, walls: Walls | None = None) -> str:
+    """Become `uid` and `gid` without any capability, for good, and stand within `walls`.
 
     `uid` and `gid` matter only when we are root; None keeps them. `max_files` is how many descriptors must be possible (0: as
     they are); the soft limit is raised to it, the hard one too where that is allowed. No PR_SET_PDEATHSIG: it fires when
     the parent's *thread* ends, and trio starts processes from short-lived threads; a child notices the end of its link instead.
-    Returns what was reached, as "uid=65534 gid=65534 caps=0 nnp=1". Raises CageError when root could not get everything down.
+    Returns what was reached, as "uid=65534 gid=65534 caps=0 nnp=1 limits=data:768M landlock=7 seccomp=filter". Raises CageError when
+    root could not get everything down.
     """
     raise_file_limit(max_files)
     _drop_bounding(keep=())
@@ -87,7 +113,60 @@ def confine(uid: int | None, gid: int | None, max_files: int = 0) -> str:
     _set_capabilities(())
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
-    return _require_reached(uid, gid)
+    reached = _require_reached(uid, gid)
+    return f"{reached} {_build(walls)}" if walls else reached
+
+
+def wall_in(walls: Walls) -> str:
+    """Stand within `walls` for good, with the user and the capabilities that are left. Every child inherits them.
+
+    Comes before the first thread, as `keep_only` does. Returns what was reached, as "nnp=1 seccomp=filter".
+    """
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(_PR_SET_DUMPABLE, 0)
+    return f"nnp={_status().get('NoNewPrivs', 0)} {_build(walls)}"
+
+
+def lacks(reached: str) -> str:
+    """Return what a cage could not get, as its text says: "landlock,seccomp"; empty: nothing is missing."""
+    _, _, missing = reached.partition(" lacks=")
+    return missing.split(" ", 1)[0]
+
+
+def _build(walls: Walls) -> str:
+    """Put up the walls and return what stands: the filter last, for the others take calls that it refuses."""
+    told, missing = [], []
+    if _prctl(_PR_GET_DUMPABLE) != 0:
+        missing.append("dumpable")
+    status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)  # to be read again when no file can be opened
+    if walls.limited:
+        limits.lower(walls.memory_bytes)
+        missing += [f"limit-{name}" for name in limits.missing(walls.memory_bytes)]
+        told.append(f"limits={limits.shown()}")
+    if walls.shut:
+        version = landlock.shut(tcp=walls.shut_tcp)
+        told.append(f"landlock={version or 'no'}")
+        if not version or _can_open("/"):
+            missing.append("landlock")
+    answer = seccomp.put_in_force(walls.policy)
+    said = os.pread(status, 65536, 0)
+    os.close(status)
+    if answer == "filter" and b"\nSeccomp:\t2\n" in said:
+        told.append("seccomp=filter")
+    else:
+        told.append(f"seccomp=no ({answer})")
+        missing.append("seccomp")
+    if missing:
+        told.append(f"lacks={','.join(missing)}")
+    return " ".join(told)
+
+
+def _can_open(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def keep_only(capabilities: Iterable[int]) -> str:

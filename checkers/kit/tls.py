@@ -8,9 +8,9 @@ The engine is OpenSSL between two memory buffers, so it works over anything that
 
 Sessions are never resumed: a health check has to see what a new client sees, and a resumed session looks at neither key nor
 certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5), unless `farewell` is called; a
-server may end either way. Must never read a file: a worker may not be able to. Certificates and keys come as text, and because OpenSSL
-wants a file for a key, it gets one in memory; only the system's own store is left to OpenSSL. Must never put a key or a password into
-a sentence.
+server may end either way. Must never read a file once `preload` was called: a worker cannot. Certificates and keys come as text, and because
+OpenSSL wants a file for a key, it gets one in memory; the system's own store is read once, so a worker knows it as it was when it
+started. Must never put a key or a password into a sentence.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,8 +91,7 @@ def context_of(*, verify: bool, ca: str, client: ClientCertificate | None = None
         except (ssl.SSLError, ValueError) as error:
             raise ValueError(f"ca holds no certificate that can be read: {words_of(error)}") from error
     else:
-        _require_system_store()
-        context.load_default_certs()
+        context.load_verify_locations(cadata=_system_store())
     if client is not None:
         show(context, client)
     return context
@@ -99,13 +99,28 @@ def context_of(*, verify: bool, ca: str, client: ClientCertificate | None = None
 
 def show(context: ssl.SSLContext, client: ClientCertificate) -> None:
     """Have connections of `context` show the client certificate. Raises ValueError when certificate, key and password do not fit."""
-    with open(os.memfd_create("client certificate"), "w") as file:  # noqa: PTH123  a descriptor, not a path
-        file.write(f"{client.certificate}\n{client.key}\n")
-        file.flush()
-        try:  # with some password always: without one, OpenSSL asks on the terminal
-            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=client.password)
-        except (ssl.SSLError, OSError, ValueError) as error:
-            raise ValueError(f"client certificate: {_what_does_not_fit(error, client)}") from error
+    file = _file_in_memory()
+    try:  # with some password always: without one, OpenSSL asks on the terminal
+        os.pwrite(file, f"{client.certificate}\n{client.key}\n".encode(), 0)
+        context.load_cert_chain(f"/proc/self/fd/{file}", password=client.password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ValueError(f"client certificate: {_what_does_not_fit(error, client)}") from error
+    finally:
+        os.ftruncate(file, 0)
+
+
+@functools.cache
+def _file_in_memory() -> int:
+    """Return the descriptor of the one file that ever holds a key, and only for a moment. A worker makes it before the walls go up."""
+    return os.memfd_create("client certificate")
+
+
+def preload() -> None:
+    """Get from the system what cannot be had behind walls: its certificate authorities, a file in memory, OpenSSL's own settings."""
+    _file_in_memory()
+    with contextlib.suppress(ValueError):  # none is no trouble before a check wants one
+        _system_store()
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _what_does_not_fit(error: Exception, client: ClientCertificate) -> str:
@@ -116,10 +131,35 @@ def _what_does_not_fit(error: Exception, client: ClientCertificate) -> str:
     return "the key is not the certificate's" if "mismatch" in words else words
 
 
-def _require_system_store() -> None:
+@functools.cache
+def _system_store() -> str:
+    """Return the certificate authorities of this system as PEM. Raises ValueError with a sentence when there are none."""
     paths = ssl.get_default_verify_paths()
-    if not any(place and Path(place).exists() for place in (paths.cafile, paths.capath)):
+    files = [Path(paths.cafile)] if paths.cafile else []
+    if paths.capath:
+        files += sorted(file for file in Path(paths.capath).glob("????????.[0-9]*") if _HASHED.fullmatch(file.name))
+    found: dict[str, None] = {}  # a set that keeps its order
+    for file in files:
+        with contextlib.suppress(OSError):
+            found |= dict.fromkeys(_CERTIFICATE.findall(file.read_text("ascii", "replace")))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    readable = [certificate for certificate in found if _takes(context, certificate)]
+    if not readable:
         raise ValueError("verify finds no certificate authorities on this system: name a file of them with ca")
+    return "\n".join(readable)
+
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # openssl-rehash(1)
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def _takes(context: ssl.SSLContext, certificate: str) -> bool:
+    """Whether OpenSSL can read a certificate of the store; one that is damaged must not cost the others."""
+    try:
+        context.load_verify_locations(cadata=certificate)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
 
 
 def words_of(error: Exception) -> str:

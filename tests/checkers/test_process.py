@@ -116,7 +116,7 @@ def test_a_worker_says_hello_from_its_cage_probes_and_ends_quietly_with_its_link
             hello = worker.receive()
             assert isinstance(hello, wire.Hello)
             assert hello.pid == worker.process.pid
-            assert hello.caged.endswith(" caps=0 nnp=1")
+            assert " caps=0 nnp=1 limits=data:258M,nproc:0,core:0 " in hello.caged
             worker.assign(job(server.getsockname()[1]))
             report = worker.until(wire.Report)
         assert isinstance(report, wire.Report)
@@ -132,7 +132,7 @@ def test_a_worker_of_root_is_another_user_before_the_first_frame() -> None:
     with Process(*AS_NOBODY) as worker:
         hello = worker.receive()
         assert isinstance(hello, wire.Hello)
-        assert hello.caged == f"uid={NOBODY} gid={NOBODY} caps=0 nnp=1"
+        assert hello.caged.startswith(f"uid={NOBODY} gid={NOBODY} caps=0 nnp=1 ")
         assert worker.end() == (0, "")
 
 
