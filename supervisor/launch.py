@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from checkers.kit import cage
+from checkers.kit import cage, policies
 from checkers.kit.link import Link, SeqpacketLink
 from supervisor import __version__, announce, config, trackfiles
 from supervisor.admin import server as admin
@@ -90,7 +90,8 @@ def run(options: Options) -> int:
     outcome = config.load(options.file, config_id=options.config_id, lenient=options.lenient)
     if outcome.config is not None and options.backend != "memory" and not options.dry_run:
         preload({server.scheduler for server in outcome.config.virtual_servers})
-    cage.keep_only(KEPT)  # before the first thread (the log's): each thread has capabilities of its own
+    # before the first thread (the log's): each thread has capabilities and filters of its own
+    caged = f"uid={os.geteuid()} {cage.keep_only(KEPT)} {cage.wall_in(cage.Walls(policies.PRIVILEGED))}"
     log, writer = open_log(options.log_format)
     log.bridge_standard_library()
     try:
@@ -98,7 +99,7 @@ def run(options: Options) -> int:
             sys.stderr.write(f"{config.render(outcome)}\n")
             announce.rejected(outcome, log)
             return Status.CONFIG_INVALID
-        _start(options, outcome, outcome.config, log, writer)
+        _start(options, outcome, outcome.config, log, writer, caged)
     except Refusal as refusal:
         sys.stderr.write(f"vipervisor: {refusal}\n")
         return Status.FAILED
@@ -107,7 +108,7 @@ def run(options: Options) -> int:
     return Status.FINE
 
 
-def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer: LogWriter) -> None:
+def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer: LogWriter, caged: str) -> None:
     try:
         account = spawn.account(options.user)
         group = _group(options.admin_group)
@@ -122,7 +123,9 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             version=__version__,
             config_path=options.file,
             backend=backend.name,
+            caged=caged,
         )
+        spawn.complain_of_cage("supervisor", caged, log)
         announce.loaded(outcome, log)
         checks = len(set(specs(loaded)))
         outside = Outside(
@@ -144,6 +147,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             admin=control,
             access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
             log_dropped=lambda: writer.dropped,
+            caged=caged,
         )
         if not options.dry_run:
             trackfiles.begin(loaded.track_files, log, starting=True)

@@ -58,6 +58,7 @@ class Facts:
     reloads_ok: int = 0
     reloads_rejected: int = 0
     loop_lag_s: float = 0.0
+    caged: str = ""  # the supervisor's own cage
     addresses: dict[str, str] = field(default_factory=dict)
 
 
@@ -148,7 +149,7 @@ def summary(director: Director) -> str:
 
 
 def _workers(sources: Sources, now: float) -> tuple[WorkerView, ...]:
-    ourselves = WorkerView("supervisor", os.getpid(), 0, 0.0, sources.facts.loop_lag_s, 0, 0, "")
+    ourselves = WorkerView("supervisor", os.getpid(), 0, 0.0, sources.facts.loop_lag_s, 0, 0, sources.facts.caged)
     exporter = (sources.exporter.view(now),) if sources.exporter else ()
     workers = (worker.view(now) for worker in sources.pool.workers)
     return (ourselves, *workers, *exporter, *sources.errands.views(now))

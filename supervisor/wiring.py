@@ -113,6 +113,7 @@ class Outside:
     log_dropped: Callable[[], int] = lambda: 0
     quiet: bool = False  # a dry run: the log alone is told
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
+    caged: str = ""  # what this process could give up, and which walls stand around it
 
 
 class Supervisor:
@@ -158,7 +159,7 @@ class Supervisor:
     async def run(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
         """Run until a STOP order, then undo what we did and return. When cancelled, undo nothing."""
         now = trio.current_time()
-        self._facts = overview.Facts(started_at=now, config_at=now)
+        self._facts = overview.Facts(started_at=now, config_at=now, caged=self._outside.caged)
         outside = self._outside
         self._reloads = Reloads(self, self._load, self._facts, self._log, outside.notifier)
         self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))

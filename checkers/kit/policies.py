@@ -16,7 +16,7 @@ import os
 import socket
 from types import MappingProxyType
 
-from checkers.kit.seccomp import OneOf, Policy, Without
+from checkers.kit.seccomp import Condition, OneOf, Policy, Without
 
 _PROT_EXEC = 0x4
 _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX, _TCGETS, _SIOCGIFINDEX = 0x541B, 0x5421, 0x5450, 0x5451, 0x5401, 0x8933
@@ -49,7 +49,7 @@ _LIVING = (
     *("getsockname", "getpeername", "sendto", "recvfrom", "sendmsg", "recvmsg", "shutdown", "setsockopt", "getsockopt"),
 )
 
-_LIVING_IF = {
+_LIVING_IF: dict[str, Condition] = {
     "mmap": Without(2, _PROT_EXEC),
     "mprotect": Without(2, _PROT_EXEC),
     "ioctl": OneOf(1, (_FIONBIO, _FIONREAD, _FIOCLEX, _FIONCLEX, _TCGETS, _SIOCGIFINDEX)),

@@ -22,6 +22,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import assert_never
 
 from checkers.kit.syscalls import LAST, NUMBERS
 
@@ -136,15 +137,22 @@ def _conditional(only_if: Mapping[str, Condition], machine: Machine) -> Iterable
         number = NUMBERS[name][machine.value[1]]
         if number is None:
             continue
-        match condition:
-            case OneOf(argument, values):
-                tests = [test for value in values for test in ((_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW))]
-                block = [*tests, _refuse(errno.EPERM)]
-            case Without(argument, bits):
-                block = [(_ANY_BIT, 0, 1, bits), _refuse(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+        block = _tests(condition)
         yield (_EQUAL, 0, len(block) + 1, number)
-        yield (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument)  # both machines are little-endian: the lower half comes first
+        yield (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * condition.argument)  # little-endian both: the lower half comes first
         yield from block
+
+
+def _tests(condition: Condition) -> list[Instruction]:
+    """Return what judges the argument that was loaded; ends in a verdict whatever it is."""
+    match condition:
+        case OneOf(values=values):
+            tests = [test for value in values for test in ((_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW))]
+            return [*tests, _refuse(errno.EPERM)]
+        case Without(bits=bits):
+            return [(_ANY_BIT, 0, 1, bits), _refuse(errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+        case _:
+            assert_never(condition)
 
 
 def put_in_force(policy: Policy) -> str:

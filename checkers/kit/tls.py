@@ -8,8 +8,8 @@ The engine is OpenSSL between two memory buffers, so it works over anything that
 
 Sessions are never resumed: a health check has to see what a new client sees, and a resumed session looks at neither key nor
 certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5), unless `farewell` is called; a
-server may end either way. Must never read a file once `preload` was called: a worker cannot. Certificates and keys come as text, and because
-OpenSSL wants a file for a key, it gets one in memory; the system's own store is read once, so a worker knows it as it was when it
+server may end either way. Must never read a file once `preload` was called: a worker cannot. Certificates and keys come as text, and
+because OpenSSL wants a file for a key, it gets one in memory; the system's own store is read once, so a worker knows it as it was when it
 started. Must never put a key or a password into a sentence.
 """
 

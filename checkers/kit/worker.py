@@ -70,7 +70,7 @@ async def main(
                 timer = Timer()
                 nursery.start_soon(timer.run)
             worker = Worker(link, make_dialer, rng, timer, checkers, nursery, freeze=freeze)
-            await link.send(wire.encode(wire.Hello(os.getpid(), caged)))
+            await link.send(wire.encode(wire.Hello(os.getpid(), clip(caged))))
             try:
                 await worker.obey()
             except wire.WireError as error:

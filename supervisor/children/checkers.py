@@ -24,7 +24,7 @@ from checkers.kit.api import Reason
 from checkers.kit.link import Link, LinkError
 from supervisor.children.favours import DoFavour, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
-from supervisor.children.spawn import Child
+from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
 from supervisor.core.jobs import definition
 from supervisor.core.snapshot import CheckCount, CheckTiming, Histogram, WorkerView
@@ -163,6 +163,7 @@ class CheckerWorker:
             worker_pid=self.keeper.pid,
             caged=hello.caged,
         )
+        complain_of_cage(self.keeper.name, hello.caged, self._log)
 
     async def _send(self, link: Link, epoch: int) -> None:
         """Send the jobs now and whenever they change, and what was granted. The only sender."""

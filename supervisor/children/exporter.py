@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from supervisor.children.keeper import Keeper, ProtocolBroken
-from supervisor.children.spawn import Child
+from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 
@@ -112,3 +112,4 @@ class ExporterChild:
             caged=self.caged,
             listening=self.listening,
         )
+        complain_of_cage("exporter", self.caged, self._log)

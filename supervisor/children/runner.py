@@ -20,7 +20,7 @@ import trio
 
 from checkers.kit.link import Link, LinkError
 from supervisor.children.keeper import Keeper, ProtocolBroken
-from supervisor.children.spawn import Child
+from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 from supervisor.model import Script
@@ -233,6 +233,7 @@ class ScriptRunner:
                 worker_pid=self.keeper.pid,
                 caged=report.caged,
             )
+            complain_of_cage("runner", report.caged, self._log)
             return
         raise ProtocolBroken(f"no greeting within {HELLO_MAX_S:g} s")
 

@@ -20,6 +20,9 @@ from typing import Protocol
 
 import trio
 
+from checkers.kit import cage
+from supervisor.log import Log
+
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds both packages; a child finds its code there, wherever it was started."""
 
@@ -88,6 +91,19 @@ class ProcessChild:
             self._process.kill()
         except OSError:  # it is gone already, or (a stopped one of another user) not ours to kill any more
             return
+
+
+def complain_of_cage(name: str, caged: str, log: Log) -> None:
+    """Say in the log what a process could not get of its cage, if anything; `caged` is its own text (`checkers.kit.cage`)."""
+    lacks = cage.lacks(caged)
+    if lacks:
+        log.emit(
+            "cage.incomplete",
+            f"{name} runs without {lacks.replace(',', ', ')}: this kernel does not have it, or does not let us.",
+            worker=name,
+            lacks=lacks,
+            caged=caged,
+        )
 
 
 async def start(module: str, arguments: Sequence[str], kind: socket.SocketKind) -> tuple[ProcessChild, socket.socket]:

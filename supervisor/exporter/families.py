@@ -252,9 +252,9 @@ def _workers(process: ProcessView, now_wall: float) -> Iterator[Metric]:
     workers = [worker for worker in process.workers if worker.name != "supervisor"]
     yield _gauge(
         "lvs_worker_info",
-        "Child processes and what they gave up: always 1.",
+        "Processes, and what each gave up and could not get (lacks=): always 1.",
         ("worker", "caged"),
-        [((worker.name, worker.caged), 1) for worker in workers],
+        [((worker.name, worker.caged), 1) for worker in process.workers],
     )
     yield _gauge(
         "lvs_worker_up", "1 while the child process runs.", ("worker",), [((w.name,), w.pid != 0) for w in workers]

@@ -21,7 +21,6 @@ import h11
 import trio
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from supervisor.core.snapshot import Snapshot
@@ -77,10 +76,11 @@ class Selection:
 class _Scrape(Collector):
     """One snapshot as a collector of prometheus_client; the time that each scope took is its last family."""
 
-    def __init__(self, snapshot: Snapshot, now_wall: float, selection: Selection) -> None:
+    def __init__(self, snapshot: Snapshot, now_wall: float, selection: Selection, supervisor: Collector | None) -> None:
         self._snapshot = snapshot
         self._now_wall = now_wall
         self._selection = selection
+        self._supervisor = supervisor
 
     def collect(self) -> Iterator[Metric]:
         """Yield the chosen families; the encoder takes them one by one, so that rendering is in the measured time."""
@@ -88,9 +88,8 @@ class _Scrape(Collector):
         for scope in self._selection.scopes:
             begin = time.perf_counter()
             yield from filter(self._chosen, families(self._snapshot, self._now_wall, (scope,)))
-            if scope == "process":
-                supervisor = ProcessCollector(pid=lambda: self._snapshot.process.pid, registry=None)
-                yield from filter(self._chosen, supervisor.collect())
+            if scope == "process" and self._supervisor is not None:
+                yield from filter(self._chosen, self._supervisor.collect())
             durations_s[scope] = time.perf_counter() - begin
         yield from filter(self._chosen, [render_duration(durations_s)])
 
@@ -102,8 +101,10 @@ class _Scrape(Collector):
 class Site:
     """What is served: request in, answer out."""
 
-    def __init__(self, link: SupervisorLink) -> None:
+    def __init__(self, link: SupervisorLink, supervisor: Collector | None = None) -> None:
+        """`supervisor` tells what /proc says of the supervisor (`exporter.process`)."""
         self._link = link
+        self._supervisor = supervisor
         self._bodies: dict[Selection, tuple[Snapshot, Answer]] = {}
 
     async def answer(self, request: h11.Request) -> Answer:
@@ -140,7 +141,7 @@ class Site:
             return cached[1]
         self._bodies = {key: value for key, value in self._bodies.items() if value[0] is snapshot}
         encode, content_type = choose_encoder(_OPENMETRICS if selection.openmetrics else "")
-        body = encode(_Scrape(snapshot, now_wall, selection))
+        body = encode(_Scrape(snapshot, now_wall, selection, self._supervisor))
         headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
         if selection.zipped:
             body = gzip.compress(body, compresslevel=1, mtime=0)

@@ -62,7 +62,7 @@ _SCRIPT = f"sink script user notice outcome error output {_SERVER}"
 _ADDRESS = "address interface virtual_server"
 
 CATALOGUE: Mapping[str, Entry] = {
-    "daemon.starting": _entry("info", "version config_path backend python kernel"),
+    "daemon.starting": _entry("info", "version config_path backend python kernel caged"),
     "daemon.ready": _entry(
         "info", "version config_path backend", integer="virtual_servers real_servers", number="startup_s"
     ),
@@ -125,6 +125,7 @@ CATALOGUE: Mapping[str, Entry] = {
     "address.failed": _entry("error", f"{_ADDRESS} reason"),
     "address.released": _entry("info", _ADDRESS),
     "worker.started": _entry("info", "worker caged listening", integer="worker_pid checks", number="startup_s"),
+    "cage.incomplete": _entry("warning", "worker lacks caged"),
     "worker.exited": _entry(
         "error", "worker reason signal", integer="worker_pid exit_code checks", number="uptime_s next_start_s"
     ),

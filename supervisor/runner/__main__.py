@@ -1,7 +1,8 @@
 """PROCESS runner: `python -m supervisor.runner --link-fd N [--uid U --gid G]`.
 
 Started by the supervisor with one end of a SOCK_SEQPACKET pair. In this order: import everything, give up privileges but for changing
-users and killing, become the reaper, say Hello. `--uid` and `--gid` are the account for programs that name none.
+users and killing, put up the walls that programs of the operator can live within too, become the reaper, say Hello.
+`--uid` and `--gid` are the account for programs that name none.
 SIGTERM and SIGINT are ignored: a service manager sends them to everybody at a stop, and the supervisor has scripts to run then.
 """
 
@@ -15,7 +16,7 @@ import sys
 
 import trio
 
-from checkers.kit import cage
+from checkers.kit import cage, policies
 from checkers.kit.link import SeqpacketLink
 from supervisor.runner.accounts import Fallback
 from supervisor.runner.executor import serve
@@ -40,7 +41,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        caged = f"uid={os.geteuid()} {cage.keep_only(KEPT)}"
+        caged = f"uid={os.geteuid()} {cage.keep_only(KEPT)} {cage.wall_in(cage.Walls(policies.PRIVILEGED))}"
         cage.become_reaper()
         trio.run(_run, inherited, Fallback(arguments.uid, arguments.gid), caged)
     except cage.CageError as error:

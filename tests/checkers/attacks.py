@@ -1,4 +1,4 @@
-"""What somebody tries who has taken over a worker or the exporter: a program in its place that confines itself as it does, and then attacks.
+"""What somebody tries who has taken over a worker or the exporter: the real program, with attacks after it has confined itself.
 
     python attacks.py worker|exporter SECRET --link-fd N …      the rest is the command line of the real program
 
@@ -7,12 +7,16 @@ or the name of the error. Then the program goes on as if nothing had been. No at
 are our own.
 """
 
+# An attack is a system call, not a path:
+# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH123, PTH208, PTH211
+
 from __future__ import annotations
 
 import _thread
 import contextlib
 import ctypes
 import errno
+import importlib
 import json
 import mmap
 import os
@@ -189,22 +193,20 @@ def main() -> int:
     with contextlib.suppress(OSError):
         tempfile.gettempdir()  # looks for a folder that can be written; later there is none
 
-    if kind == "worker":
-        from checkers import __main__ as program  # noqa: PLC0415  imported as the real program would be
-    else:
-        from supervisor.exporter import __main__ as program  # type: ignore[no-redef]  # noqa: PLC0415  see above
-
+    if kind == "exporter":
         everything |= of_the_exporter()
-    confine = program.confine
+    program = importlib.import_module("checkers.__main__" if kind == "worker" else "supervisor.exporter.__main__")
+    confine: Callable[..., str] = program.confine
 
     def confine_and_attack(*arguments: object) -> str:
-        reached = confine(*arguments)  # type: ignore[arg-type]  # handed through
+        reached = confine(*arguments)
         told = {name: result(attack) for name, attack in everything.items()}
         os.write(2, json.dumps(told).encode() + b"\n")
         return reached
 
-    program.confine = confine_and_attack
-    return program.main()
+    vars(program)["confine"] = confine_and_attack
+    status: int = program.main()
+    return status
 
 
 if __name__ == "__main__":

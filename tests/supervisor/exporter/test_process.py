@@ -17,7 +17,10 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from checkers.kit import landlock
 from supervisor.core.snapshot import encode
+from tests.checkers import attacks
+from tests.checkers.test_attacks import FILES, REFUSALS
 from tests.fakes import snapshots
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -27,15 +30,16 @@ NOBODY = 65534
 class Exporter:
     """A started exporter and our end of its link."""
 
-    def __init__(self, listen: str) -> None:
+    def __init__(
+        self, listen: str, program: tuple[str, ...] = ("-m", "supervisor.exporter"), stderr: int | None = None
+    ) -> None:
         self.link, theirs = socket.socketpair()
         self.link.settimeout(30)
         identity = ["--uid", str(NOBODY), "--gid", str(NOBODY)] if os.geteuid() == 0 else []
         self.process = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "supervisor.exporter",
+                *program,
                 "--link-fd",
                 str(theirs.fileno()),
                 "--listen",
@@ -44,6 +48,8 @@ class Exporter:
             ],
             pass_fds=(theirs.fileno(),),
             cwd=ROOT,
+            text=True,
+            stderr=stderr,
         )
         theirs.close()
         self.reader = self.link.makefile("rb")
@@ -111,6 +117,34 @@ def test_it_has_no_privilege(exporter: Exporter) -> None:
     assert status["NoNewPrivs"].strip() == "1"
     assert set(status["Uid"].split()) != {"0"}
     assert "caps=0" in exporter.greeting["hello"]["caged"]
+
+
+def test_everything_is_refused_that_an_attacker_in_it_tries(tmp_path: pathlib.Path) -> None:
+    secret = tmp_path / "keepalived.conf"
+    secret.write_text("secret")
+    secret.chmod(0o666)
+    exporter = Exporter("127.0.0.1:0", (attacks.__file__, "exporter", str(secret)), stderr=subprocess.PIPE)
+    try:
+        assert exporter.greeting["hello"]["caged"].count("seccomp=filter") == 1
+        assert b"lvs_virtual_servers 2.0" in ask(exporter, "/metrics")
+    finally:
+        exporter.close()
+    assert exporter.process.stderr is not None
+    with exporter.process.stderr as stream:
+        told = json.loads(stream.readline())
+    excused = set() if landlock.version() else FILES
+    assert {name: became for name, became in told.items() if became not in REFUSALS and name not in excused} == {}
+    assert "open a TCP socket" in told
+
+
+def test_it_still_tells_what_proc_says_of_the_supervisor(exporter: Exporter) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(ask(exporter, "/metrics").decode())}
+    resident = families["process_resident_memory_bytes"].samples[0].value
+    assert 1 << 20 < resident < 1 << 40
+    assert families["process_start_time_seconds"].samples[0].value == pytest.approx(time.time(), abs=86_400)
+    assert families["process_cpu_seconds"].samples[0].value > 0
+    assert families["process_max_fds"].samples[0].value > 0
+    assert families["process_open_fds"].samples[0].value >= 3
 
 
 def test_ctrl_c_in_the_supervisors_terminal_is_not_for_it(exporter: Exporter) -> None:
