@@ -93,6 +93,9 @@ ASSIGN_FRAME_MAX_BYTES = 65_536
 COUNTS_MAX = 512
 """Most entries of Beat.counts: checker types times reasons, with room."""
 
+SECONDS_MAX = 1e12
+"""Most seconds of any kind: the end of a certificate is at most 9999-12-31, 253402300799."""
+
 _BUCKETS = len(DURATION_BUCKETS_S) + 1
 
 
@@ -284,8 +287,8 @@ def _flag_in(what: str, value: int) -> bool:
 
 
 def _seconds_in(what: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise WireError(f"{what}: expected seconds, finite and not negative, got {value}")
+    if not (math.isfinite(value) and 0 <= value <= SECONDS_MAX):
+        raise WireError(f"{what}: expected seconds, finite, not negative and at most {SECONDS_MAX:g}, got {value}")
     return value
 
 

@@ -1,7 +1,8 @@
 """The conversation with the checker workers: jobs go out, verdicts come in and become events.
 
 Everything a worker says is checked: its frames must be well-formed (`checkers.kit.wire`), of this incarnation (epoch), without a gap
-(seq) and about jobs that it was given. A worker can at worst lie about its own jobs; anything else ends it. Verdicts of an older
+(seq), about jobs that it was given, and not many times more than these explain (`children.allowance`). A worker can at worst lie about
+its own jobs; anything else ends it. Verdicts of an older
 configuration are passed over: the full state that follows each assignment says them again. A worker that is silent for
 `SILENCE_MAX_S` is killed; until its successor has spoken its verdicts are frozen, because absence of evidence is no evidence.
 What it may not do itself it asks of us, for its own jobs and one favour a job at a time (`children.favours`).
@@ -19,10 +20,11 @@ from typing import assert_never
 import trio
 
 from checkers.kit import wire
+from checkers.kit.api import TYPES, Favour, Reason
 from checkers.kit.api import Health as WireHealth
-from checkers.kit.api import Reason
 from checkers.kit.link import Link, LinkError
-from supervisor.children.favours import DoFavour, refused
+from supervisor.children.allowance import Allowance, gap_s
+from supervisor.children.favours import DoFavour, Granted, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
@@ -36,6 +38,9 @@ SILENCE_MAX_S = 3.5
 
 SECOND_LOOK_S = 0.1
 """After the patience with a worker is over: when it was we who stood still, what it said meanwhile is there at once."""
+
+SOCKETS_MAX = 64
+"""Sockets that are opened for one worker and not yet on their way to it. One that never reads cannot have us hold more."""
 
 HELLO_MAX_S = 30.0
 """A starting worker may take this long until its first frame: Python and the imports, on a machine under load."""
@@ -95,7 +100,10 @@ class CheckerWorker:
         self._favour = favour
         self._owned: dict[int, wire.Job] = {}
         self._asking: set[int] = set()  # jobs with a favour under way
-        self._granted: deque[tuple[wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
+        self._granted: deque[tuple[int, wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
+        self._places = trio.Semaphore(SOCKETS_MAX)
+        self._scripts_at: dict[int, float] = {}  # when a job may have its script run again
+        self._allowance = Allowance((), 0.0)
         self._generation = 0
         self._assign = True
         self._something = trio.Event()  # to be sent
@@ -147,7 +155,8 @@ class CheckerWorker:
         self._assign = True
         self._asking.clear()
         while self._granted:
-            _close(self._granted.popleft()[1])
+            _close(self._granted.popleft()[2])
+        self._places = trio.Semaphore(SOCKETS_MAX)
         await self._inbox.send(WorkerSilent(tuple(self._owned)))
 
     async def _greet(self, link: Link) -> None:
@@ -175,11 +184,14 @@ class CheckerWorker:
                     for frame in self._assignment(epoch):
                         await link.send(frame)
                 while self._granted:
-                    answer, sock = self._granted.popleft()
+                    job, answer, sock = self._granted.popleft()
+                    self._asking.discard(job)  # before it is sent: the answer to it may be the next question
                     try:
                         await link.send(wire.encode(answer), None if sock is None else sock.fileno())
                     finally:
-                        _close(sock)
+                        if sock is not None:
+                            sock.close()
+                            self._places.release()
                 await self._something.wait()
         except LinkError:
             return  # it is gone; `_listen` sees that too
@@ -194,6 +206,8 @@ class CheckerWorker:
             jobs = [job for job in jobs if self._fits(job)]
             frames = wire.assign_frames(epoch, self._generation, jobs)
         self._owned = {job.id: job for job in jobs}
+        self._scripts_at = {job: at for job, at in self._scripts_at.items() if job in self._owned}
+        self._allowance = Allowance(jobs, trio.current_time())
         return frames
 
     def _fits(self, job: wire.Job) -> bool:
@@ -218,6 +232,9 @@ class CheckerWorker:
                 return
             if isinstance(frame, wire.Hello):
                 raise ProtocolBroken("a second hello")
+            cost = len(frame.entries) + 1 if isinstance(frame, wire.State) else 1
+            if not self._allowance.take(cost, trio.current_time()):
+                raise ProtocolBroken(f"said more than {self._allowance.per_s:.0f} frames a second")
             seq += 1
             if frame.epoch != epoch or frame.seq != seq:
                 raise ProtocolBroken(f"expected epoch {epoch} and seq {seq}, got {frame.epoch} and {frame.seq}")
@@ -239,11 +256,29 @@ class CheckerWorker:
         nursery.start_soon(self._grant, asked, job)
 
     async def _grant(self, asked: wire.Ask, job: wire.Job | None) -> None:
-        done = await self._favour(job, asked.favour) if job else refused("a new configuration has no such job")
-        self._asking.discard(asked.job)
+        done = await self._do(job, asked.favour) if job else refused("a new configuration has no such job")
         answer = done.answer
-        self._granted.append((wire.Grant(asked.number, answer.ending, answer.status, answer.text), done.socket))
+        grant = wire.Grant(asked.number, answer.ending, answer.status, answer.text)
+        self._granted.append((asked.job, grant, done.socket))
         self._something.set()
+
+    async def _do(self, job: wire.Job, favour: Favour) -> Granted:
+        """Do a favour, a script no oftener than its schedule wants it, a socket when there is a place for it."""
+        if favour is Favour.SCRIPT:
+            await trio.sleep_until(self._scripts_at.get(job.id, 0.0))
+            self._scripts_at[job.id] = trio.current_time() + gap_s(job) / 2
+            return await self._favour(job, favour)
+        if favour is Favour.FILE:
+            return await self._favour(job, favour)
+        places = self._places
+        await places.acquire()
+        done: Granted | None = None
+        try:
+            done = await self._favour(job, favour)
+        finally:
+            if done is None or done.socket is None:
+                places.release()
+        return done
 
     async def _receive(self, link: Link, patience_s: float) -> wire.FromWorker | None:
         """Return the next frame, None at the end. Raises ProtocolBroken for garbage and for silence."""
@@ -269,6 +304,7 @@ class CheckerWorker:
         """Turn one valid frame into events."""
         match frame:
             case wire.Beat():
+                self._require_known(*(entry[0] for entry in frame.counts), *(entry[0] for entry in frame.durations))
                 self.totals.beat = frame
             case wire.Report() if frame.generation == self._generation:
                 self._require_owned((frame.job,))
@@ -288,6 +324,12 @@ class CheckerWorker:
         foreign = [job for job in jobs if job not in self._owned]
         if foreign:
             raise ProtocolBroken(f"spoke of job {foreign[0]}, which it does not have")
+
+    def _require_known(self, *kinds: str) -> None:
+        """What is counted lives on after the worker, and in Prometheus."""
+        foreign = [kind for kind in kinds if kind not in TYPES]
+        if foreign:
+            raise ProtocolBroken(f"counted checks of type {foreign[0]}, which there is not")
 
 
 class CheckerPool:

@@ -22,6 +22,7 @@ from urllib.request import urlopen
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20.0
 
 
@@ -74,7 +75,8 @@ def configuration(*ports: int) -> str:
 class Daemon:
     """A running daemon."""
 
-    def __init__(self, folder: Path, text: str, *options: str) -> None:
+    def __init__(self, folder: Path, text: str, *options: str, program: str = "") -> None:
+        """`program` is a file that is run in the daemon's place."""
         self.file = folder / "keepalived.conf"
         self.file.write_text(text)
         self.socket = folder / "run" / "admin.sock"
@@ -82,12 +84,14 @@ class Daemon:
         self._log = (folder / "log.json").open("w+")
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "supervisor", "run", "-f", str(self.file), "--backend", "memory"),
+                *(sys.executable, *([program] if program else ["-m", "supervisor"])),
+                *("run", "-f", str(self.file), "--backend", "memory"),
                 *("--admin-socket", str(self.socket), "--exporter", f"127.0.0.1:{self.port}", *options),
             ],
             stdout=self._log,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
 
     def lines(self) -> list[dict[str, Any]]:

@@ -1,0 +1,131 @@
+"""How much a worker may say, do and have us hold: what honest ones need is far below, and what is beyond ends or waits."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import struct
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from checkers.kit import wire
+from checkers.kit.api import Answer, Ending, Favour, Reason
+from checkers.kit.link import LinkError
+from supervisor.children.allowance import BURST, Allowance
+from supervisor.children.checkers import SOCKETS_MAX
+from supervisor.children.favours import Granted
+from tests.supervisor.children.test_children import JOB, Stage
+
+
+@given(st.integers(0, 200), st.sampled_from([0.1, 1.0, 60.0]))
+def test_every_job_may_fail_at_every_probe_and_all_at_once(jobs: int, delay_s: float) -> None:
+    job = dataclasses.replace(JOB, delay_loop=delay_s, delay_before_retry=delay_s)
+    allowance = Allowance([job] * jobs, 0.0)
+    assert all(allowance.take(jobs + 1, number * delay_s) for number in range(50))
+
+
+def test_a_flood_is_beyond_it_however_slowly_it_began() -> None:
+    allowance = Allowance([JOB], 0.0)
+    assert allowance.take(1, 3600.0)
+    taken = next(number for number in itertools.count() if not allowance.take(1, 3600.0))
+    assert BURST <= taken < 1000
+    assert allowance.take(1, 3700.0)
+
+
+def ended_with(frames: list[wire.Frame], jobs: list[wire.Job] | None = None) -> str:
+    """Return what a worker that says `frames` is ended with."""
+
+    async def play() -> str:
+        stage = Stage()
+        if jobs is not None:
+            stage.jobs = jobs
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.worker.keeper.run)
+            await stage.hello()
+            for frame in frames:
+                with contextlib.suppress(LinkError):  # it is ended, and hears it so
+                    await stage.theirs[0].send(wire.encode(frame))
+            await trio.sleep(0.5)
+            nursery.cancel_scope.cancel()
+        return "".join(line for line in stage.lines if "protocol_error" in line)
+
+    return trio.run(play, clock=MockClock(autojump_threshold=0))
+
+
+def test_a_worker_that_floods_us_is_ended() -> None:
+    report = wire.Report(1, 1, 1, 1, wire.Health.DOWN, 1, 0, None)
+    flood: list[wire.Frame] = [dataclasses.replace(report, seq=number, edges=number) for number in range(1, 2000)]
+    assert "frames a second" in ended_with(flood)
+
+
+def test_a_worker_that_counts_what_there_is_not_is_ended() -> None:
+    zeros = wire.Histogram((0,) * (len(wire.DURATION_BUCKETS_S) + 1), 0.0)
+    beat = wire.Beat(1, 1, 1, 0.0, 0, 0, (("EVIL_CHECK", Reason.L7OK, 1),), (), zeros)
+    assert "EVIL_CHECK" in ended_with([beat])
+    assert ended_with([dataclasses.replace(beat, counts=(("TCP_CHECK", Reason.L4OK, 1),))]) == ""
+
+
+@pytest.mark.parametrize("seconds", [1e13, float("1e308")])
+def test_seconds_beyond_all_calendars_are_refused(seconds: float) -> None:
+    result = wire.ReportResult(1, Reason.L7OK, 0.1, "", "", "", expires_at=seconds)
+    encoded = wire.encode(wire.Report(1, 1, 1, 1, wire.Health.UP, 1, 0, dataclasses.replace(result, expires_at=1.0)))
+
+    with pytest.raises(wire.WireError, match="seconds"):
+        wire.decode_from_worker(encoded.replace(struct.pack(">d", 1.0), struct.pack(">d", seconds)))
+
+
+class Counting(Stage):
+    """A stage that counts the favours which are done at the same time, and when scripts ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.scripts_at: list[float] = []
+
+    async def favour(self, _job: wire.Job, favour: Favour) -> Granted:
+        if favour is Favour.SCRIPT:
+            self.scripts_at.append(trio.current_time())
+            return Granted(Answer(Ending.DONE, 0, ""))
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await trio.sleep(1.0)
+        self.now -= 1
+        return Granted(Answer(Ending.DONE, 0, ""))
+
+
+def test_only_so_many_sockets_are_opened_for_one_worker_at_once() -> None:
+    async def play() -> int:
+        stage = Counting()
+        stage.jobs = [dataclasses.replace(JOB, id=number) for number in range(1, 301)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.worker.keeper.run)
+            await stage.hello()
+            for number in range(1, 301):
+                await stage.say(wire.Ask(1, 1, number, number, number, Favour.ECHO))
+            nursery.cancel_scope.cancel()
+        return stage.most
+
+    assert trio.run(play, clock=MockClock(autojump_threshold=0)) == SOCKETS_MAX
+
+
+def test_a_script_runs_no_oftener_than_its_schedule_wants_it() -> None:
+    async def play() -> list[float]:
+        stage = Counting()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.worker.keeper.run)
+            await stage.hello()
+            for number in range(1, 4):
+                await stage.say(wire.Ask(1, 1, number, number, JOB.id, Favour.SCRIPT))
+                await trio.sleep(1.0)
+            nursery.cancel_scope.cancel()
+        return stage.scripts_at
+
+    times = trio.run(play, clock=MockClock(autojump_threshold=0))
+    gap_s = min(JOB.delay_loop, JOB.delay_before_retry) / 2
+    assert len(times) >= 2
+    assert all(later - earlier >= gap_s for earlier, later in itertools.pairwise(times))
