@@ -46,7 +46,7 @@ contracts: development
 
 # units, wires and stories on the virtual clock
 unit: development
-	@$(SETUP) programs promtool || echo "promtool could not be set up: its test will say so"
+	@$(SETUP) programs promtool systemd-analyze || echo "promtool or systemd-analyze could not be set up: their tests will say so"
 	$(RUN) pytest tests --ignore=tests/kernel -n auto --dist loadfile
 
 # a real IPVS table, keepalived beside us
