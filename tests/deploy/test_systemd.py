@@ -54,6 +54,13 @@ def test_the_daemon_is_started_with_options_that_it_has_and_leaves_the_table_at_
     assert options.file == Path("/etc/keepalived/keepalived.conf")
 
 
+def test_a_reload_of_the_service_is_one_that_fails_where_the_file_has_a_mistake() -> None:
+    (command,) = setting("ExecReload")
+    program, *arguments = command.split()
+    assert program == "/usr/bin/vipervisor"
+    assert cli.parser().parse_args(arguments).carry_out is cli._reload
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -80,7 +87,7 @@ def test_its_capabilities_are_those_of_a_director_and_no_others() -> None:
 
 def test_the_calls_that_our_own_walls_are_built_with_are_allowed() -> None:
     allowed = {word for value in setting("SystemCallFilter") for word in value.split()}
-    assert allowed >= {"capset", "landlock_create_ruleset", "landlock_restrict_self"}
+    assert allowed >= {"capset", "landlock_create_ruleset", "landlock_restrict_self", "chown"}
 
 
 def test_systemd_can_read_the_unit_and_the_variant_for_scripts_of_other_users(tmp_path: Path) -> None:
