@@ -1,4 +1,4 @@
-"""What one HTTP check costs: CPU of a real worker process against the plain trio way, on the same targets, alternating.
+"""What one HTTP check costs: CPU of a real worker process, of one without its walls, and of the plain trio way, on the same targets.
 
     python bench/probe_cost.py [--servers 1000] [--interval 1] [--seconds 8] [--rounds 2]
 
@@ -31,6 +31,18 @@ sys.path.insert(0, str(ROOT))
 from checkers.kit import wire  # noqa: E402  the path comes first
 from checkers.kit.cage import raise_file_limit  # noqa: E402  see above
 from checkers.kit.link import SeqpacketLink  # noqa: E402  see above
+
+BARE = "from checkers import __main__ as program; program.confine = lambda *_: 'caged=no'; raise SystemExit(program.main())"
+"""A worker that puts up no walls (checkers.kit.cage) and is the same otherwise."""
+
+WALLS = """
+import time
+from checkers.__main__ import MEMORY_MIN_BYTES
+from checkers.kit import cage, policies
+begun = time.perf_counter()
+reached = cage.confine(None, None, 0, cage.Walls(policies.WORKER, shut=True, limited=True, memory_bytes=MEMORY_MIN_BYTES))
+print(f"walls: {(time.perf_counter() - begun) * 1000:.2f} ms, {reached}")
+"""
 
 FIRST_ADDRESS = int(ipaddress.ip_address("127.1.0.0"))
 WARM_UP_S = 3.0
@@ -141,11 +153,13 @@ def resident_kb(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-async def measure_ours(port: int, servers: int, interval_s: float, seconds: float) -> tuple[float, float, int]:
+async def measure_ours(
+    port: int, servers: int, interval_s: float, seconds: float, program: tuple[str, ...] = ("-m", "checkers")
+) -> tuple[float, float, int]:
     """Return µs of CPU for each check, checks a second, and resident KB of a worker process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     worker = subprocess.Popen(  # noqa: ASYNC220  a measurement, not a server
-        [sys.executable, "-P", "-m", "checkers", "--link-fd", str(theirs.fileno()), "--max-files", str(servers + 64)],
+        [sys.executable, "-P", *program, "--link-fd", str(theirs.fileno()), "--max-files", str(servers + 64)],
         pass_fds=[theirs.fileno()],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -231,8 +245,10 @@ def report(checks: int, cpu: float, elapsed_s: float, pid: int) -> tuple[float, 
 
 
 def main() -> None:
-    """Measure both, alternating, and print medians and ranges."""
-    parser = argparse.ArgumentParser(description="CPU per HTTP check: our worker against the plain trio way")
+    """Measure all, alternating, and print medians and ranges."""
+    parser = argparse.ArgumentParser(
+        description="CPU per HTTP check: our worker, with and without walls, against the plain trio way"
+    )
     parser.add_argument("--servers", type=int, default=1000)
     parser.add_argument("--interval", type=float, default=1.0)
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -250,11 +266,13 @@ def main() -> None:
         return
     os.close(write_end)
     try:
+        subprocess.run([sys.executable, "-P", "-c", WALLS], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
         port = int(os.read(read_end, 16))
         what = port, arguments.servers, arguments.interval, arguments.seconds
-        results: dict[str, list[tuple[float, float, int]]] = {"worker": [], "plain trio": []}
+        results: dict[str, list[tuple[float, float, int]]] = {"worker": [], "no walls": [], "plain trio": []}
         for _ in range(arguments.rounds):
             results["worker"].append(trio.run(measure_ours, *what))
+            results["no walls"].append(trio.run(measure_ours, *what, ("-c", BARE)))
             results["plain trio"].append(measure_plain(*what))
         for name, rows in results.items():
             costs = [row[0] for row in rows]

@@ -10,13 +10,16 @@ The whole flow is one file, `wiring`, and it is the only one that knows more tha
 
 | process        | started as                      | privilege                                  | if it dies                        |
 | -------------- | ------------------------------- | ------------------------------------------ | --------------------------------- |
-| supervisor     | `vipervisor run`                | CAP_NET_ADMIN, CAP_NET_RAW, and what       | the kernel goes on forwarding;    |
-|                |                                 | starting children as another user needs    | the next start adopts the table   |
+| supervisor     | `vipervisor run`                | CAP_NET_ADMIN, CAP_NET_RAW and             | the kernel goes on forwarding;    |
+|                |                                 | CAP_NET_BIND_SERVICE; started by root also | the next start adopts the table   |
+|                |                                 | what children as another user need         |                                   |
 | checker worker | `python -m checkers`            | none                                       | its verdicts freeze, it is back   |
 |                |                                 |                                            | within two seconds                |
 | exporter       | `python -m supervisor.exporter` | none                                       | a scrape fails, nothing else      |
-| runner         | `python -m supervisor.runner`   | CAP_SETUID, CAP_SETGID, CAP_KILL; only     | scripts fail loudly, it is back   |
-|                |                                 | where the file has scripts                 | at once                           |
+| runner         | `python -m supervisor.runner`   | CAP_SETUID, CAP_SETGID, CAP_KILL if root   | scripts fail loudly, it is back   |
+|                |                                 | started us; only with scripts in the file  | at once                           |
+
+What each may still call, once it has locked itself up, is one page: `checkers.kit.policies`.
 
 Levels go to the kernel, edges go to humans: the table is computed whole, compared with the kernel's and made equal, so a failed write,
 a lost worker, a table flushed by hand and our own crash all have the same answer.

@@ -118,8 +118,7 @@ def _file_in_memory() -> int:
 def preload() -> None:
     """Get from the system what cannot be had behind walls: its certificate authorities, a file in memory, OpenSSL's own settings."""
     _file_in_memory()
-    with contextlib.suppress(ValueError):  # none is no trouble before a check wants one
-        _system_store()
+    _found_in_system()
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -134,6 +133,16 @@ def _what_does_not_fit(error: Exception, client: ClientCertificate) -> str:
 @functools.cache
 def _system_store() -> str:
     """Return the certificate authorities of this system as PEM. Raises ValueError with a sentence when there are none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    readable = [certificate for certificate in _found_in_system() if _takes(context, certificate)]
+    if not readable:
+        raise ValueError("verify finds no certificate authorities on this system: name a file of them with ca")
+    return "\n".join(readable)
+
+
+@functools.cache
+def _found_in_system() -> tuple[str, ...]:
+    """Read the system's store: its one file, or the files of its folder, as OpenSSL would."""
     paths = ssl.get_default_verify_paths()
     files = [Path(paths.cafile)] if paths.cafile else []
     if paths.capath:
@@ -142,11 +151,7 @@ def _system_store() -> str:
     for file in files:
         with contextlib.suppress(OSError):
             found |= dict.fromkeys(_CERTIFICATE.findall(file.read_text("ascii", "replace")))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    readable = [certificate for certificate in found if _takes(context, certificate)]
-    if not readable:
-        raise ValueError("verify finds no certificate authorities on this system: name a file of them with ca")
-    return "\n".join(readable)
+    return tuple(found)
 
 
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # openssl-rehash(1)

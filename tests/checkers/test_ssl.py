@@ -274,11 +274,13 @@ def test_a_system_without_authorities_is_told_of(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
     tls._system_store.cache_clear()  # read once by whoever asked first
+    tls._found_in_system.cache_clear()
     try:
         with pytest.raises(ValueError, match="verify finds no certificate authorities"):
             tls.context_of.__wrapped__(verify=True, ca="")
     finally:
         tls._system_store.cache_clear()
+        tls._found_in_system.cache_clear()
 
 
 def test_it_knows_all_keywords_of_http_get() -> None:

@@ -33,7 +33,7 @@ def daemon(directory: Path) -> Iterator[Daemon]:
         script = f"quorum_up \"/bin/grep -E '{FACTS}' /proc/self/status\""
         file.write_text(ARTICLE.read_text().replace("  delay_loop 5\n", f"  delay_loop 5\n  {script}\n", 1))
         daemon = Daemon(lab, file)
-        daemon.wait_until_whole()
+        daemon.wait_until_whole(within=45)  # with the runner three children start at once
         yield daemon
         daemon.stop()
 
@@ -57,6 +57,26 @@ def test_a_child_has_no_privilege_and_can_get_none(daemon: Daemon, child: str) -
         assert "0" not in facts["Gid"].split()
         assert "0" not in facts["Groups"].split()
         assert {name: capabilities(facts, name) for name in SETS} == {name: set() for name in SETS}
+
+
+@pytest.mark.parametrize("process", ["supervisor", "runner", "checker-0", "exporter"])
+def test_every_process_stands_within_walls_and_says_which_this_kernel_lacks(daemon: Daemon, process: str) -> None:
+    pid = daemon.process.pid if process == "supervisor" else daemon.child(process)
+    started = daemon.events("daemon.starting" if process == "supervisor" else "worker.started")
+    caged = next(line["caged"] for line in reversed(started) if line.get("worker", "supervisor") == process)
+    complaints = [line["lacks"] for line in daemon.events("cage.incomplete") if line["worker"] == process]
+    for facts in threads(pid):
+        assert facts["NoNewPrivs"] == "1"
+        if "Seccomp" in facts and facts["Seccomp"] != "0":
+            assert facts["Seccomp"] == "2"
+            assert "seccomp=filter" in caged
+        else:
+            assert "lacks=" in caged
+            assert any("seccomp" in lacks for lacks in complaints)
+    if process in {"checker-0", "exporter"}:
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert next(line for line in limits.splitlines() if line.startswith("Max processes")).split()[2:4] == ["0", "0"]
+        assert ("landlock" in caged.partition(" lacks=")[2]) == ("landlock=no" in caged)
 
 
 def test_the_runner_can_change_users_and_kill_and_nothing_else(daemon: Daemon) -> None:
