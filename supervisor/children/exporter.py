@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from checkers.kit.excerpt import clip
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.snapshot import WorkerView
@@ -18,6 +19,9 @@ from supervisor.log import Log
 
 LINE_MAX_BYTES = 4096
 """Longest line that an exporter may send."""
+
+PAUSE_SHARE = 2.0
+"""After a snapshot the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
 
 HELLO_MAX_S = 30.0
 """A starting exporter may take this long until its first line."""
@@ -48,6 +52,7 @@ class ExporterChild:
         self._snapshot = snapshot
         self._log = log
         self._heard_at: float | None = None
+        self._free_at = 0.0
         self.keeper: Keeper[StreamLink] = Keeper("exporter", start, self._converse, log, self._ended)
 
     def view(self, now: float) -> WorkerView:
@@ -90,19 +95,28 @@ class ExporterChild:
                         greeted = True
                         scope.deadline = float("inf")
                     elif line == b"snapshot":
-                        await stream.send_all(self._snapshot() + b"\n")
+                        await stream.send_all(await self._asked())
                     else:
                         raise ProtocolBroken(f"expected snapshot, got {line[:40]!r}")
         if scope.cancelled_caught:
             raise ProtocolBroken(f"no greeting within {HELLO_MAX_S:g} s")
 
+    async def _asked(self) -> bytes:
+        """Return the snapshot of a moment when it may cost us something again."""
+        await trio.sleep_until(self._free_at)
+        begun = trio.current_time()
+        answer = self._snapshot() + b"\n"
+        now = trio.current_time()
+        self._free_at = now + PAUSE_SHARE * (now - begun)
+        return answer
+
     def _greet(self, line: bytes) -> None:
         try:
             said = json.loads(line)
             if "error" in said:
-                raise ProtocolBroken(str(said["error"])[:200])
-            self.caged, self.listening = str(said["hello"]["caged"])[:200], str(said["hello"]["listening"])[:100]
-        except (ValueError, KeyError, TypeError) as error:
+                raise ProtocolBroken(clip(str(said["error"])))
+            self.caged, self.listening = clip(str(said["hello"]["caged"])), clip(str(said["hello"]["listening"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ProtocolBroken(f"malformed greeting: {error!r}") from error
         self._log.emit(
             "worker.started",

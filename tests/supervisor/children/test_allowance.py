@@ -19,7 +19,7 @@ from checkers.kit.link import LinkError
 from supervisor.children.allowance import BURST, Allowance
 from supervisor.children.checkers import SOCKETS_MAX
 from supervisor.children.favours import Granted
-from tests.supervisor.children.test_children import JOB, Stage
+from tests.supervisor.children.test_children import HELLO, JOB, Stage, play_exporter
 
 
 @given(st.integers(0, 200), st.sampled_from([0.1, 1.0, 60.0]))
@@ -129,3 +129,33 @@ def test_a_script_runs_no_oftener_than_its_schedule_wants_it() -> None:
     gap_s = min(JOB.delay_loop, JOB.delay_before_retry) / 2
     assert len(times) >= 2
     assert all(later - earlier >= gap_s for earlier, later in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"[" * 4000 + b"\n",
+        b'{"hello": ' * 400 + b"\n",
+        b"1\n",
+        b'{"hello": {"caged": 1}}\n',
+        b"\xff\xfe\n",
+        b'{"error": 1}\n',
+    ],
+)
+def test_an_exporter_that_was_taken_over_cannot_end_us_with_its_greeting(greeting: bytes) -> None:
+    lines, _, _ = play_exporter(greeting)
+    assert any("worker.protocol_error" in line for line in lines)
+
+
+def test_what_an_exporter_says_of_itself_can_be_written_down() -> None:
+    lines, _, listening = play_exporter(
+        b'{"hello":{"caged":"\\ud800\\u001b[31m","listening":"' + b"x" * 1000 + b'"}}\n'
+    )
+    assert len(listening) <= 200
+    assert any("worker.started" in line for line in lines)
+    assert all(line.isprintable() for text in lines for line in text.splitlines())
+
+
+def test_an_exporter_that_asks_without_end_gets_its_answers_one_after_another() -> None:
+    _, answers, _ = play_exporter(HELLO, b"snapshot\n" * 50)
+    assert answers[0].count(b"\n") == 50
