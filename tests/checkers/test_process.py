@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -59,12 +60,14 @@ sys.exit(status)
 class Process:
     """A worker process and our end of its link."""
 
-    def __init__(self, *arguments: str, program: tuple[str, ...] = ("-m", "checkers")) -> None:
+    def __init__(
+        self, *arguments: str, program: tuple[str, ...] = ("-m", "checkers"), more: Mapping[str, str] = ENVIRONMENT
+    ) -> None:
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.link.settimeout(20)
         command = [sys.executable, "-P", *program, "--link-fd", str(theirs.fileno()), *arguments]
         self.process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+            command, pass_fds=[theirs.fileno()], env={**ENVIRONMENT, **more}, stderr=subprocess.PIPE, text=True
         )
         theirs.close()
 
@@ -200,6 +203,25 @@ def test_a_tls_server_is_checked_from_behind_the_walls() -> None:
             assert isinstance(report, wire.Report)
             assert report.result is not None
             assert report.result.reason.name == reason, report
+        server.shutdown(socket.SHUT_RDWR)
+        assert worker.end() == (0, "")
+
+
+def test_the_systems_authorities_are_known_behind_the_walls_where_their_file_is_not(tmp_path: Path) -> None:
+    store = tmp_path / "authorities.pem"
+    store.write_text(AUTHORITY)
+    store.chmod(0o600)
+    more = {"SSL_CERT_FILE": str(store), "SSL_CERT_DIR": "/nowhere"}
+    with Process(*AS_NOBODY, more=more) as worker, socket.create_server(("127.0.0.1", 0)) as server:
+        worker.receive()
+        store.unlink()
+        threading.Thread(target=serve_tls, args=[server, "good"], daemon=True).start()
+        url = {"path": "/", "virtualhost": "www.example.org"}
+        worker.assign(job(server.getsockname()[1], "SSL_GET", url=[url], verify=True, enable_sni=True))
+        report = worker.until(wire.Report)
+        assert isinstance(report, wire.Report)
+        assert report.result is not None
+        assert report.result.reason is wire.Reason.L7OK, report
         server.shutdown(socket.SHUT_RDWR)
         assert worker.end() == (0, "")
 
