@@ -48,6 +48,9 @@ capability_numbers = MappingProxyType(
 )
 """The capabilities that Vipervisor knows by name (linux/capability.h)."""
 
+EXPENDABLE = 300
+"""A process that is replaced within seconds goes before others of the machine, and long before the supervisor (its unit: -900)."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
@@ -95,12 +98,15 @@ def confine(uid: int | None, gid: int | None, max_files: int = 0, walls: Walls |
     """Become `uid` and `gid` without any capability, for good, and stand within `walls`.
 
     `uid` and `gid` matter only when we are root; None keeps them. `max_files` is how many descriptors must be possible (0: as
-    they are); the soft limit is raised to it, the hard one too where that is allowed. No PR_SET_PDEATHSIG: it fires when
+    they are); the soft limit is raised to it, the hard one too where that is allowed
+    (and with walls that are limited, no more is possible). No PR_SET_PDEATHSIG: it fires when
     the parent's *thread* ends, and trio starts processes from short-lived threads; a child notices the end of its link instead.
     Returns what was reached, as "uid=65534 gid=65534 caps=0 nnp=1 limits=data:768M landlock=7 seccomp=filter". Raises CageError when
     root could not get everything down.
     """
     raise_file_limit(max_files)
+    if walls and walls.limited:
+        limits.volunteer(EXPENDABLE)
     _drop_bounding(keep=())
     _clear_ambient()
     if os.geteuid() == 0 and uid is not None and gid is not None:
@@ -114,7 +120,7 @@ def confine(uid: int | None, gid: int | None, max_files: int = 0, walls: Walls |
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
     reached = _require_reached(uid, gid)
-    return f"{reached} {_build(walls)}" if walls else reached
+    return f"{reached} {_build(walls, max_files)}" if walls else reached
 
 
 def wall_in(walls: Walls) -> str:
@@ -133,15 +139,15 @@ def lacks(reached: str) -> str:
     return missing.split(" ", 1)[0]
 
 
-def _build(walls: Walls) -> str:
+def _build(walls: Walls, max_files: int = 0) -> str:
     """Put up the walls and return what stands: the filter last, for the others take calls that it refuses."""
     told, missing = [], []
     if _prctl(_PR_GET_DUMPABLE) != 0:
         missing.append("dumpable")
     status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)  # to be read again when no file can be opened
     if walls.limited:
-        limits.lower(walls.memory_bytes)
-        missing += [f"limit-{name}" for name in limits.missing(walls.memory_bytes)]
+        limits.lower(walls.memory_bytes, max_files)
+        missing += [f"limit-{name}" for name in limits.missing(walls.memory_bytes, max_files)]
         told.append(f"limits={limits.shown()}")
     if walls.shut:
         version = landlock.shut(tcp=walls.shut_tcp)

@@ -26,7 +26,8 @@ from supervisor.exporter.process import WatchedProcess
 from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site
 
 BACKLOG = 64
-FILES_MAX = CONNECTIONS_MAX + 32
+FILES_MAX = CONNECTIONS_MAX + 96
+"""Descriptors: the connections, those that are refused in the same moment, and a dozen of our own."""
 
 MEMORY_MAX_BYTES = 512 << 20
 """Data that it may have. Ours: the metrics of 10,000 real servers take 60 MB at their making, and 8 answers are kept."""

@@ -16,7 +16,7 @@ import sys
 
 import trio
 
-from checkers.kit import cage, policies
+from checkers.kit import cage, limits, policies
 from checkers.kit.link import SeqpacketLink
 from supervisor.runner.accounts import Fallback
 from supervisor.runner.executor import serve
@@ -40,6 +40,7 @@ def main() -> int:
     inherited.set_inheritable(False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    limits.volunteer(0)  # scripts inherit it, and must not be as dear to the kernel as the supervisor
     try:
         caged = f"uid={os.geteuid()} {cage.keep_only(KEPT)} {cage.wall_in(cage.Walls(policies.PRIVILEGED))}"
         cage.become_reaper()

@@ -86,3 +86,6 @@ def test_the_kernel_shows_the_cage_of_a_worker() -> None:
         limits = Path(f"/proc/{hello.pid}/limits").read_text()
         for name in ("Max processes", "Max core file size", "Max locked memory", "Max msgqueue size"):
             assert next(line for line in limits.splitlines() if line.startswith(name)).split()[-3:-1] == ["0", "0"]
+        files = next(line for line in limits.splitlines() if line.startswith("Max open files"))
+        assert all(int(limit) <= 65536 for limit in files.split()[3:5])
+        assert Path(f"/proc/{hello.pid}/oom_score_adj").read_text() == "300\n"

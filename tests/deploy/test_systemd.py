@@ -68,6 +68,7 @@ def test_a_reload_of_the_service_is_one_that_fails_where_the_file_has_a_mistake(
         ("NotifyAccess", "main"),
         ("Restart", "always"),
         ("KillMode", "mixed"),
+        ("OOMPolicy", "continue"),
         ("StateDirectory", "vipervisor"),
         ("RuntimeDirectory", "vipervisor"),
         ("RuntimeDirectoryPreserve", "yes"),
