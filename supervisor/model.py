@@ -225,6 +225,14 @@ class SorryServer:
     inhibit: bool = False
 
 
+class DriftPolicy(enum.Enum):
+    """What becomes of a change that somebody else made in the kernel's table; the value is the word in the file."""
+
+    REPAIR = "repair"  # undone at once; a weight that was set to 0 stands for a while
+    ADOPT = "adopt"  # weights stand, the rest is undone
+    REPORT = "report"  # it stands, and is told of
+
+
 @dataclass(frozen=True, slots=True)
 class VirtualServer:
     """One virtual server. Real servers stand in the order of the file and are unique by endpoint."""
@@ -254,6 +262,8 @@ class VirtualServer:
     drain_timeout: float = (
         300.0  # seconds for which a removed real server keeps its connections at most; 0: they are cut off
     )
+    drift_policy: DriftPolicy = DriftPolicy.REPAIR
+    drift_grace: int = 600  # seconds for which a weight of 0 that somebody set stands, with `repair`
 
 
 class MailTls(enum.Enum):
