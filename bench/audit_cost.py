@@ -23,7 +23,7 @@ from supervisor.core.table import DeleteService, Destination, Op, Service, Servi
 from supervisor.ipvs.kernel import KernelBackend
 from supervisor.ipvs.netlink import BATCH_MAX
 from supervisor.ipvs.wire import GET_SERVICE, decode_service
-from supervisor.model import AddressKey, Endpoint, Protocol
+from supervisor.model import AddressKey, Endpoint, Protocol, ServiceKey
 
 SHAPES = ((1, 1000), (100, 10), (1, 10_000), (100, 100), (1000, 10))
 """Services, and destinations of each."""
@@ -32,7 +32,7 @@ ROUNDS = 5
 
 def made(services: int, destinations: int) -> Table:
     """Return a table of that shape."""
-    found: dict[AddressKey, Service] = {}
+    found: dict[ServiceKey, Service] = {}
     number = 0
     for index in range(services):
         key = AddressKey(Protocol.TCP, Endpoint(IPv4Address("10.200.0.0") + index, 80))
@@ -42,7 +42,7 @@ def made(services: int, destinations: int) -> Table:
             endpoint = Endpoint(IPv4Address("10.1.0.0") + number, 80)
             there[endpoint] = Destination(endpoint, 1)
         found[key] = Service(key, ServiceSettings("rr"), MappingProxyType(there))
-    return Table(MappingProxyType(dict(found)))
+    return Table(MappingProxyType(found))
 
 
 def median_ms(work: Callable[[], object]) -> float:
@@ -59,7 +59,9 @@ def main() -> int:
     """Measure and print a table."""
     backend = KernelBackend()
     socket = backend._netlink  # noqa: SLF001  # the parts are below the interface
-    print(f"{'services x destinations':24} {'whole':>8} {'services':>9} {'one of them':>12} {'diff':>8} {'/proc':>8}  (ms)")
+    print(
+        f"{'services x destinations':24} {'whole':>8} {'services':>9} {'one of them':>12} {'diff':>8} {'/proc':>8}  (ms)"
+    )
     for services, destinations in SHAPES:
         table = made(services, destinations)
         ops: list[Op] = diff(table, Table())

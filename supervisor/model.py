@@ -225,6 +225,10 @@ class SorryServer:
     inhibit: bool = False
 
 
+DRIFT_GRACE_DEFAULT_S = 600
+"""Ten minutes: an emergency is over by then, or somebody has drained the server in the way that has no end."""
+
+
 class DriftPolicy(enum.Enum):
     """What becomes of a change that somebody else made in the kernel's table; the value is the word in the file."""
 
@@ -263,7 +267,7 @@ class VirtualServer:
         300.0  # seconds for which a removed real server keeps its connections at most; 0: they are cut off
     )
     drift_policy: DriftPolicy = DriftPolicy.REPAIR
-    drift_grace: int = 600  # seconds for which a weight of 0 that somebody set stands, with `repair`
+    drift_grace: int = DRIFT_GRACE_DEFAULT_S  # seconds for which a weight of 0 that somebody set stands, with `repair`
 
 
 class MailTls(enum.Enum):

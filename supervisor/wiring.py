@@ -134,6 +134,7 @@ class Supervisor:
             notice=lambda notice: announce.notice(notice, self._log),
             in_thread=outside.in_thread,
         )
+        self._writer.reconfigure(config.virtual_servers)
         self._adjust_kernel()
         if config.kernel.flush:
             self._writer.claim()
@@ -300,6 +301,7 @@ class Supervisor:
         old, self._config = self._config, config
         self._facts.config_at = now
         self._mailer.reconfigure(config.mail, config.router_id)
+        self._writer.reconfigure(config.virtual_servers)
         self._adjust_kernel()
         self._errands.reconfigure(config)
         self._tell(self._director.reconfigure(config, now))

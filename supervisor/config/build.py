@@ -20,7 +20,7 @@ from supervisor.config.servers import Everywhere, VirtualServers
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
-from supervisor.model import Config
+from supervisor.model import DRIFT_GRACE_DEFAULT_S, Config
 
 COMPAT = frozenset({"urls_one_by_one"})
 """What `compat` may ask for."""
@@ -50,6 +50,8 @@ def build(statements: list[Node], problems: Problems) -> Config:
     everywhere = Everywhere(
         mail=False if alert is None else alert,
         drain_timeout=defaults.get("drain_timeout", keywords.DRAIN_TIMEOUT_DEFAULT_S),
+        drift_policy=defaults.get("drift_policy", "repair"),
+        drift_grace=defaults.get("drift_grace", DRIFT_GRACE_DEFAULT_S),
     )
     virtual_servers = VirtualServers(problems, real_servers, groups, scripts, everywhere)
     for _, node in top.all("virtual_server"):

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from checkers.kit import api
 from checkers.kit.options import Keyword, Kind
+from supervisor.model import DRIFT_GRACE_DEFAULT_S, DriftPolicy
 
 
 class Table(dict[str, Keyword]):
@@ -226,6 +227,27 @@ _DRAIN_TIMEOUT = Keyword(
     default=DRAIN_TIMEOUT_DEFAULT_S,
     own=True,
 )
+_DRIFT = (
+    Keyword(
+        "drift_policy",
+        Kind.CHOICE,
+        "what becomes of changes that somebody else makes in the kernel's table: undone; weights adopted; only told of",
+        choices=tuple(policy.value for policy in DriftPolicy),
+        default="repair",
+        own=True,
+    ),
+    Keyword(
+        "drift_grace",
+        Kind.INTEGER,
+        "with drift_policy repair, how long a weight of 0 that somebody set by hand stands",
+        unit="s",
+        low=0,
+        high=604800,
+        default=DRIFT_GRACE_DEFAULT_S,
+        own=True,
+    ),
+)
+"""Of a virtual server, or in global_defs of all that do not say otherwise; a grace is at most a week."""
 
 GLOBAL_DEFS = (
     Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
@@ -268,6 +290,7 @@ GLOBAL_DEFS = (
     Keyword(
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
     ),
+    *_DRIFT,
     *_KERNEL,
     *_SCRIPTS,
     *_PROCESS_WIDE,
@@ -331,6 +354,7 @@ VIRTUAL_SERVER = (
     Keyword("quorum_down", Kind.COMMAND, "runs when the quorum is lost"),
     _DRAIN_TIMEOUT,
     Keyword("ha_suspend", Kind.FLAG, "check it only while its address is on this host"),
+    *_DRIFT,
     *_unhandled("snmp_name nat_mask"),
 )
 

@@ -21,7 +21,9 @@ from supervisor.config.sorryserver import read_sorry_server
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled, tolerated
 from supervisor.model import (
+    DRIFT_GRACE_DEFAULT_S,
     AddressKey,
+    DriftPolicy,
     Endpoint,
     Forwarding,
     FwmarkKey,
@@ -41,6 +43,8 @@ class Everywhere:
 
     mail: bool = False
     drain_timeout: float = keywords.DRAIN_TIMEOUT_DEFAULT_S
+    drift_policy: str = "repair"
+    drift_grace: int = DRIFT_GRACE_DEFAULT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ class VirtualServers:
             quorum_up=self._scripts.read(block, "quorum_up"),
             quorum_down=self._scripts.read(block, "quorum_down"),
             drain_timeout=block.get("drain_timeout", self._everywhere.drain_timeout),
+            drift_policy=DriftPolicy(block.get("drift_policy", self._everywhere.drift_policy)),
+            drift_grace=block.get("drift_grace", self._everywhere.drift_grace),
         )
 
     # Groups

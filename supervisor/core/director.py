@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from supervisor.core import entrance, judgement, reconfiguring, telling
+from supervisor.core.drift import Adoption
 from supervisor.core.events import (
     AddressesSeen,
     CheckReported,
@@ -26,10 +27,12 @@ from supervisor.core.events import (
     KernelWritten,
     Overridden,
     Tick,
+    WeightsAdopted,
     WorkerSilent,
     WorkerSpeaking,
 )
 from supervisor.core.jobs import JobBook
+from supervisor.core.override import ANOTHER_WRITER, AdminState, Override
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Reading, Table
@@ -136,8 +139,20 @@ class Director:
         return told
 
     def reconfigure(self, config: Config, now: float) -> list[Transition]:
-        """Replace the configuration. What did not change keeps its state; what is new starts by its rules."""
+        """Replace the configuration. What did not change keeps its state; what is new starts by its rules.
+
+        A weight that was adopted from the table ends where the file says something else of its real server than before.
+        """
+        adopted = {
+            name: server.spec
+            for name in self._overridden
+            if (server := self.pools.real_server(*name)) and server.override and server.override.by == ANOTHER_WRITER
+        }
         told = reconfiguring.reconfigure(self.pools, config, now)
+        for name, spec in adopted.items():
+            server = self.pools.real_server(*name)
+            if server is not None and server.spec != spec:
+                told += self._wish(*name, None, now)
         self._overridden = {
             name: until for name, until in self._overridden.items() if self.pools.real_server(*name) is not None
         }
@@ -179,7 +194,11 @@ class Director:
             case AddressesSeen(addresses):
                 told += self._addresses_seen(addresses)
             case Overridden():
-                told += self._override(event, now)
+                for key, endpoint in event.targets:
+                    told += self._wish(key, endpoint, event.override, now)
+            case WeightsAdopted(adoptions):
+                for adoption in adoptions:
+                    told += self._adopt(adoption, now)
             case Tick():
                 pass
             case _:
@@ -218,18 +237,33 @@ class Director:
 
     # -- the operator's wishes -------------------------------------------------------------------------------------
 
-    def _override(self, event: Overridden, now: float) -> list[Transition]:
-        told: list[Transition] = []
-        for key, endpoint in event.targets:
-            server = self.pools.real_server(key, endpoint)
-            if server is None:
-                continue
-            told += judgement.override(self.pools, self.virtual_servers[key], server, event.override, now)
-            if event.override is None:
-                self._overridden.pop((key, endpoint), None)
-            else:
-                self._overridden[key, endpoint] = event.override.until
-        return told
+    def _wish(self, key: ServiceKey, endpoint: Endpoint, wish: Override | None, now: float) -> list[Transition]:
+        server = self.pools.real_server(key, endpoint)
+        if server is None:
+            return []
+        if wish is None:
+            self._overridden.pop((key, endpoint), None)
+        else:
+            self._overridden[key, endpoint] = wish.until
+        return judgement.override(self.pools, self.virtual_servers[key], server, wish, now)
+
+    def _adopt(self, found: Adoption, now: float) -> list[Transition]:
+        """Take a weight that somebody set in the kernel's table for his word, unless an operator's stands; see `core.drift`."""
+        server = self.pools.real_server(found.key, found.endpoint)
+        holds = None if server is None else server.override
+        if holds is not None and holds.by != ANOTHER_WRITER:
+            return []
+        if found.taken_back and found.until < math.inf:
+            return self._wish(found.key, found.endpoint, None, now)
+        wish = Override(
+            AdminState.ENABLED if found.weight else AdminState.DRAINING,
+            found.weight or None,
+            f"set to {found.weight} by hand in the kernel's table",
+            ANOTHER_WRITER,
+            since=now,
+            until=found.until,
+        )
+        return self._wish(found.key, found.endpoint, wish, now)
 
     def _expire(self, now: float) -> list[Transition]:
         """End the wishes whose time is over, and let go who had time to leave."""

@@ -1,7 +1,6 @@
 """What to do about a kernel table that somebody else has changed: repair it, adopt the change, or let it stand.
 
-`Suspicions` believes a foreign difference only when two readings show the very same, because a dump is not atomic and never says so
-(reliability.md, section 0, fact 3). `DriftJudge` then rules on it by the virtual server's `drift_policy`:
+`DriftJudge` rules on what is believed (`suspicion`) by the virtual server's `drift_policy`:
 
 * repair: put right at once; but a weight that somebody set to 0 while we want more is an operator's emergency and stands for
   `drift_grace` (as an override, if the director takes it);
@@ -25,13 +24,17 @@ from types import MappingProxyType
 from typing import TypeAlias, assert_never
 
 from supervisor.core.diff import normal_destination, normal_settings
-from supervisor.core.table import Destination, Op, Service, ServiceSettings, Table
+from supervisor.core.table import Destination, Service, ServiceSettings, Table
 from supervisor.model import DriftPolicy, Endpoint, ServiceKey, VirtualServer
 
 REPAIRS_MAX = 4
 """Repairs of one entry within `WINDOW_S` that may be chance; audits come every 2 s, so a rival is found out after some 10 s."""
 
 WINDOW_S = 60.0
+
+ANSWER_MAX_S = 5.0
+"""How long a weight stands at most until the director says what it wants now."""
+
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 60.0, 900.0
 """How long a contested virtual server is left alone at first, and at most: an alert that lasts a minute is seen, one of hours is old."""
 
@@ -56,6 +59,11 @@ class Difference:
             return None
         return (wanted.weight, actual.weight) if replace(actual, weight=wanted.weight) == wanted else None
 
+    @property
+    def words(self) -> str:
+        """What the kernel has instead of what, for people."""
+        return f"{_words(self.actual)} instead of {_words(self.wanted)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Concession:
@@ -68,13 +76,18 @@ class Concession:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A weight of a real server that somebody else set and that shall count as an operator's word until `until`."""
+    """A weight of a real server that somebody else set and that shall count as an operator's word until `until`.
+
+    `taken_back` tells that it raises a weight of 0 that had been adopted: somebody undoes his emergency as he began it.
+    """
 
     key: ServiceKey
     endpoint: Endpoint
     weight: int
     instead_of: int
+    since: float
     until: float
+    taken_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,60 +121,6 @@ class Lapse:
     settled: tuple[ServiceKey, ...] = ()
 
 
-# --- believing -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Suspicion:
-    """Differences of one service that nobody here made, and from when on a reading that shows just them confirms it."""
-
-    ops: frozenset[Op]
-    confirm_at: float
-
-
-class Suspicions:
-    """Differences that one reading has shown. One owner: the writer."""
-
-    def __init__(self, confirm_delay_s: float) -> None:
-        self._confirm_delay_s = confirm_delay_s
-        self._open: dict[ServiceKey, _Suspicion] = {}
-
-    @property
-    def keys(self) -> Collection[ServiceKey]:
-        """The services to look at again."""
-        return self._open.keys()
-
-    def next_look(self) -> float:
-        """Return when to look at them again; infinite when there are none."""
-        return min((suspicion.confirm_at for suspicion in self._open.values()), default=math.inf)
-
-    def look(self, ops: Iterable[Op], read: Collection[ServiceKey] | None, now: float) -> set[ServiceKey]:
-        """Take what one reading showed of the services `read` (None: of all) and return those where it is the same as before."""
-        found: dict[ServiceKey, list[Op]] = {}
-        for op in ops:
-            found.setdefault(op.key, []).append(op)
-        still = {} if read is None else {key: old for key, old in self._open.items() if key not in read}
-        confirmed: set[ServiceKey] = set()
-        for key, differences in found.items():
-            suspicion = _Suspicion(frozenset(differences), now + self._confirm_delay_s)
-            before = self._open.get(key, suspicion)
-            if before.ops != suspicion.ops:
-                before = suspicion
-            if now >= before.confirm_at:
-                confirmed.add(key)
-            else:
-                still[key] = before
-        self._open = still
-        return confirmed
-
-    def clear(self) -> None:
-        """Forget all: everything is as it should be."""
-        self._open = {}
-
-
-# --- ruling ----------------------------------------------------------------------------------------------------------
-
-
 class DriftJudge:
     """Rules on differences that are believed, and remembers what stands. One owner: the writer."""
 
@@ -170,12 +129,14 @@ class DriftJudge:
         self._specs: Mapping[ServiceKey, VirtualServer] = {}
         self._conceded: dict[ServiceKey, dict[Endpoint | None, Concession]] = {}
         self._history: dict[ServiceKey, dict[Endpoint | None, tuple[float, ...]]] = {}
+        self._adopted: dict[tuple[ServiceKey, Endpoint], float] = {}  # weights of 0, and until when they stand
         self._forgot_at = -math.inf
         self._amended: tuple[Table, Table] | None = None  # what was wanted, and what it became
 
     def reconfigure(self, specs: Iterable[VirtualServer]) -> None:
         """Rule by these virtual servers from now on. What stands at one that changed is looked at anew."""
         before, self._specs = self._specs, {spec.key: spec for spec in specs}
+        self._adopted = {name: until for name, until in self._adopted.items() if name[0] in self._specs}
         self._conceded = {key: c for key, c in self._conceded.items() if before.get(key) == self._specs.get(key)}
         self.contests = {key: contest for key, contest in self.contests.items() if key in self._specs}
         self._amended = None
@@ -245,6 +206,11 @@ class DriftJudge:
         self._keep(key, kept)
         return replace(ruling, contest=None if contest is known else contest)
 
+    def forget(self) -> None:
+        """Let nothing stand any more."""
+        self._conceded = {}
+        self._amended = None
+
     def expire(self, now: float) -> Lapse:
         """End what has stood long enough."""
         over: list[Difference] = []
@@ -274,14 +240,33 @@ class DriftJudge:
         adopted: list[Adoption] = []
         conceded: dict[Endpoint | None, Concession] = {}
         for difference in news:
-            until = now if spec is None else _stands_until(difference, spec, now)
-            if until > now and difference.endpoint is not None and difference.weight is not None:
-                wanted, actual = difference.weight
-                adopted.append(Adoption(key, difference.endpoint, actual, wanted, until))
-                conceded[difference.endpoint] = Concession(difference, until)
-            else:
+            adoption = None if spec is None else self._adoption(difference, spec, now)
+            if adoption is None:
                 repaired.append(difference)
+                continue
+            adopted.append(adoption)
+            # what is taken back stands only until the director had time to say what it wants now
+            until = now + ANSWER_MAX_S if adoption.taken_back else adoption.until
+            conceded[adoption.endpoint] = Concession(difference, until)
         return Ruling(tuple(repaired), tuple(adopted)), conceded
+
+    def _adoption(self, difference: Difference, spec: VirtualServer, now: float) -> Adoption | None:
+        """Return what counts as an operator's word, None where it does not.
+
+        Only of a server that we have in service: what somebody says of one that is down is no reason to send clients there.
+        """
+        if difference.weight is None or difference.endpoint is None:
+            return None
+        key, endpoint, (wanted, actual) = difference.key, difference.endpoint, difference.weight
+        taken_back = wanted == 0 and self._adopted.pop((key, endpoint), now) > now
+        adopts = spec.drift_policy is DriftPolicy.ADOPT
+        until = math.inf if adopts else now + spec.drift_grace
+        emergency = wanted > 0 and (adopts or actual == 0) and any(rs.endpoint == endpoint for rs in spec.real_servers)
+        if not (emergency or taken_back) or until <= now:
+            return None
+        if actual == 0:
+            self._adopted[key, endpoint] = until
+        return Adoption(key, endpoint, actual, wanted, now, until, taken_back)
 
     def _starving(self, key: ServiceKey, wanted: Service | None, actual: Service | None) -> bool:
         """Tell whether a pool that could serve has nobody in service, and may be helped."""
@@ -336,6 +321,18 @@ def differences(wanted: Service | None, actual: Service | None) -> list[Differen
     return found
 
 
+def _words(value: Value) -> str:
+    match value:
+        case Destination():
+            return f"weight {value.weight} by {value.method.forwarding.name}"
+        case ServiceSettings():
+            return f"scheduler {value.scheduler}"
+        case None:
+            return "nothing"
+        case _:
+            assert_never(value)
+
+
 def _key(wanted: Service | None, actual: Service | None) -> ServiceKey:
     service = wanted or actual
     assert service is not None
@@ -360,19 +357,6 @@ def _still_wanted(service: Service | None, difference: Difference) -> bool:
     if difference.endpoint is None:
         return _settings(service) == difference.wanted
     return service is not None and _destination(service, difference.endpoint) == difference.wanted
-
-
-def _stands_until(difference: Difference, spec: VirtualServer, now: float) -> float:
-    """Return until when a difference counts as an operator's word; `now` where it does not.
-
-    Only of a server that we have in service: what somebody says of one that is down is no reason to send clients there.
-    """
-    weights = difference.weight
-    if weights is None or weights[0] == 0 or all(rs.endpoint != difference.endpoint for rs in spec.real_servers):
-        return now
-    if spec.drift_policy is DriftPolicy.ADOPT:
-        return math.inf
-    return now + spec.drift_grace if weights[1] == 0 else now
 
 
 def _amended(service: Service, concessions: Iterable[Concession]) -> Service | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from supervisor.core.drift import Adoption
 from supervisor.core.override import Override
 from supervisor.core.table import Op, Reading
 from supervisor.model import Endpoint, IPAddress, ServiceKey
@@ -103,10 +104,25 @@ class Overridden:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsAdopted:
+    """The writer found weights that somebody else set and that count as an operator's word, as far as no operator has said anything."""
+
+    adoptions: tuple[Adoption, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time has passed."""
 
 
 Event: TypeAlias = (
-    CheckReported | WorkerSilent | WorkerSpeaking | KernelWritten | KernelRead | AddressesSeen | Overridden | Tick
+    CheckReported
+    | WorkerSilent
+    | WorkerSpeaking
+    | KernelWritten
+    | KernelRead
+    | AddressesSeen
+    | Overridden
+    | WeightsAdopted
+    | Tick
 )

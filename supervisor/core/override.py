@@ -10,6 +10,9 @@ import enum
 import math
 from dataclasses import dataclass
 
+ANOTHER_WRITER = "another writer of the table"
+"""Who said it, where the weight was found in the kernel's table (`core.drift`)."""
+
 
 class AdminState(enum.Enum):
     """What the operator wants of a real server."""

@@ -168,6 +168,23 @@ class OperationCount:
 
 
 @dataclass(frozen=True, slots=True)
+class ContestView:
+    """A virtual server that another writer keeps changing, and for how long it is still left alone (0: it is repaired again)."""
+
+    virtual_server: str
+    left_alone_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftView:
+    """A difference that somebody else made and that stands for now, in words. An empty `real_server`: the service itself."""
+
+    virtual_server: str
+    real_server: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriterView:
     """The IPVS writer: what it did, how fast, and what it found that nobody here wrote."""
 
@@ -182,6 +199,10 @@ class WriterView:
     drift_settings: int = 0
     repairs: int = 0
     sync_age_s: float | None = None
+    drift_standing: int = 0  # differences that stand by policy, or because nobody fights for them any more
+    adopted: int = 0  # weights of somebody else's that were taken for an operator's word
+    standing: tuple[DriftView, ...] = ()  # the first of those that stand
+    contests: tuple[ContestView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,23 @@ def _writer(writer: WriterView, now_wall: float) -> Iterator[Metric]:
         ],
     )
     yield _counter("lvs_kernel_repairs_total", "Differences repaired.", (), [((), writer.repairs)])
+    yield _counter(
+        "lvs_kernel_adopted_total",
+        "Weights of somebody else's that were taken for an operator's word.",
+        (),
+        [((), writer.adopted)],
+    )
+    yield _single(
+        "lvs_kernel_drift_standing",
+        "Differences that stand by drift_policy, or because nobody fights for them.",
+        writer.drift_standing,
+    )
+    yield _gauge(
+        "lvs_kernel_contested_seconds",
+        "Virtual servers that another program keeps changing, and for how long they are still left alone.",
+        ("virtual_server",),
+        [((contest.virtual_server,), contest.left_alone_s) for contest in writer.contests],
+    )
     yield _gauge(
         "lvs_kernel_last_sync_timestamp_seconds",
         "When the kernel table was last read whole.",

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from supervisor.core.kernelsettings import Change, KernelState
-from supervisor.core.table import Op, Reading
+from supervisor.core.table import Op, Reading, ServiceSettings
 from supervisor.model import ServiceKey
 
 
@@ -30,6 +30,9 @@ class Backend(Protocol):
 
     def read(self, keys: Collection[ServiceKey] | None = None) -> Reading:
         """Return the whole table, or only the services `keys` of it. Raises AnswerLost, BackendUnavailable."""
+
+    def services(self) -> dict[ServiceKey, ServiceSettings]:
+        """Return every service without its destinations, which is cheap. Raises AnswerLost, BackendUnavailable."""
 
     def apply(self, ops: Sequence[Op]) -> list[str]:
         """Carry out `ops` in order, at most 64; a failure does not stop the rest. Return one errno name ("" = done) for each.

@@ -81,6 +81,10 @@ class DryRunBackend:
         loads = {name: kernel.loads.get(name, load) for name, load in ours.loads.items()}
         return Reading(ours.table, loads, {**ours.services, **kernel.services})
 
+    def services(self) -> dict[ServiceKey, ServiceSettings]:
+        """Return the services of our table."""
+        return self._copy.services()
+
     def apply(self, ops: Sequence[Op]) -> list[str]:
         """Change the copy."""
         self._ours.update(op.key for op in ops)

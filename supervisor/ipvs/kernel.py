@@ -92,6 +92,16 @@ class KernelBackend:
         except NetlinkError as error:
             raise BackendUnavailable(_remedy(error)) from error
 
+    def services(self) -> dict[ServiceKey, ServiceSettings]:
+        """Return every service without its destinations. Raises AnswerLost, BackendUnavailable."""
+        try:
+            records = [decode_service(answer) for answer in self._netlink.dump(GET_SERVICE)]
+        except WireError as error:
+            raise AnswerLost(f"a dump that is not well formed: {error}") from error
+        except NetlinkError as error:
+            raise BackendUnavailable(_remedy(error)) from error
+        return {record.key: record.settings for record in records if record is not None}
+
     def _read(self, keys: Collection[ServiceKey] | None) -> Reading:
         services: dict[ServiceKey, Service] = {}
         counters: dict[ServiceKey, Counters] = {}

@@ -22,6 +22,7 @@ from supervisor.core.table import (
     Op,
     Reading,
     Service,
+    ServiceSettings,
     Table,
     TableError,
     apply,
@@ -61,6 +62,10 @@ class MemoryBackend:
             MappingProxyType(loads),
             MappingProxyType(dict.fromkeys(services, Counters())),
         )
+
+    def services(self) -> dict[ServiceKey, ServiceSettings]:
+        """Return every service without its destinations."""
+        return {key: service.settings for key, service in self.table.services.items()}
 
     def apply(self, ops: Sequence[Op]) -> list[str]:
         """Carry out `ops` in order; a failure does not stop the rest. Return one errno name ("" = done) for each."""

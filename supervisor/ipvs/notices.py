@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from supervisor.core.drift import Adoption
 from supervisor.core.kernelsettings import Change
 from supervisor.core.table import Op
+from supervisor.model import ServiceKey
+
+
+class Action(enum.Enum):
+    """What becomes of a difference; the value is the word in the log."""
+
+    REPAIRED = "repaired"
+    REPORTED = "reported"
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A difference that nobody here wrote, seen twice; `ops` will mend it."""
+    """Entries that nobody here wrote, seen twice, and what becomes of them. `key`: the service, where it is but one.
 
-    ops: tuple[Op, ...]
-    missing: int
-    extra: int
-    weight: int
-    settings: int
+    `ended` tells that they are known: they were left alone for a while, and that is over.
+    """
+
+    action: Action
+    key: ServiceKey | None
+    entries: int
+    missing: int = 0
+    extra: int = 0
+    weight: int = 0
+    settings: int = 0
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A weight that somebody else set counts as an operator's word."""
+
+    adoption: Adoption
+
+
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """Somebody undid our repairs of a virtual server again and again: it is left alone for `backoff_s` seconds."""
+
+    key: ServiceKey
+    backoff_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nobody contests a virtual server any more."""
+
+    key: ServiceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +93,4 @@ class NotAdjusted:
     word: str
 
 
-Notice: TypeAlias = Drift | Refused | Trouble | Recovered | Adjusted | NotAdjusted
+Notice: TypeAlias = Drift | Adopted | Contested | Settled | Refused | Trouble | Recovered | Adjusted | NotAdjusted

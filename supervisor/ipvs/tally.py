@@ -54,7 +54,6 @@ class Tally:
 
     batches: Durations = field(default_factory=Durations)
     verdicts: Durations = field(default_factory=Durations)
-    repairs: int = 0
     _operations: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def batch(self, ops: Sequence[Op], words: Sequence[str], duration_s: float) -> None:

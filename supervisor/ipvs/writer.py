@@ -2,12 +2,11 @@
 
 Whoever wants a change says `want(table)`; that is a mailbox of one, the newest wins and nobody waits. One task, `run`, owns the
 backend. It compares what is wanted with what it believes the kernel has, sends the difference in batches, reads back what it touched,
-and audits the whole table every two seconds, which also brings the connection counters.
+and reads the whole table every two seconds or so (`rounds`), which also brings the connection counters.
 
 Every trouble has one answer: read, compare, send again, with a growing pause. The errno of a refusal is news about the kernel, never
 a reason to stop or to guess: EEXIST becomes a change and ENOENT an addition all by themselves once the table was read again. A
-difference that nobody here wrote acts only when two audits agree on it, service by service, because a dump is not atomic and
-never says so (reliability.md, section 0, fact 3).
+difference that nobody here wrote acts only when two readings agree on it, and then as its virtual server's policy says (`inspection`).
 
 It must never clean up: a cancelled run leaves the table as it is. It never logs; it reports events to the director and notices to
 whoever writes the log, and a refusal is told once, not once a second. A clean stop is `want(Table())`, then `settle`.
@@ -19,32 +18,23 @@ Sources: ipvs.md, sections 0 and 7; reliability.md, section 2 (faults 37 to 47) 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import trio
 
-from supervisor.core.diff import Plan, cautious, diff, plan
-from supervisor.core.events import Event, KernelRead, KernelWritten
+from supervisor.core.diff import Plan, cautious, plan
+from supervisor.core.events import Event, KernelRead, KernelWritten, WeightsAdopted
 from supervisor.core.snapshot import WriterView
-from supervisor.core.table import (
-    AddDestination,
-    AddService,
-    ChangeDestination,
-    ChangeService,
-    DeleteDestination,
-    DeleteService,
-    Op,
-    Reading,
-    Table,
-)
+from supervisor.core.table import Op, Reading, Table
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
-from supervisor.ipvs.notices import Drift, Notice, Recovered, Refused, Trouble
+from supervisor.ipvs.inspection import Inspection, merged, with_services
+from supervisor.ipvs.notices import Notice, Recovered, Refused, Trouble
+from supervisor.ipvs.rounds import Rounds
 from supervisor.ipvs.settings import Settings
 from supervisor.ipvs.tally import Tally
-from supervisor.model import KernelSettings, ServiceKey
+from supervisor.model import KernelSettings, ServiceKey, VirtualServer
 
 LOST = "LOST"
 """Stands in the place of an errno when the kernel's answer was lost: the outcome is unknown until the next reading."""
@@ -101,17 +91,16 @@ class Writer:
         self._wake = trio.Event()
         self._news = trio.Event()  # set and replaced whenever `_settled` changes
 
-        self._believed: Table | None = None  # what the kernel has, as far as our writes or two agreeing readings tell
+        self._inspection = Inspection(parameters.confirm_delay_s, notice)
+        self._rounds = Rounds(parameters.audit_interval_s)
         self._reading = Reading(Table())
-        self._suspects: dict[ServiceKey, _Suspicion] = {}
+        self._unsure: set[ServiceKey] = set()  # written to, and could not be read back yet
         self._refusals: dict[Refused, int] = {}
-        self._next_audit = -math.inf
         self._backoff_s = 0.0
         self._in_trouble = False
 
         self._plan_left = 0
         self._tally = Tally()
-        self._drift = Drift((), 0, 0, 0, 0)
         self._agreed_at: float | None = None
 
     # --- what others call -------------------------------------------------------------------------------------------
@@ -131,6 +120,11 @@ class Writer:
             self._since = min(self._since, since)
         self._wake.set()
 
+    def reconfigure(self, virtual_servers: Iterable[VirtualServer]) -> None:
+        """Treat what somebody else changes as these virtual servers say from now on."""
+        self._inspection.reconfigure(virtual_servers)
+        self._wake.set()
+
     def claim(self) -> None:
         """Remove, with the next wanted table, every service that is there now and not wanted, whoever put it there. Once."""
         self._claiming = True
@@ -139,7 +133,7 @@ class Writer:
     def adjust(self, settings: KernelSettings) -> None:
         """Make `settings` the newest wish for time-outs and sync daemons; `KernelSettings()` gives back what is ours."""
         self._settings.want(settings)
-        self._next_audit = -math.inf
+        self._rounds.hurry()
         self._wake.set()
 
     async def adjusted(self, timeout_s: float) -> bool:
@@ -164,18 +158,24 @@ class Writer:
         """Return what the writer did and how it stands."""
         now = trio.current_time()
         waiting = self._settled is not self._wanted
+        found = self._inspection.found
+        standing, shown = self._inspection.standing()
         return WriterView(
             operations=self._tally.operations(),
             batch_durations=self._tally.batches.view(),
             verdict_to_kernel=self._tally.verdicts.view(),
             queue_length=max(self._plan_left, int(waiting)),
             queue_oldest_s=max(now - self._wanted_at, 0.0) if waiting else 0.0,
-            drift_missing=self._drift.missing,
-            drift_extra=self._drift.extra,
-            drift_weight=self._drift.weight,
-            drift_settings=self._drift.settings,
-            repairs=self._tally.repairs,
+            drift_missing=found["missing"],
+            drift_extra=found["extra"],
+            drift_weight=found["weight"],
+            drift_settings=found["settings"],
+            drift_standing=standing,
+            repairs=self._inspection.repairs,
+            adopted=self._inspection.adopted,
             sync_age_s=None if self._agreed_at is None else now - self._agreed_at,
+            standing=shown,
+            contests=self._inspection.contests(now),
         )
 
     # --- the task ---------------------------------------------------------------------------------------------------
@@ -183,27 +183,38 @@ class Writer:
     async def run(self, task_status: trio.TaskStatus[Reading] = trio.TASK_STATUS_IGNORED) -> None:
         """Read the table, say so with that reading (to adopt it), then work until cancelled."""
         started = False
+        inspection, rounds = self._inspection, self._rounds
         while True:
             self._wake = trio.Event()  # before looking at what is wanted: a wish that comes meanwhile is not missed
-            if self._believed is None or self._claiming or trio.current_time() >= self._next_audit:
+            now = trio.current_time()
+            if now >= inspection.next_deadline():
+                inspection.lapse(now)
+            if inspection.believed is None or self._claiming or now >= rounds.full_at:
                 done = await self._audit()
                 if done and not started:
                     started = True
                     task_status.started(self._reading)
                 if done and self._settings.pending:
                     await self._settings.carry_out()
+            elif now >= inspection.next_look():
+                done = await self._look_again()
             elif self._behind():
                 done = await self._write()
+            elif now >= rounds.glance_at:
+                done = self._glance()
             else:
-                with trio.move_on_at(self._next_audit):
+                with trio.move_on_at(
+                    min(rounds.full_at, rounds.glance_at, inspection.next_look(), inspection.next_deadline())
+                ):
                     await self._wake.wait()
                 continue
             if not done:
                 await self._pause()
 
     def _behind(self) -> bool:
-        """Tell whether the kernel as believed is not what is wanted, so that there is something to write without an audit."""
-        return self._believed is not None and self._wanted is not None and self._believed is not self._wanted
+        """Tell whether the kernel as believed is not what it shall be, so that there is something to write without an audit."""
+        believed, wanted = self._inspection.believed, self._wanted
+        return believed is not None and wanted is not None and believed is not self._inspection.target(wanted)
 
     async def _pause(self) -> None:
         """Wait before the next attempt, longer each time; a new wish ends the wait."""
@@ -216,14 +227,17 @@ class Writer:
 
     async def _write(self) -> bool:
         """Send what is between belief and wish, and read back what was touched. Tells whether all went well."""
-        assert self._wanted is not None
-        assert self._believed is not None
-        wanted, believed = self._wanted, self._believed
+        wanted, inspection = self._wanted, self._inspection
+        believed = inspection.believed
+        assert wanted is not None
+        assert believed is not None
+        target = inspection.target(wanted)
         since, self._since = self._since, math.inf
-        steps = plan(wanted, believed, self._owned)
-        written = await self._send_plan(steps, wanted, believed)
+        steps = plan(target, believed, inspection.mine(self._owned))
+        written = await self._send_plan(steps, wanted, target, believed)
         if not written:  # equal in all that matters; an audit shall say so
-            self._believed, self._next_audit = wanted, trio.current_time()
+            inspection.believed = target
+            self._rounds.hurry()
             return True
         refused = _refused(written)
         touched = {op.key for event in written for op in event.ops}
@@ -235,22 +249,25 @@ class Writer:
         self._remember(refused)
         reading = self._read(touched)
         if whole:
-            self._believed = wanted
-        else:
-            self._believed = None if reading is None else _with_services(believed, reading.table, touched)
+            inspection.believed = target
+        elif inspection.believed is not None:  # not when the table turned out to be gone
+            if reading is None:
+                self._unsure |= touched
+            else:
+                inspection.believed = with_services(believed, reading.table, touched)
         for event in written:
             await self._report(event)
         if reading is not None:
             await self._judge(reading, wanted, touched)
         return not refused and reading is not None
 
-    async def _send_plan(self, steps: Plan, wanted: Table, actual: Table) -> list[KernelWritten]:
+    async def _send_plan(self, steps: Plan, wanted: Table, target: Table, actual: Table) -> list[KernelWritten]:
         """Send a plan, giving first; stop between two batches when a newer table is wanted: every prefix of a plan is safe."""
         written: list[KernelWritten] = []
         for part in (steps.giving, steps.taking):
             ops: Sequence[Op] = part
             if refused := _refused(written):
-                ops = cautious(steps, [op for op, _ in refused], wanted, actual)
+                ops = cautious(steps, [op for op, _ in refused], target, actual)
             size = self._parameters.batch_max
             for start in range(0, len(ops), size):
                 self._plan_left = len(ops) - start
@@ -293,19 +310,45 @@ class Writer:
 
     async def _audit(self) -> bool:
         """Read the whole table and compare. Tells whether it could be read."""
-        wanted = self._wanted
+        wanted, inspection = self._wanted, self._inspection
+        began = trio.current_time()
         reading = self._read(None)
+        cost_s = trio.current_time() - began
         if reading is None:
             return False
-        self._next_audit = trio.current_time() + self._parameters.audit_interval_s
-        if self._believed is None or wanted is None or self._claiming:
-            self._believed = reading.table  # at start, and after trouble: there is nothing better to believe
+        if inspection.believed is None or wanted is None or self._claiming:
+            inspection.believed = reading.table  # at start, and after trouble: there is nothing better to believe
+        elif self._unsure:
+            inspection.believed = with_services(inspection.believed, reading.table, self._unsure)
+        self._unsure.clear()
         if self._claiming:
             self._claiming = False
             self._claimed = set(reading.table.services) - self._owned
             self._owned |= self._claimed
         await trio.lowlevel.checkpoint()  # reading and comparing a large table each take their time
-        await self._judge(reading, wanted, None)
+        cost_s += await self._judge(reading, wanted, None)
+        self._rounds.read_whole(trio.current_time(), cost_s)
+        return True
+
+    async def _look_again(self) -> bool:
+        """Read the services in which a first reading showed something foreign. Tells whether they could be read."""
+        wanted, suspects = self._wanted, self._inspection.suspects
+        reading = self._read(suspects)
+        if reading is not None:
+            await self._judge(reading, wanted, suspects)
+        return reading is not None
+
+    def _glance(self) -> bool:
+        """Read the services without their destinations, and have all read where these look otherwise. Tells whether they could be read."""
+        try:
+            there = self._backend.services()
+        except (AnswerLost, BackendUnavailable) as error:
+            self._unreadable(error)
+            return False
+        now = trio.current_time()
+        self._rounds.glanced(now)
+        if self._inspection.looks_otherwise(there, self._owned):
+            self._rounds.hurry()
         return True
 
     def _read(self, keys: Collection[ServiceKey] | None) -> Reading | None:
@@ -316,17 +359,13 @@ class Writer:
         try:
             reading = self._backend.read(keys)
         except (AnswerLost, BackendUnavailable) as error:
-            self._next_audit = -math.inf
-            gone = isinstance(error, BackendUnavailable)
-            self._tally.dump(UNAVAILABLE if gone else LOST)
-            if gone:
-                self._trouble(str(error))
+            self._unreadable(error)
             return None
         self._tally.dump()
         if self._in_trouble:
             self._in_trouble = False
             self._notice(Recovered())
-        self._reading = reading if keys is None else _merged(self._reading, reading, keys)
+        self._reading = reading if keys is None else merged(self._reading, reading, keys)
         return self._reading
 
     def _trouble(self, text: str) -> None:
@@ -334,29 +373,41 @@ class Writer:
             self._in_trouble = True
             self._notice(Trouble(text))
 
-    async def _judge(self, reading: Reading, wanted: Table | None, fresh: Collection[ServiceKey] | None) -> None:
-        """Compare a reading with the wish, look for drift, report. Only the services `fresh` (None: all) were read just now."""
-        agrees = False
+    def _unreadable(self, error: Exception) -> None:
+        """Count a reading that failed and have the whole read next. A table that is gone is built anew, whatever stood in it."""
+        self._rounds.hurry()
+        gone = isinstance(error, BackendUnavailable)
+        self._tally.dump(UNAVAILABLE if gone else LOST)
+        if gone:
+            self._inspection.forget()
+            self._trouble(str(error))
+
+    async def _judge(self, reading: Reading, wanted: Table | None, fresh: Collection[ServiceKey] | None) -> float:
+        """Compare a reading with the wish, look for drift, report. Only the services `fresh` (None: all) were read just now.
+
+        Returns how long comparing took, in seconds.
+        """
+        agrees, cost_s = False, 0.0
+        now = trio.current_time()
         if wanted is not None:
-            ops = diff(wanted, reading.table, self._owned)
-            agrees = not ops
+            findings = self._inspection.examine(wanted, reading.table, self._owned, fresh, now)
+            cost_s = trio.current_time() - now
+            agrees = findings.agrees
             if agrees:
                 self._agree(wanted)
-            else:
-                self._suspect(ops, reading.table, wanted, fresh)
+            if findings.adopted:
+                await self._report(WeightsAdopted(findings.adopted))
         await self._report(KernelRead(reading, agrees))
         if agrees and self._settled is not wanted:
             self._settled = wanted
             self._news.set()
             self._news = trio.Event()
+        return cost_s
 
     def _agree(self, wanted: Table) -> None:
         """Note that the kernel equals `wanted`, which need not be the newest any more."""
-        self._believed = wanted
         self._owned -= self._claimed
         self._claimed = set()
-        self._suspects = {}
-        self._drift = Drift((), 0, 0, 0, 0)
         self._backoff_s = 0.0
         self._agreed_at = trio.current_time()
         if wanted is not self._wanted:
@@ -367,76 +418,7 @@ class Writer:
             self._tally.verdicts.observe(self._agreed_at - self._since)
             self._since = math.inf
 
-    def _suspect(self, ops: Sequence[Op], actual: Table, wanted: Table, fresh: Collection[ServiceKey] | None) -> None:
-        """Believe a foreign difference of a service when two readings show the very same; until then look again soon.
-
-        What we know to be our own unfinished work is no suspect.
-        """
-        assert self._believed is not None
-        now = trio.current_time()
-        unfinished = {op.key for op in diff(wanted, self._believed, self._owned)}
-        found: dict[ServiceKey, list[Op]] = {}
-        for op in ops:
-            if op.key not in unfinished and (fresh is None or op.key in fresh):
-                found.setdefault(op.key, []).append(op)
-        kept = {} if fresh is None else {key: old for key, old in self._suspects.items() if key not in fresh}
-        confirmed: set[ServiceKey] = set()
-        for key, differences in found.items():
-            suspicion = _Suspicion(frozenset(differences), now + self._parameters.confirm_delay_s)
-            before = self._suspects.get(key, suspicion)
-            if before.ops != suspicion.ops:
-                before = suspicion
-            if now >= before.confirm_at:
-                confirmed.add(key)
-            else:
-                kept[key] = before
-        self._suspects = kept
-        if confirmed:
-            self._believed = _with_services(self._believed, actual, confirmed)
-            self._drift = _drift(tuple(op for op in ops if op.key in confirmed))
-            self._tally.repairs += len(self._drift.ops)
-            self._notice(self._drift)
-        self._next_audit = min([self._next_audit, *(suspicion.confirm_at for suspicion in kept.values())])
-
-
-@dataclass(frozen=True, slots=True)
-class _Suspicion:
-    """Differences of one service that nobody here made, and from when on a reading that shows just them confirms it."""
-
-    ops: frozenset[Op]
-    confirm_at: float
-
 
 def _refused(written: Sequence[KernelWritten]) -> list[tuple[Op, str]]:
     """Return the operations that failed, each with its errno's name."""
     return [(event.ops[index], word) for event in written for index, word in event.errors.items()]
-
-
-def _with_services(table: Table, other: Table, keys: Collection[ServiceKey]) -> Table:
-    """Return `table` with the services `keys` as `other` has them, or has them not."""
-    services = {key: service for key, service in table.services.items() if key not in keys}
-    services |= {key: service for key, service in other.services.items() if key in keys}
-    return Table(MappingProxyType(services))
-
-
-def _merged(before: Reading, part: Reading, keys: Collection[ServiceKey]) -> Reading:
-    """Put the services `keys` as `part` has them into an earlier reading of everything."""
-    loads = {name: load for name, load in before.loads.items() if name[0] not in keys}
-    counters = {key: counted for key, counted in before.services.items() if key not in keys}
-    return Reading(
-        _with_services(before.table, part.table, keys),
-        MappingProxyType(loads | dict(part.loads)),
-        MappingProxyType(counters | dict(part.services)),
-    )
-
-
-def _drift(ops: tuple[Op, ...]) -> Drift:
-    """Sort the operations that would mend a difference by what is wrong."""
-    kinds = Counter(type(op) for op in ops)
-    return Drift(
-        ops,
-        missing=kinds[AddService] + kinds[AddDestination],
-        extra=kinds[DeleteService] + kinds[DeleteDestination],
-        weight=kinds[ChangeDestination],
-        settings=kinds[ChangeService],
-    )

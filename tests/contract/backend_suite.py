@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.core.diff import diff
+from supervisor.core.diff import diff, normal_settings
 from supervisor.core.kernelsettings import KernelState, SetTimeouts, StartSync, StopSync
 from supervisor.core.table import (
     AddDestination,
@@ -122,6 +122,15 @@ class BackendContract(ABC):
         assert set(reading.loads) == {(other, endpoint("10.1.0.2"))}
         assert set(reading.services) == {other}
         assert backend.read(()).table == Table()
+
+    def test_the_services_can_be_read_without_their_destinations(self, backend: Backend) -> None:
+        sticky = ServiceSettings("wlc", flags=1, timeout=300, prefix=24)
+        wanted = table(service(KEY, destination("10.1.0.1")), service(tcp("10.0.0.2"), settings=sticky))
+        assert backend.services() == {}
+        backend.apply(diff(wanted, Table()))
+        assert {key: normal_settings(key, found) for key, found in backend.services().items()} == {
+            key: normal_settings(key, there.settings) for key, there in wanted.services.items()
+        }
 
     @pytest.mark.parametrize(
         ("op", "word"),

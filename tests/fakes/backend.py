@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from supervisor.core.kernelsettings import Change, KernelState
-from supervisor.core.table import Load, Op, Reading, Table, apply
+from supervisor.core.table import Load, Op, Reading, ServiceSettings, Table, apply
 from supervisor.ipvs.backend import AnswerLost, BackendUnavailable
 from supervisor.ipvs.memory import MemoryBackend
 from supervisor.model import Endpoint, ServiceKey
@@ -42,6 +42,10 @@ class FaultyBackend:
         self.apply_times_s: list[float] = []
         self.history: list[tuple[Op, Table]] = []
         self.reads: list[Collection[ServiceKey] | None] = []
+        self.glances = 0
+        """How often the services alone were read."""
+        self.read_duration_s = 0.0
+        """What a reading of the whole table costs."""
         self.refuse_change: Callable[[Change], str] = lambda _change: ""
         """The same as `refuse` for settings of the kernel."""
         self.lose_changes = 0
@@ -77,6 +81,8 @@ class FaultyBackend:
         if self.lose_reads:
             self.lose_reads -= 1
             raise AnswerLost("made up")
+        if keys is None and self._clock is not None and self.read_duration_s:
+            self._clock.jump(self.read_duration_s)
         reading = self._memory.read(keys)
         if self.carried:
             loads = {name: self.carried.get(name[1], load) for name, load in reading.loads.items()}
@@ -85,6 +91,16 @@ class FaultyBackend:
             reading = replace(reading, table=_without(reading.table, self.ghosts))
             self.ghosts = []
         return reading
+
+    def services(self) -> dict[ServiceKey, ServiceSettings]:
+        """Read the services alone, unless the reading is to be lost."""
+        if self.unavailable:
+            raise BackendUnavailable(self.unavailable)
+        self.glances += 1
+        if self.lose_reads:
+            self.lose_reads -= 1
+            raise AnswerLost("made up")
+        return self._memory.services()
 
     def apply(self, ops: Sequence[Op]) -> list[str]:
         """Carry out what is not to be refused."""

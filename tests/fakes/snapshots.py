@@ -6,6 +6,8 @@ from supervisor.core.snapshot import (
     CheckCount,
     CheckTiming,
     CheckView,
+    ContestView,
+    DriftView,
     Histogram,
     OperationCount,
     OverrideView,
@@ -150,6 +152,12 @@ def process() -> ProcessView:
             drift_weight=2,
             repairs=3,
             sync_age_s=1.5,
+            drift_standing=1,
+            adopted=2,
+            standing=(
+                DriftView("192.0.2.1:80/tcp", "192.168.100.21:80", "weight 7 by NAT instead of weight 1 by NAT"),
+            ),
+            contests=(ContestView("192.0.2.1:80/tcp", 42.5),),
         ),
         workers=(
             WorkerView("supervisor", 4194303, 0, 0.0, 0.001, 0, 0, ""),

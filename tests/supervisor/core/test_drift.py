@@ -19,9 +19,9 @@ from supervisor.core.drift import (
     Difference,
     DriftJudge,
     Ruling,
-    Suspicions,
     differences,
 )
+from supervisor.core.suspicion import Suspicions
 from supervisor.core.table import AddDestination, DeleteDestination, Service, ServiceSettings, Table
 from supervisor.model import DriftPolicy, RealServer, SorryServer, VirtualServer
 from tests.fakes.tables import KEYS, destination, endpoint, service, table, tables, tcp
@@ -118,7 +118,7 @@ def test_by_default_what_somebody_changed_is_repaired(actual: Service | None) ->
 
 def test_a_weight_set_to_zero_by_hand_is_an_emergency_that_stands_for_the_grace() -> None:
     ruled, wanted = judge(grace=600), table(WANTED)
-    assert ruled.rule(WANTED, having(0), 100.0).adopted == (Adoption(KEY, A, 0, 3, 700.0),)
+    assert ruled.rule(WANTED, having(0), 100.0).adopted == (Adoption(KEY, A, 0, 3, 100.0, 700.0),)
     assert ruled.amend(wanted) == table(having(0))
     assert ruled.next_deadline() == 700.0
     assert ruled.rule(WANTED, having(0), 101.0) == Ruling()  # it is known
@@ -173,7 +173,7 @@ def test_a_service_that_no_file_names_any_more_is_repaired() -> None:
 def test_adopt_takes_any_weight_of_a_server_in_service_without_an_end_and_repairs_the_rest() -> None:
     ruled = judge(ADOPT)
     ruling = ruled.rule(WANTED, having(7, 0, "10.1.0.9"), 1.0)
-    assert ruling.adopted == (Adoption(KEY, A, 7, 3, math.inf), Adoption(KEY, B, 0, 3, math.inf))
+    assert ruling.adopted == (Adoption(KEY, A, 7, 3, 1.0, math.inf), Adoption(KEY, B, 0, 3, 1.0, math.inf))
     assert [d.endpoint for d in ruling.repaired] == [endpoint("10.1.0.9")]
     assert ruled.amend(table(WANTED)) == table(having(7, 0))
     assert ruled.next_deadline() == math.inf
