@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from supervisor.core.events import Event, KernelRead, KernelWritten
+from supervisor.core.events import Event, KernelRead, KernelWritten, WeightsAdopted
 from supervisor.core.table import (
     AddDestination,
     AddService,
@@ -23,15 +24,17 @@ from supervisor.core.table import (
     Op,
     Reading,
     Table,
+    TableError,
 )
-from supervisor.ipvs.notices import Drift, Notice, Recovered, Refused, Trouble
+from supervisor.ipvs.notices import Action, Adopted, Contested, Drift, Notice, Recovered, Refused, Settled, Trouble
 from supervisor.ipvs.writer import LOST, UNAVAILABLE, Writer
-from supervisor.model import ServiceKey
+from supervisor.model import DriftPolicy, RealServer, ServiceKey, VirtualServer
 from tests.fakes.backend import FaultyBackend
 from tests.fakes.tables import KEYS, destination, endpoint, service, table, tables, tcp, weights
 
 KEY, OTHER, STRANGER = tcp("10.0.0.1"), tcp("10.0.0.2"), tcp("10.7.7.7")
 TWO = table(service(KEY, destination("10.1.0.1"), destination("10.1.0.2")))
+ONE_DOWN_FIRST = table(service(KEY, destination("10.1.0.1", 0), destination("10.1.0.2")))
 ONE_DOWN = table(service(KEY, destination("10.1.0.1"), destination("10.1.0.2", 0)))
 
 
@@ -495,6 +498,283 @@ def test_a_suspicion_is_not_confirmed_by_a_slow_write_to_another_service() -> No
             backend.apply_duration_s = 0.06  # longer than the delay after which a second look counts
             d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5", 0))))
             assert await d.writer.settle(1.0)
+            assert d.notices == []
+
+    play(story)
+
+
+# --- what somebody else changed, by policy --------------------------------------------------------------------------
+
+REAL = (RealServer(endpoint("10.1.0.1")), RealServer(endpoint("10.1.0.2")))
+BY_HAND = ChangeDestination(KEY, destination("10.1.0.1", 0))
+
+
+def governed(policy: DriftPolicy = DriftPolicy.REPAIR, grace: int = 600) -> VirtualServer:
+    return VirtualServer(KEY, real_servers=REAL, drift_policy=policy, drift_grace=grace)
+
+
+def test_a_weight_set_to_zero_by_hand_stands_for_the_grace_even_if_nobody_answers() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed(grace=100)])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.meddle(BY_HAND)
+            await trio.sleep(3)
+            (event,) = (event for event in d.events if isinstance(event, WeightsAdopted))
+            assert [(a.endpoint, a.weight, a.instead_of) for a in event.adoptions] == [(endpoint("10.1.0.1"), 0, 1)]
+            assert [type(notice) for notice in d.notices] == [Adopted]
+            assert d.writer.view().drift_standing == 1
+            assert await d.writer.settle(0)  # all that we want to write is written
+            await trio.sleep(95)
+            assert backend.table == ONE_DOWN_FIRST
+            await trio.sleep(6)
+            assert backend.table == TWO
+            assert d.writer.view().drift_standing == 0
+            assert isinstance(d.notices[-1], Drift)
+            assert d.notices[-1].ended
+
+    play(story)
+
+
+def test_what_is_adopted_is_wanted_from_then_on_and_costs_no_write() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed(grace=100)])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            batches = len(backend.batches)
+            backend.meddle(BY_HAND)
+            await trio.sleep(3)
+            d.writer.want(ONE_DOWN_FIRST)  # as the director answers
+            await trio.sleep(200)
+            assert len(backend.batches) == batches
+            d.writer.want(TWO)  # the override is over
+            assert await d.writer.settle(0.1)
+            assert backend.table == TWO
+
+    play(story)
+
+
+def test_under_report_nothing_is_written_because_of_drift_and_our_own_changes_still_are() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed(DriftPolicy.REPORT)])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            batches = len(backend.batches)
+            backend.meddle(
+                ChangeDestination(KEY, destination("10.1.0.1", 7)), AddDestination(KEY, destination("10.1.0.9"))
+            )
+            await trio.sleep(600)
+            assert len(backend.batches) == batches
+            (drift,) = d.notices
+            assert isinstance(drift, Drift)
+            assert (drift.action, drift.key, drift.entries, drift.weight, drift.extra) == (
+                Action.REPORTED,
+                KEY,
+                2,
+                1,
+                1,
+            )
+            view = d.writer.view()
+            assert (view.drift_standing, view.drift_weight, view.drift_extra, view.repairs) == (2, 1, 1, 0)
+            assert [v.words for v in view.standing] == [
+                "weight 7 by NAT instead of weight 1 by NAT",
+                "weight 1 by NAT instead of nothing",
+            ]
+
+            d.writer.want(table(service(KEY, destination("10.1.0.1"), destination("10.1.0.2", 0))))
+            assert await d.writer.settle(1.0)
+            assert weights(backend.table) == {str(KEY): [("10.1.0.1:80", 7), ("10.1.0.2:80", 0), ("10.1.0.9:80", 1)]}
+            d.writer.want(table(service(KEY, destination("10.1.0.1", 0), destination("10.1.0.2", 0))))
+            assert await d.writer.settle(1.0)
+            assert weights(backend.table) == {str(KEY): [("10.1.0.1:80", 0), ("10.1.0.2:80", 0), ("10.1.0.9:80", 1)]}
+            d.writer.want(Table())
+            assert await d.writer.settle(1.0)
+            assert backend.table == Table()
+
+    play(story)
+
+
+def test_under_report_a_flushed_table_stays_empty_until_somebody_fills_it() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed(DriftPolicy.REPORT)])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.meddle(DeleteService(KEY))
+            await trio.sleep(60)
+            assert backend.table == Table()
+            d.writer.want(ONE_DOWN)
+            await trio.sleep(60)
+            assert backend.table == Table()
+            backend.meddle(AddService(KEY, TWO.services[KEY].settings))
+            await trio.sleep(60)
+            assert len(backend.table.services[KEY].destinations) == 0
+            d.writer.reconfigure([governed()])  # a reload with another policy
+            await trio.sleep(3)
+            assert backend.table == ONE_DOWN
+
+    play(story)
+
+
+def test_a_module_that_was_reloaded_is_filled_under_report_too() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed(DriftPolicy.REPORT)])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.unavailable = "module gone"
+            backend.meddle(DeleteService(KEY))
+            await trio.sleep(5)
+            backend.unavailable = ""
+            await trio.sleep(3)
+            assert backend.table == TWO
+
+    play(story)
+
+
+async def meddle_again_and_again(backend: FaultyBackend, *ops: Op) -> None:
+    while True:
+        with contextlib.suppress(TableError):
+            backend.meddle(*ops)
+        await trio.sleep(0.3)
+
+
+def test_another_writer_is_not_fought_for_ever_and_a_dead_server_still_goes_out() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d, trio.open_nursery() as nursery:
+            d.writer.reconfigure([governed()])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            nursery.start_soon(meddle_again_and_again, backend, ChangeDestination(KEY, destination("10.1.0.1", 7)))
+            await trio.sleep(30)
+            assert [n.backoff_s for n in d.notices if isinstance(n, Contested)] == [60]
+            batches = len(backend.batches)
+            await trio.sleep(25)
+            assert len(backend.batches) == batches
+            assert [c.virtual_server for c in d.writer.view().contests] == [str(KEY)]
+
+            d.writer.want(ONE_DOWN)
+            assert await d.writer.settle(0.1)
+            assert weights(backend.table) == {str(KEY): [("10.1.0.1:80", 7), ("10.1.0.2:80", 0)]}
+            await trio.sleep(600)
+            assert [n.backoff_s for n in d.notices if isinstance(n, Contested)] == [60, 120, 240, 480]
+            nursery.cancel_scope.cancel()
+        async with desk(backend) as d:
+            assert d.notices == []
+
+    play(story)
+
+
+def test_a_fight_that_the_other_gives_up_is_settled_and_all_is_ours_again() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed()])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            with trio.move_on_after(20):
+                await meddle_again_and_again(backend, ChangeDestination(KEY, destination("10.1.0.1", 7)))
+            await trio.sleep(70)
+            assert backend.table == TWO
+            assert not any(isinstance(notice, Settled) for notice in d.notices)
+            await trio.sleep(60)
+            assert d.notices[-1] == Settled(KEY)
+            assert d.writer.view().contests == ()
+
+    play(story)
+
+
+def test_a_table_flushed_again_and_again_is_back_within_two_seconds_each_time() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed()])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            for _ in range(100):
+                backend.meddle(DeleteService(KEY))
+                await trio.sleep(2.06)
+                assert backend.table == TWO
+            assert any(isinstance(notice, Contested) for notice in d.notices)
+
+    play(story)
+
+
+# --- how often it looks ---------------------------------------------------------------------------------------------
+
+
+def test_a_table_that_is_cheap_to_read_is_read_whole_every_two_seconds() -> None:
+    async def story(clock: MockClock) -> None:
+        backend = FaultyBackend(clock=clock)
+        backend.read_duration_s = 0.09
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            seen = backend.reads.count(None)
+            await trio.sleep(41.9)
+            assert backend.reads.count(None) - seen == 20
+            assert backend.glances == 0
+
+    play(story)
+
+
+def test_reading_an_expensive_table_takes_a_twentieth_of_the_time_at_most_and_glances_find_a_flush_in_between() -> None:
+    async def story(clock: MockClock) -> None:
+        backend = FaultyBackend(clock=clock)
+        backend.read_duration_s = 0.5
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            await trio.sleep(30)
+            seen = backend.reads.count(None)
+            await trio.sleep(105)
+            assert backend.reads.count(None) - seen == 10
+            assert backend.glances >= 40
+            backend.meddle(DeleteService(KEY))
+            await trio.sleep(2.7)
+            assert backend.table == TWO
+
+    play(story)
+
+
+def test_a_glance_that_fails_has_all_read() -> None:
+    async def story(clock: MockClock) -> None:
+        backend = FaultyBackend(clock=clock)
+        backend.read_duration_s = 1.0
+        async with desk(backend) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            await trio.sleep(30)
+            seen = backend.reads.count(None)
+            backend.lose_reads = 1
+            await trio.sleep(4)
+            assert backend.reads.count(None) > seen
+
+    play(story)
+
+
+def test_a_writer_whose_read_back_was_lost_believes_the_next_reading_only_where_it_wrote() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+        both = table(*TWO.services.values(), service(OTHER, destination("10.1.0.5")))
+        async with desk(backend, owned=(KEY, OTHER)) as d:
+            d.writer.want(both)
+            await d.writer.settle(1.0)
+            backend.ghosts = [(KEY, endpoint("10.1.0.2"))]
+            backend.lose_applies = backend.lose_reads = 1
+            d.writer.want(table(*TWO.services.values(), service(OTHER, destination("10.1.0.5", 0))))
+            assert await d.writer.settle(1.0)
+            await trio.sleep(3)
+            assert AddDestination(KEY, destination("10.1.0.2")) not in backend.ops[5:]
             assert d.notices == []
 
     play(story)
