@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.diff import diff
 from supervisor.core.drift import (
+    ANSWER_MAX_S,
     BACKOFF_FIRST_S,
     BACKOFF_LAST_S,
     REPAIRS_MAX,
@@ -159,6 +160,20 @@ def test_an_emergency_that_somebody_took_back_stands_no_longer() -> None:
     ruled.rule(WANTED, having(0), 1.0)
     assert ruled.rule(WANTED, having(5), 2.0).repaired == tuple(differences(WANTED, having(5)))
     assert ruled.standing() == []
+
+
+@pytest.mark.parametrize(("policy", "until"), [(REPAIR, 602.0), (ADOPT, math.inf)])
+def test_an_emergency_that_the_director_took_can_be_taken_back_by_hand(policy: DriftPolicy, until: float) -> None:
+    ruled = judge(policy)
+    ruled.rule(WANTED, having(0), 1.0)
+    drained = having(0)  # as the director wants it now
+    ruled.amend(table(drained))
+    assert ruled.rule(drained, having(9), 2.0).adopted == (Adoption(KEY, A, 9, 0, 2.0, until, taken_back=True),)
+    assert ruled.amend(table(drained)) == table(having(9))
+    assert [d.endpoint for d in ruled.expire(2.0 + ANSWER_MAX_S).over] == [
+        A
+    ]  # the director wants 0 all the same: it is down
+    assert ruled.rule(drained, having(9), 8.0).adopted == ()
 
 
 def test_a_service_that_no_file_names_any_more_is_repaired() -> None:

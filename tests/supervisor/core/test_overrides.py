@@ -6,8 +6,9 @@ import math
 
 from supervisor.core.causes import Kind
 from supervisor.core.director import Director
-from supervisor.core.events import Overridden, Tick
-from supervisor.core.override import AdminState, Override
+from supervisor.core.drift import Adoption
+from supervisor.core.events import Overridden, Tick, WeightsAdopted
+from supervisor.core.override import ANOTHER_WRITER, AdminState, Override
 from supervisor.core.transitions import AdminChanged, QuorumChanged, RealServerChanged, SorryChanged, Transition
 from tests.supervisor.core.builders import (
     KEY,
@@ -125,3 +126,59 @@ def test_the_chain_of_an_override_begins_with_who_and_why() -> None:
     (first, *_) = director.virtual_servers[KEY].real_servers[endpoint(21)].why
     assert first.kind is Kind.OPERATOR
     assert "draining, said alice (CHG-1)" in first.text
+
+
+# --- weights that somebody set in the kernel's table -----------------------------------------------------------------
+
+
+def find(
+    director: Director, last: int, weight: int, until: float = 610.0, *, taken_back: bool = False
+) -> list[Transition]:
+    adoption = Adoption(KEY, endpoint(last), weight, 3, 10.0, until, taken_back)
+    return director.handle(WeightsAdopted((adoption,)), 10.0)
+
+
+def test_a_weight_of_0_that_was_found_in_the_table_is_a_drain_with_an_end() -> None:
+    director = pool()
+    (told,) = find(director, 21, 0)
+    assert isinstance(told, AdminChanged)
+    assert (told.admin, told.by, told.expires_s) == ("draining", ANOTHER_WRITER, 600)
+    assert told.reason == "set to 0 by hand in the kernel's table"
+    assert weights(director) == {21: 0, 22: 2}
+    assert director.next_deadline() == 610.0
+    (told,) = director.handle(Tick(), 610.0)
+    assert isinstance(told, AdminChanged)
+    assert told.expired
+    assert weights(director) == {21: 3, 22: 2}
+
+
+def test_a_weight_that_was_found_in_the_table_holds_until_the_file_says_something_else_of_its_server() -> None:
+    director = pool()
+    find(director, 21, 7, math.inf)
+    assert weights(director) == {21: 7, 22: 2}
+    director.reconfigure(config(virtual_server(real_server(21, weight=3), real_server(22, weight=9))), 20.0)
+    assert weights(director) == {21: 7, 22: 9}
+    director.reconfigure(config(virtual_server(real_server(21, weight=4), real_server(22, weight=9))), 30.0)
+    assert weights(director) == {21: 4, 22: 9}
+
+
+def test_what_was_found_in_the_table_never_replaces_an_operators_word() -> None:
+    director = pool()
+    say(director, Override(weight=50, by="alice"), 21)
+    assert find(director, 21, 0) == []
+    assert weights(director) == {21: 50, 22: 2}
+
+
+def test_who_takes_his_emergency_back_by_hand_gets_our_weight_and_with_adopt_his_own() -> None:
+    director = pool()
+    find(director, 21, 0)
+    find(director, 21, 9, taken_back=True)
+    assert weights(director) == {21: 3, 22: 2}
+    find(director, 21, 0, math.inf)
+    find(director, 21, 9, math.inf, taken_back=True)
+    assert weights(director) == {21: 9, 22: 2}
+
+
+def test_a_server_that_is_unknown_has_no_weight_to_adopt() -> None:
+    director = pool()
+    assert find(director, 99, 0) == []
