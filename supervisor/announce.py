@@ -5,13 +5,11 @@ One event of the log's catalogue each, with one English sentence. Nothing is dec
 
 from __future__ import annotations
 
-import math
 from typing import assert_never
 
 from supervisor.admin.desk import Requested
 from supervisor.config import Outcome, Severity
 from supervisor.core.changes import Changes
-from supervisor.core.drift import Adoption
 from supervisor.core.transitions import (
     AdminChanged,
     CheckChanged,
@@ -27,19 +25,6 @@ from supervisor.core.transitions import (
     WeightChanged,
 )
 from supervisor.ipvs.dryrun import Disagreement
-from supervisor.ipvs.notices import (
-    Action,
-    Adjusted,
-    Adopted,
-    Contested,
-    Drift,
-    NotAdjusted,
-    Notice,
-    Recovered,
-    Refused,
-    Settled,
-    Trouble,
-)
 from supervisor.log import Log
 from supervisor.model import Config, IPAddress
 
@@ -237,83 +222,6 @@ def _removed(removed: RealServerRemoved, log: Log) -> None:
         real_server=removed.real_server,
         reason=reason,
         stopping=removed.stopping,
-    )
-
-
-def notice(noticed: Notice, log: Log) -> None:
-    """Say what the writer noticed about the kernel's table."""
-    match noticed:
-        case Refused(op, word):
-            log.emit(
-                "kernel.write_failed",
-                f"The kernel refused {type(op).__name__} for {op.key}: {word}.",
-                operation=type(op).__name__,
-                errno=word,
-                virtual_server=op.key,
-                reason=str(op),
-            )
-        case Drift():
-            _drift(noticed, log)
-        case Adopted(adoption):
-            _adopted(adoption, log)
-        case Contested(key, backoff_s):
-            log.emit(
-                "drift.contested",
-                f"Another program keeps changing {key} in the kernel's table: it is left alone for {backoff_s:.0f} s, except that our"
-                " own verdicts are written and an empty pool is filled. Find that program and stop it.",
-                virtual_server=key,
-                backoff_s=backoff_s,
-            )
-        case Settled(key):
-            log.emit("drift.settled", f"Nobody else keeps changing {key} any more.", virtual_server=key)
-        case Trouble(text):
-            log.emit("kernel.write_failed", f"The kernel's table is out of reach: {text}", reason=text)
-        case Recovered():
-            log.emit("kernel.recovered", "The kernel's table can be reached again.")
-        case Adjusted(change):
-            log.emit("kernel.setting_changed", f"Set in the kernel: {change}.", setting=str(change))
-        case NotAdjusted(change, word):
-            text = f"The kernel refused this setting: {change}: {word}. The next reload tries it again."
-            log.emit("kernel.setting_refused", text, setting=str(change), errno=word)
-        case _:
-            assert_never(noticed)
-
-
-def _drift(drift: Drift, log: Log) -> None:
-    where = f" in {drift.key}" if drift.key else ""
-    match drift.action:
-        case Action.REPAIRED if drift.ended:
-            text = f"{drift.entries} entries{where} were changed by somebody else and have stood long enough; putting them right."
-        case Action.REPAIRED:
-            text = f"The kernel's table was changed by somebody else{where}; putting {drift.entries} entries right."
-        case Action.REPORTED:
-            text = f"The kernel's table was changed by somebody else{where}; {drift.entries} entries stand (drift_policy report)."
-        case _:
-            assert_never(drift.action)
-    log.emit(
-        "kernel.drift_found",
-        text,
-        action=drift.action.value,
-        virtual_server=drift.key,
-        entries=drift.entries,
-        missing=drift.missing,
-        extra=drift.extra,
-        weight=drift.weight,
-        settings=drift.settings,
-    )
-
-
-def _adopted(adoption: Adoption, log: Log) -> None:
-    stands = "until it is cleared" if math.isinf(adoption.until) else "for a while, then ours is back"
-    log.emit(
-        "drift.adopted",
-        f"Somebody else gave {adoption.endpoint} of {adoption.key} weight {adoption.weight} instead of {adoption.instead_of} in the"
-        f" kernel's table: that stands {stands}.",
-        virtual_server=adoption.key,
-        real_server=adoption.endpoint,
-        weight_old=adoption.instead_of,
-        weight_new=adoption.weight,
-        grace_s=None if math.isinf(adoption.until) else adoption.until - adoption.since,
     )
 
 

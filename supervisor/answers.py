@@ -8,10 +8,10 @@ from supervisor import selection
 from supervisor.core import views
 from supervisor.core.causes import Cause
 from supervisor.core.director import Director
-from supervisor.core.snapshot import as_json
+from supervisor.core.snapshot import WriterView, as_json
 
 
-def why(director: Director, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
+def why(director: Director, writer: WriterView, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
     """Return the causal chains of a real server, one for each virtual server that has it.
 
     `args`: "real_server" (address or address:port), optionally "virtual_server" (as status names it). Raises RequestError.
@@ -22,8 +22,23 @@ def why(director: Director, args: dict[str, Any], now: float) -> list[dict[str, 
             "quorate": virtual_server.quorate,
             "real_server": as_json(views.real_server_view(director, virtual_server, server, now)),
             "chain": [_link(cause, now) for cause in server.why],
+            "drift": _drift(writer, str(virtual_server.spec.key), str(server.spec.endpoint)),
         }
         for virtual_server, server in selection.real_servers(director, args)
+    ]
+
+
+def _drift(writer: WriterView, virtual_server: str, real_server: str) -> list[str]:
+    """Return what somebody else made of a real server in the kernel's table and stands, in words."""
+    contests = [
+        "another writer keeps changing this virtual server in the kernel's table; it is left alone for a while"
+        for contest in writer.contests
+        if contest.virtual_server == virtual_server
+    ]
+    return contests + [
+        drift.words
+        for drift in writer.standing
+        if drift.virtual_server == virtual_server and drift.real_server in {"", real_server}
     ]
 
 

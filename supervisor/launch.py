@@ -22,7 +22,7 @@ import trio
 
 from checkers.kit import cage, policies
 from checkers.kit.link import Link, SeqpacketLink
-from supervisor import __version__, announce, config, trackfiles
+from supervisor import __version__, announce, config, kernelnews, rivals, trackfiles
 from supervisor.admin import server as admin
 from supervisor.admin.access import Access
 from supervisor.admin.protocol import Status
@@ -34,6 +34,7 @@ from supervisor.children.runner import StartRunner
 from supervisor.children.spawn import Account, Child
 from supervisor.config import Outcome
 from supervisor.core.jobs import specs
+from supervisor.ipvs import sole
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
 from supervisor.ipvs.dryrun import DryRunBackend, WatchedAddresses
 from supervisor.ipvs.kernel import KernelBackend, preload
@@ -81,7 +82,11 @@ class Options:
 
 
 class Refusal(Exception):
-    """The daemon cannot start; the text names the place and the remedy."""
+    """The daemon cannot start; the text names the place and the remedy, `status` is what the process ends with."""
+
+    def __init__(self, text: str, status: Status = Status.FAILED) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def run(options: Options) -> int:
@@ -102,13 +107,14 @@ def run(options: Options) -> int:
         _start(options, outcome, outcome.config, log, writer, caged)
     except Refusal as refusal:
         sys.stderr.write(f"vipervisor: {refusal}\n")
-        return Status.FAILED
+        return refusal.status
     finally:
         writer.close(LOG_FLUSH_MAX_S)
     return Status.FINE
 
 
 def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer: LogWriter, caged: str) -> None:
+    mark = _mark(options, log)  # first of all: a second instance shall change nothing, not even a socket file
     try:
         account = spawn.account(options.user)
         group = _group(options.admin_group)
@@ -148,6 +154,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
             log_dropped=lambda: writer.dropped,
             caged=caged,
+            rivals=rivals.find if backend.name == "kernel" else lambda: (),
         )
         if not options.dry_run:
             trackfiles.begin(loaded.track_files, log, starting=True)
@@ -155,6 +162,22 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
         backend.close()
     finally:
         options.admin_socket.unlink(missing_ok=True)
+        if mark is not None:
+            mark.close()
+
+
+def _mark(options: Options, log: Log) -> socket.socket | None:
+    """Mark the kernel's table as ours, where we are to write it. Raises Refusal when another instance does."""
+    if options.dry_run or options.backend == "memory":
+        return None
+    try:
+        mark = sole.take()
+    except sole.TableTaken as error:
+        raise Refusal(str(error), Status.TIMEOUT) from error
+    if isinstance(mark, sole.Squatter):
+        kernelnews.squatter(mark, log)
+        return None
+    return mark
 
 
 def _group(name: str) -> int | None:

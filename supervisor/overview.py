@@ -17,10 +17,11 @@ from supervisor.children.exporter import ExporterChild
 from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
-from supervisor.core.snapshot import ProcessView, Snapshot, WorkerView, WriterView
+from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, WorkerView, WriterView
 from supervisor.log import Log
 from supervisor.notify.fifo import Fifos
 from supervisor.notify.script import Scripts
+from supervisor.rivals import Rival
 
 
 class HasWriterView(Protocol):
@@ -60,6 +61,7 @@ class Facts:
     loop_lag_s: float = 0.0
     caged: str = ""  # the supervisor's own cage
     addresses: dict[str, str] = field(default_factory=dict)
+    rivals: tuple[Rival, ...] = ()  # as found by the last look
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             scripts_skipped=sources.errands.scripts.skipped,
             fifo_written=sources.errands.fifos.written,
             fifo_dropped=sources.errands.fifos.dropped,
+            rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
         ),
         views.virtual_servers(director, now),
     )

@@ -25,7 +25,7 @@ from pathlib import Path
 import trio
 
 from checkers.kit.wire import Job
-from supervisor import __version__, announce, answers, overview
+from supervisor import __version__, announce, answers, kernelnews, overview
 from supervisor.admin import server as admin
 from supervisor.admin.access import NOBODY_ELSE, Access
 from supervisor.admin.desk import Desk, Verb, question
@@ -43,6 +43,7 @@ from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
 from supervisor.ipvs.backend import Backend
+from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
@@ -53,6 +54,7 @@ from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.orders import Orders
 from supervisor.reloading import Reloads
 from supervisor.rollout import Rollout
+from supervisor.rivals import Rival
 from supervisor.systemd import Notifier
 
 INBOX_MAX = 4096
@@ -112,6 +114,7 @@ class Outside:
     in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
     quiet: bool = False  # a dry run: the log alone is told
+    rivals: Callable[[], tuple[Rival, ...]] = lambda: ()  # who else writes the table
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
     caged: str = ""  # what this process could give up, and which walls stand around it
 
@@ -131,7 +134,7 @@ class Supervisor:
             outside.backend,
             self._send.send,
             [vs.key for vs in config.virtual_servers],
-            notice=lambda notice: announce.notice(notice, self._log),
+            notice=self._noticed,
             in_thread=outside.in_thread,
         )
         self._writer.reconfigure(config.virtual_servers)
@@ -153,6 +156,7 @@ class Supervisor:
         self._addresses = outside.addresses(self._address_reported)
         self._address_news = trio.Event()
         self._presence_matters = trio.Event()
+        self._rivals_matter = trio.Event()
         self._note_presence()
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -183,6 +187,7 @@ class Supervisor:
                 watchers.start_soon(self._pool.run)
                 watchers.start_soon(self._assign_addresses)
                 watchers.start_soon(self._watch_addresses)
+                watchers.start_soon(self._look_for_rivals)
                 if self._exporter:
                     watchers.start_soon(self._exporter.keeper.run)
                 if self._outside.admin:
@@ -308,6 +313,7 @@ class Supervisor:
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._address_news.set()
+        self._rivals_matter.set()
         self._note_presence()
         return outlook(old, self._director, self._writer.owned)
 
@@ -315,6 +321,26 @@ class Supervisor:
         """Read the configuration, or another file without any effect; outside the loop, so that probes do not wait for a large one."""
         load = self._outside.load
         return await trio.to_thread.run_sync(load, file) if self._outside.in_thread else load(file)
+
+    def _noticed(self, notice: Notice) -> None:
+        """Say what the writer noticed; who might have done it is looked for when somebody keeps doing it."""
+        kernelnews.notice(notice, self._log)
+        if isinstance(notice, Contested):
+            self._rivals_matter.set()
+
+    async def _look_for_rivals(self) -> None:
+        """Tell of other programs that write the table: at start, after each reload, and when somebody undoes our work."""
+        told: set[Rival] = set()
+        while True:
+            self._rivals_matter = trio.Event()
+            look = self._outside.rivals
+            found = await trio.to_thread.run_sync(look) if self._outside.in_thread else look()
+            for rival in found:
+                if rival not in told:
+                    kernelnews.rival(rival, self._log)
+            told = set(found)
+            self._facts.rivals = found
+            await self._rivals_matter.wait()
 
     def _adjust_kernel(self) -> None:
         """Have the kernel's time-outs and sync daemons as the configuration says; a dry run leaves them."""
@@ -437,7 +463,7 @@ class Supervisor:
         """Everything that can be said at the admin socket."""
         return {
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
-            "why": question(lambda args: answers.why(self._director, args, trio.current_time())),
+            "why": question(lambda args: answers.why(self._director, self._writer.view(), args, trio.current_time())),
             **Rollout(self, self._reloads, self._load).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }

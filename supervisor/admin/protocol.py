@@ -43,7 +43,7 @@ MEANINGS = {
     Status.UNREACHABLE: "no daemon answers",
     Status.NOT_FOUND: "no such real server",
     Status.REFUSED: "refused",
-    Status.TIMEOUT: "time-out while waiting",
+    Status.TIMEOUT: "time-out while waiting; `run`: another vipervisor writes this table already",
 }
 """What the manual and `--help` say of each."""
 

@@ -35,10 +35,12 @@ def age(seconds: float | None) -> str:
 def status(snapshot: dict[str, Any]) -> str:
     """Return one screen about everything that runs now."""
     process = snapshot["process"]
-    lines = [_headline(process, snapshot["virtual_servers"])]
+    lines = [_headline(process, snapshot["virtual_servers"]), *_rivals(process)]
+    drift = _drift(process["writer"])
     for server in snapshot["virtual_servers"]:
         lines.append("")
         lines.append(_virtual_server(server))
+        lines += [f"  ! {words}" for words in drift.get(server["virtual_server"], ())]
         rows: list[tuple[str, ...]] = [
             ("real server", "health", "since", "weight", "kernel", "active", "inact", "last result")
         ]
@@ -70,6 +72,28 @@ def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
         f" ({process['config_digest']}), backend {process['backend']}: {count(len(servers), 'virtual server')},"
         f" {up} of {count(len(real), 'real server')} not down{by_hand}.{reload}"
     )
+
+
+def _rivals(process: dict[str, Any]) -> list[str]:
+    """Name other programs that write the table."""
+    return [
+        f"! {rival['program']} (process {rival['pid']}) {'writes' if rival['sure'] else 'may write'} this table too."
+        for rival in process["rivals"]
+    ]
+
+
+def _drift(writer: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what stands in the kernel's table against our will, by virtual server, in words."""
+    found: dict[str, list[str]] = {}
+    for contest in writer["contests"]:
+        until = f"left alone for {age(contest['left_alone_s'])} more" if contest["left_alone_s"] else "repaired again"
+        found.setdefault(contest["virtual_server"], []).append(f"CONTESTED by another writer of the table: {until}")
+    for standing in writer["standing"]:
+        what = standing["real_server"] or "the service"
+        found.setdefault(standing["virtual_server"], []).append(
+            f"changed by somebody else: {what} has {standing['words']}"
+        )
+    return found
 
 
 def _virtual_server(server: dict[str, Any]) -> str:
@@ -130,6 +154,7 @@ def why(answers: list[dict[str, Any]]) -> str:
             lines += [
                 f"      {name:<8} {link['facts'][name]}" for name in ("sent", "received") if link["facts"].get(name)
             ]
+        lines += [f"  changed by somebody else: {words}" for words in answer["drift"]]
         for check in row["checks"]:
             last = f"{check['reason']} {check['detail']}".rstrip()
             heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"

@@ -206,6 +206,15 @@ class WriterView:
 
 
 @dataclass(frozen=True, slots=True)
+class RivalView:
+    """Another program that writes the table; not `sure`: or may, for its network namespace is not to be seen."""
+
+    program: str
+    pid: int
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessView:
     """The supervisor itself."""
 
@@ -242,6 +251,7 @@ class ProcessView:
     scripts_skipped: int = 0
     fifo_written: int = 0
     fifo_dropped: int = 0
+    rivals: tuple[RivalView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

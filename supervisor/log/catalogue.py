@@ -120,6 +120,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "drift.contested": _entry("error", "virtual_server", number="backoff_s"),
     "drift.settled": _entry("info", "virtual_server"),
     "kernel.sync": _entry("debug", "", integer="entries operations", number="duration_s", boolean="agrees"),
+    "rival.found": _entry("warning", "program advice", integer="rival_pid", boolean="sure"),
+    "rival.squatter": _entry("warning", integer="rival_pid uid"),
     "dry_run.disagrees": _entry("warning", f"{_SERVER} want have"),
     "dry_run.agrees": _entry("info", f"{_SERVER} want have"),
     "address.assigned": _entry("info", _ADDRESS),
