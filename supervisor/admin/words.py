@@ -154,7 +154,7 @@ def why(answers: list[dict[str, Any]]) -> str:
             lines += [
                 f"      {name:<8} {link['facts'][name]}" for name in ("sent", "received") if link["facts"].get(name)
             ]
-        lines += [f"  changed by somebody else: {words}" for words in answer["drift"]]
+        lines += [f"  changed by somebody else: {words}" for words in answer.get("drift", ())]
         for check in row["checks"]:
             last = f"{check['reason']} {check['detail']}".rstrip()
             heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from supervisor import answers
+from supervisor.admin import words
+from supervisor.core.snapshot import as_json
 from supervisor.core.table import (
     AddDestination,
     ChangeDestination,
@@ -12,6 +15,7 @@ from supervisor.core.table import (
     Destination,
 )
 from supervisor.model import Endpoint, RealServer
+from supervisor.rivals import Rival
 from tests.fakes.network import healthy, refuse
 from tests.sim.world import World, play
 
@@ -190,6 +194,51 @@ def test_another_writer_is_left_alone_after_a_few_repairs_and_a_dead_server_stil
     assert (contested["level"], contested["backoff_s"]) == ("error", 60)
     assert len(world.events("drift.settled")) == 1
     assert len(world.events("kernel.drift_found")) == 4
+
+
+def test_a_rival_is_told_once_and_looked_for_again_at_a_reload_and_in_a_contest(tmp_path: Path) -> None:
+    keepalived, ldirectord = Rival("keepalived", 77, sure=True), Rival("ldirectord", 78, sure=False)
+
+    async def story(world: World) -> None:
+        await settled(world)
+        assert world.events("rival.found") == []
+        world.rivals = (keepalived,)
+        for _ in range(2):
+            world.reload()
+            await world.later(5)
+        assert [line["program"] for line in world.events("rival.found")] == ["keepalived"]
+        assert [rival.program for rival in world.snapshot().process.rivals] == ["keepalived"]
+        world.rivals = (keepalived, ldirectord)
+        for _ in range(20):
+            by_hand(world, 21, 7)
+            await world.later(1)
+        assert [rival.program for rival in world.snapshot().process.rivals] == ["keepalived", "ldirectord"]
+
+    world = play(story, ARTICLE, tmp_path)
+    assert [(line["program"], line["sure"]) for line in world.events("rival.found")] == [
+        ("keepalived", True),
+        ("ldirectord", False),
+    ]
+
+
+def test_status_and_why_say_what_stands(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await settled(world)
+        by_hand(world, 21, 7)
+        await world.later(5)
+        told = words.status(as_json(world.snapshot()))
+        assert "  ! changed by somebody else: 192.168.100.21:80 has weight 7 by NAT instead of weight 1 by NAT" in told
+        (answer,) = answers.why(
+            world.supervisor._director, world.supervisor._writer.view(), {"real_server": "192.168.100.21"}, world.now()
+        )
+        assert answer["drift"] == ["weight 7 by NAT instead of weight 1 by NAT"]
+        assert "  changed by somebody else: weight 7" in words.why([answer])
+        (other,) = answers.why(
+            world.supervisor._director, world.supervisor._writer.view(), {"real_server": "192.168.100.22"}, world.now()
+        )
+        assert other["drift"] == []
+
+    play(story, REPORT, tmp_path)
 
 
 def test_a_lost_answer_in_the_middle_of_a_repair_changes_nothing_about_it(tmp_path: Path) -> None:

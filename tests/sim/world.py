@@ -38,6 +38,7 @@ from supervisor.core.snapshot import Snapshot
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.log import Log
 from supervisor.model import Config, MailSettings, ServiceKey
+from supervisor.rivals import Rival
 from supervisor.systemd import Notifier
 from supervisor.wiring import Order, Outside, Supervisor
 from tests.fakes.addresses import FakeAddresses
@@ -114,6 +115,7 @@ class World:
     children: dict[int, TaskChild] = field(default_factory=dict)
     links: dict[int, FrozenLink] = field(default_factory=dict)
     workers: int = 1
+    rivals: tuple[Rival, ...] = ()  # who else writes the table
     files: dict[str, str] = field(default_factory=dict)  # path → first line
     _pids: int = 1000
 
@@ -205,6 +207,7 @@ class World:
             workers=self.workers,
             in_thread=False,
             favour=self._favour,
+            rivals=lambda: self.rivals,
         )
 
     def _load(self, file: Path | None) -> Outcome:
