@@ -53,8 +53,8 @@ from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.orders import Orders
 from supervisor.reloading import Reloads
-from supervisor.rollout import Rollout
 from supervisor.rivals import Rival
+from supervisor.rollout import Rollout
 from supervisor.systemd import Notifier
 
 INBOX_MAX = 4096
