@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from supervisor.core.diff import plan
 from supervisor.core.director import Director
-from supervisor.core.events import CheckReported, Health
-from supervisor.core.table import ChangeDestination, DeleteService
+from supervisor.core.drift import DriftJudge
+from supervisor.core.events import CheckReported, Health, Tick, WeightsAdopted
+from supervisor.core.table import ChangeDestination, DeleteService, Service
 from supervisor.core.transitions import QuorumChanged, RealServerChanged, RealServerRemoved, Transition
-from supervisor.model import VirtualServer, Weighs
+from supervisor.model import DriftPolicy, VirtualServer, Weighs
 from tests.supervisor.core.builders import (
     KEY,
     check,
@@ -144,3 +145,46 @@ def test_difference_renamed_virtual_server_knows_its_dead_servers() -> None:
     told = reloaded(director, replace(virtual_server(ONE, OTHER), key=renamed))
     assert told == ["RS 22 DOWN", "VS UP"]  # and the old virtual server is DOWN
     assert [int(where.address) & 255 for where in director.desired().services[renamed].destinations] == [22]
+
+
+# --- somebody else at the table (that keepalived never reads it back: reliability.md, section 1) ----------------------
+
+
+def test_difference_foreign_changes_are_repaired() -> None:
+    virtual = virtual_server(real_server(21, weight=3), OTHER)
+    wanted = started(config(virtual)).desired().services[KEY]
+    judge = DriftJudge()
+    judge.reconfigure([virtual])
+    assert len(judge.rule(wanted, None, 1.0).repaired) == 1
+    assert len(judge.rule(wanted, with_weight(wanted, 21, 9), 2.0).repaired) == 1
+    judge.reconfigure([replace(virtual, drift_policy=DriftPolicy.REPORT)])
+    assert judge.rule(wanted, None, 3.0).repaired == ()
+
+
+def test_difference_weight_0_by_hand_stands_for_a_while() -> None:
+    virtual = virtual_server(real_server(21, weight=3), OTHER)
+    director = started(config(virtual))
+    wanted = director.desired().services[KEY]
+    judge = DriftJudge()
+    judge.reconfigure([virtual])
+    (adopted,) = judge.rule(wanted, with_weight(wanted, 21, 0), 100.0).adopted
+    assert adopted.until == 700.0
+    director.handle(WeightsAdopted((adopted,)), 100.0)
+    assert weights(director) == {21: 0, 22: 1}
+    director.handle(Tick(), 700.0)
+    assert weights(director) == {21: 3, 22: 1}
+
+
+def test_difference_another_writer_is_told_and_not_fought() -> None:
+    virtual = virtual_server(real_server(21, weight=3), OTHER)
+    wanted = started(config(virtual)).desired().services[KEY]
+    judge = DriftJudge()
+    judge.reconfigure([virtual])
+    rulings = [judge.rule(wanted, with_weight(wanted, 21, 9), 2.0 * number) for number in range(6)]
+    assert [len(ruling.repaired) for ruling in rulings] == [1, 1, 1, 1, 0, 0]
+    assert judge.rule(wanted, None, 13.0).repaired  # an empty pool is filled
+
+
+def with_weight(service: Service, last: int, weight: int) -> Service:
+    there = service.destinations[endpoint(last)]
+    return replace(service, destinations={**service.destinations, there.endpoint: replace(there, weight=weight)})

@@ -42,7 +42,7 @@ def status(proc: Path, pid: int, capabilities: str) -> Path:
     return proc
 
 
-def test_the_second_is_refused_with_the_first_ones_process(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
+def test_difference_second_instance_does_not_start(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
     proc = status(tmp_path, holder.pid, "0000000000001000")
     with pytest.raises(TableTaken, match=rf"another vipervisor \(process {holder.pid}\) writes .* --dry-run"):
         sole.take(proc)
