@@ -128,13 +128,19 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
 
 
 def ready(director: Director, writer: WriterView) -> bool:
-    """Tell whether every check that does not rest has given a first verdict and the kernel was once seen to be as wanted."""
-    return writer.sync_age_s is not None and all(
-        check.health is not Health.UNKNOWN
-        for virtual_server in director.virtual_servers.values()
-        if not virtual_server.suspended
-        for server in virtual_server.real_servers.values()
-        for check in server.checks
+    """Tell whether every check that does not rest has given a first verdict, and the kernel was once seen to be as wanted and can be
+    reached.
+    """
+    return (
+        writer.sync_age_s is not None
+        and writer.reachable
+        and all(
+            check.health is not Health.UNKNOWN
+            for virtual_server in director.virtual_servers.values()
+            if not virtual_server.suspended
+            for server in virtual_server.real_servers.values()
+            for check in server.checks
+        )
     )
 
 

@@ -199,6 +199,7 @@ class WriterView:
     drift_settings: int = 0
     repairs: int = 0
     sync_age_s: float | None = None
+    reachable: bool = True  # the table can be read and written
     drift_standing: int = 0  # differences that stand by policy, or because nobody fights for them any more
     adopted: int = 0  # weights of somebody else's that were taken for an operator's word
     standing: tuple[DriftView, ...] = ()  # the first of those that stand

@@ -7,8 +7,10 @@ who gets a weight, when a sorry server steps in were all decided in `core` befor
 * `netlink`  the only netlink socket of the data path: synchronous, non-blocking, one exchange at a time;
 * `kernel`, `memory`  the two tables behind the `backend.Backend` interface; they pass the same contract suite;
 * `settingswire`  pure: the same for time-outs and sync daemons;
-* `writer`   the one task that changes a table; whatever else wants a change hands it a desired table (`tally`: what it counts,
-             `settings`: its duty beside the table, `notices`: what it tells the log);
+* `writer`   the one task that changes a table; whatever else wants a change hands it a desired table (`inspection`: what a reading
+             shows, `rounds`: when to look, `tally`: what it counts, `settings`: its duty beside the table, `notices`: what it
+             tells the log);
+* `sole`     the mark that keeps a second writer of ours away from the same table;
 * `vip`      addresses on interfaces and how they are announced (frames in `neighbours`, pure). pyroute2's only home.
 
 May import: `core`, `model`, trio. May not: any other room, a logger, prometheus_client. Results leave as events and notices.

@@ -174,6 +174,7 @@ class Writer:
             repairs=self._inspection.repairs,
             adopted=self._inspection.adopted,
             sync_age_s=None if self._agreed_at is None else now - self._agreed_at,
+            reachable=not self._in_trouble,
             standing=shown,
             contests=self._inspection.contests(now),
         )

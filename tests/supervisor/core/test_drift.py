@@ -22,7 +22,7 @@ from supervisor.core.drift import (
     Ruling,
     differences,
 )
-from supervisor.core.suspicion import Suspicions
+from supervisor.core.suspicion import LOOKS_MAX, Suspicions
 from supervisor.core.table import AddDestination, DeleteDestination, Service, ServiceSettings, Table
 from supervisor.model import DriftPolicy, RealServer, SorryServer, VirtualServer
 from tests.fakes.tables import KEYS, destination, endpoint, service, table, tables, tcp
@@ -78,6 +78,16 @@ def test_another_difference_begins_anew_and_none_at_all_ends_it() -> None:
     assert suspicions.look([], None, 10.10) == set()
     assert not suspicions.keys
     assert suspicions.look([GONE], None, 10.15) == set()
+
+
+def test_a_writer_that_is_faster_than_we_look_is_believed_in_after_ten_looks() -> None:
+    suspicions = Suspicions(0.05)
+    found = [
+        suspicions.look([AddDestination(KEY, destination("10.1.0.1", weight))], [KEY], 10.0 + 0.05 * weight)
+        for weight in range(LOOKS_MAX)
+    ]
+    assert found == [set()] * (LOOKS_MAX - 1) + [{KEY}]
+    assert not suspicions.keys
 
 
 def test_what_was_not_read_again_stays_suspected() -> None:
