@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from supervisor.core.table import AddService, DeleteService, ServiceSettings
+from supervisor.ipvs.kernel import KernelBackend
+from supervisor.model import AddressKey, Endpoint, Protocol
 from tests.kernel.daemon import Daemon
-from tests.kernel.lab import ARTICLE, VIRTUAL, Lab, wait_until
+from tests.kernel.lab import ARTICLE, VIRTUAL, Lab, inside, wait_until
 
 FIRST, SECOND, STRANGER = "192.168.100.21:80", "192.168.100.22:80", "192.168.100.91:80"
 SERVICE, FOREIGN = f"{VIRTUAL}:80", "10.7.7.7:80"
@@ -94,6 +99,31 @@ def test_a_service_of_somebody_else_is_left_alone(lab: Lab, daemon: Daemon) -> N
     assert f"-A -t {FOREIGN} -s wlc" in ipvsadm(lab, "-Sn")
     ipvsadm(lab, "-D", "-t", FOREIGN)
     assert daemon.process.poll() is None
+
+
+def churn(seconds: float) -> int:
+    """Make and remove services of somebody else's as fast as it goes; return how many."""
+    count, end = 0, time.monotonic() + seconds
+    keys = [AddressKey(Protocol.TCP, Endpoint(IPv4Address("10.8.0.0") + number, 80)) for number in range(60)]
+    with closing(KernelBackend()) as backend:
+        while time.monotonic() < end:
+            backend.apply([AddService(key, ServiceSettings("rr")) for key in keys])
+            backend.apply([DeleteService(key) for key in keys])
+            count += len(keys)
+            time.sleep(0.001)  # the daemon wants the one processor, too
+    return count
+
+
+def test_services_of_others_that_come_and_go_all_the_time_lead_to_no_write(lab: Lab, daemon: Daemon) -> None:
+    def written() -> dict[str, int]:
+        operations = daemon.status()["process"]["writer"]["operations"]
+        return {f"{o['operation']} {o['result']}": o["count"] for o in operations if o["operation"] != "dump"}
+
+    before, found = written(), len(daemon.events("kernel.drift_found"))
+    assert inside(lab.director, lambda: churn(8)) > 1000
+    assert written() == before
+    assert len(daemon.events("kernel.drift_found")) == found
+    assert lab.table.weights() == BOTH
 
 
 def test_an_emergency_by_hand_stands_for_its_grace_and_is_seen_as_a_drain(lab: Lab, daemon: Daemon) -> None:
