@@ -200,6 +200,7 @@ class WriterView:
     repairs: int = 0
     sync_age_s: float | None = None
     reachable: bool = True  # the table can be read and written
+    foreign_services: int = 0  # services in the table that are none of our business
     drift_standing: int = 0  # differences that stand by policy, or because nobody fights for them any more
     adopted: int = 0  # weights of somebody else's that were taken for an operator's word
     standing: tuple[DriftView, ...] = ()  # the first of those that stand

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from supervisor.core.table import Op
 from supervisor.model import ServiceKey
 
-
 LOOKS_MAX = 10
 """Half a second at 50 ms each; one dump in thirty lied under the heaviest churn that was tried, so ten in a row do not."""
 

@@ -241,6 +241,11 @@ def _writer(writer: WriterView, now_wall: float) -> Iterator[Metric]:
     )
     yield _counter("lvs_kernel_repairs_total", "Differences repaired.", (), [((), writer.repairs)])
     yield _single("lvs_kernel_reachable", "Whether the kernel table can be read and written.", int(writer.reachable))
+    yield _single(
+        "lvs_kernel_foreign_services",
+        "Services in the kernel table that the configuration does not name; they are left alone.",
+        writer.foreign_services,
+    )
     yield _counter(
         "lvs_kernel_adopted_total",
         "Weights of somebody else's that were taken for an operator's word.",

@@ -175,6 +175,7 @@ class Writer:
             adopted=self._inspection.adopted,
             sync_age_s=None if self._agreed_at is None else now - self._agreed_at,
             reachable=not self._in_trouble,
+            foreign_services=sum(key not in self._owned for key in self._reading.table.services),
             standing=shown,
             contests=self._inspection.contests(now),
         )
@@ -249,13 +250,14 @@ class Writer:
             self._tally.verdicts.observe(trio.current_time() - since)
         self._remember(refused)
         reading = self._read(touched)
-        if whole:
+        if inspection.believed is None:
+            pass  # the table turned out to be gone
+        elif whole:
             inspection.believed = target
-        elif inspection.believed is not None:  # not when the table turned out to be gone
-            if reading is None:
-                self._unsure |= touched
-            else:
-                inspection.believed = with_services(believed, reading.table, touched)
+        elif reading is None:
+            self._unsure |= touched
+        else:
+            inspection.believed = with_services(believed, reading.table, touched)
         for event in written:
             await self._report(event)
         if reading is not None:

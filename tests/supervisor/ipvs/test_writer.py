@@ -640,6 +640,41 @@ def test_a_module_that_was_reloaded_is_filled_under_report_too() -> None:
     play(story)
 
 
+def test_a_table_that_goes_between_a_write_and_its_read_back_is_filled_under_report_too() -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend()
+
+        def go(_op: Op) -> str:
+            backend.unavailable = "module gone"
+            return ""
+
+        async with desk(backend) as d:
+            d.writer.reconfigure([governed(DriftPolicy.REPORT)])
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            backend.refuse = go
+            d.writer.want(ONE_DOWN)
+            await trio.sleep(1)
+            assert not d.writer.view().reachable
+            backend.meddle(DeleteService(KEY))
+            backend.refuse, backend.unavailable = refuse(), ""
+            await trio.sleep(3)
+            assert backend.table == ONE_DOWN
+            assert d.writer.view().reachable
+
+    play(story)
+
+
+def test_services_of_others_are_counted() -> None:
+    async def story(_clock: MockClock) -> None:
+        async with desk(FaultyBackend(table(service(STRANGER), service(OTHER)))) as d:
+            d.writer.want(TWO)
+            await d.writer.settle(1.0)
+            assert d.writer.view().foreign_services == 2
+
+    play(story)
+
+
 async def meddle_again_and_again(backend: FaultyBackend, *ops: Op) -> None:
     while True:
         with contextlib.suppress(TableError):
