@@ -127,6 +127,7 @@ class DriftJudge:
     def __init__(self) -> None:
         self.contests: dict[ServiceKey, Contest] = {}
         self._specs: Mapping[ServiceKey, VirtualServer] = {}
+        self._servers: dict[ServiceKey, frozenset[Endpoint]] = {}  # of those specs that were asked for
         self._conceded: dict[ServiceKey, dict[Endpoint | None, Concession]] = {}
         self._history: dict[ServiceKey, dict[Endpoint | None, tuple[float, ...]]] = {}
         self._adopted: dict[tuple[ServiceKey, Endpoint], float] = {}  # weights of 0, and until when they stand
@@ -136,6 +137,7 @@ class DriftJudge:
     def reconfigure(self, specs: Iterable[VirtualServer]) -> None:
         """Rule by these virtual servers from now on. What stands at one that changed is looked at anew."""
         before, self._specs = self._specs, {spec.key: spec for spec in specs}
+        self._servers = {}
         self._adopted = {name: until for name, until in self._adopted.items() if name[0] in self._specs}
         self._conceded = {key: c for key, c in self._conceded.items() if before.get(key) == self._specs.get(key)}
         self.contests = {key: contest for key, contest in self.contests.items() if key in self._specs}
@@ -261,12 +263,17 @@ class DriftJudge:
         taken_back = wanted == 0 and self._adopted.pop((key, endpoint), now) > now
         adopts = spec.drift_policy is DriftPolicy.ADOPT
         until = math.inf if adopts else now + spec.drift_grace
-        emergency = wanted > 0 and (adopts or actual == 0) and any(rs.endpoint == endpoint for rs in spec.real_servers)
+        emergency = wanted > 0 and (adopts or actual == 0) and endpoint in self._servers_of(spec)
         if not (emergency or taken_back) or until <= now:
             return None
         if actual == 0:
             self._adopted[key, endpoint] = until
         return Adoption(key, endpoint, actual, wanted, now, until, taken_back)
+
+    def _servers_of(self, spec: VirtualServer) -> frozenset[Endpoint]:
+        if spec.key not in self._servers:
+            self._servers[spec.key] = frozenset(server.endpoint for server in spec.real_servers)
+        return self._servers[spec.key]
 
     def _starving(self, key: ServiceKey, wanted: Service | None, actual: Service | None) -> bool:
         """Tell whether a pool that could serve has nobody in service, and may be helped."""
