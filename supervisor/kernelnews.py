@@ -91,16 +91,23 @@ def _drift(drift: Drift, log: Log) -> None:
 
 
 def _adopted(adoption: Adoption, log: Log) -> None:
-    stands = "until it is cleared" if math.isinf(adoption.until) else "for a while, then ours is back"
+    endless = math.isinf(adoption.until)
+    stands = (
+        "stands until it is cleared"
+        if endless
+        else f"stands for {adoption.until - adoption.since:.0f} s, then ours is back"
+    )
+    if adoption.taken_back and not endless:
+        stands = "ends the weight of 0 before it, and ours is back"
     log.emit(
         "drift.adopted",
         f"Somebody else gave {adoption.endpoint} of {adoption.key} weight {adoption.weight} instead of {adoption.instead_of} in the"
-        f" kernel's table: that stands {stands}.",
+        f" kernel's table: that {stands}.",
         virtual_server=adoption.key,
         real_server=adoption.endpoint,
         weight_old=adoption.instead_of,
         weight_new=adoption.weight,
-        grace_s=None if math.isinf(adoption.until) else adoption.until - adoption.since,
+        grace_s=None if endless else adoption.until - adoption.since,
     )
 
 

@@ -4,7 +4,8 @@
 
 * repair: put right at once; but a weight that somebody set to 0 while we want more is an operator's emergency and stands for
   `drift_grace` (as an override, if the director takes it);
-* adopt: any weight that somebody gave a server in service stands as an override without an end; what is not a weight is repaired;
+* adopt: any weight that somebody gave a server in service stands as an override without an end; what is not a weight is repaired,
+  at the same destination too;
 * report: nothing is written on account of it.
 
 What stands is a `Concession`: in `amend` it takes the place of what is wanted, for exactly as long as the same is wanted there. So a
@@ -53,11 +54,18 @@ class Difference:
 
     @property
     def weight(self) -> tuple[int, int] | None:
-        """The wanted and the actual weight, where nothing else of a destination differs."""
+        """The wanted and the actual weight of a destination, where they differ."""
         wanted, actual = self.wanted, self.actual
         if not isinstance(wanted, Destination) or not isinstance(actual, Destination):
             return None
-        return (wanted.weight, actual.weight) if replace(actual, weight=wanted.weight) == wanted else None
+        return (wanted.weight, actual.weight) if wanted.weight != actual.weight else None
+
+    @property
+    def in_weight_alone(self) -> Difference:
+        """The same, as if whoever set the weight had left the rest: `ipvsadm -e` without -m makes DR of NAT, and forgets thresholds."""
+        if isinstance(self.wanted, Destination) and isinstance(self.actual, Destination):
+            return replace(self, actual=replace(self.wanted, weight=self.actual.weight))
+        return self
 
     @property
     def words(self) -> str:
@@ -249,7 +257,7 @@ class DriftJudge:
             adopted.append(adoption)
             # what is taken back stands only until the director had time to say what it wants now
             until = now + ANSWER_MAX_S if adoption.taken_back else adoption.until
-            conceded[adoption.endpoint] = Concession(difference, until)
+            conceded[adoption.endpoint] = Concession(difference.in_weight_alone, until)
         return Ruling(tuple(repaired), tuple(adopted)), conceded
 
     def _adoption(self, difference: Difference, spec: VirtualServer, now: float) -> Adoption | None:

@@ -128,12 +128,13 @@ def test_services_of_others_that_come_and_go_all_the_time_lead_to_no_write(lab: 
 
 def test_an_emergency_by_hand_stands_for_its_grace_and_is_seen_as_a_drain(lab: Lab, daemon: Daemon) -> None:
     begun = time.monotonic()
-    ipvsadm(lab, "-e", "-t", SERVICE, "-r", FIRST, "-m", "-w", "0")
+    ipvsadm(lab, "-e", "-t", SERVICE, "-r", FIRST, "-w", "0")  # in a hurry without -m, which makes it DR
     wait_until("it is adopted", lambda: daemon.events("drift.adopted"), REPAIRED_WITHIN_S)
     while time.monotonic() - begun < GRACE_S - 1:
         assert lab.table.weights() == {FIRST: 0, SECOND: 1}
         time.sleep(0.05)
     repaired(lab, within=6)
+    assert f"-a -t {SERVICE} -r {FIRST} -m -w 1" in ipvsadm(lab, "-Sn")
     assert [event["by"] for event in daemon.events("real_server.admin_changed")] == ["another writer of the table"] * 2
 
 

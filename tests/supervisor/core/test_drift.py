@@ -23,8 +23,17 @@ from supervisor.core.drift import (
     differences,
 )
 from supervisor.core.suspicion import LOOKS_MAX, Suspicions
-from supervisor.core.table import AddDestination, DeleteDestination, Service, ServiceSettings, Table
-from supervisor.model import DriftPolicy, RealServer, SorryServer, VirtualServer
+from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Service, ServiceSettings, Table
+from supervisor.model import (
+    DriftPolicy,
+    Endpoint,
+    Forwarding,
+    Method,
+    RealServer,
+    ServiceKey,
+    SorryServer,
+    VirtualServer,
+)
 from tests.fakes.tables import KEYS, destination, endpoint, service, table, tables, tcp
 
 KEY, OTHER = tcp("10.0.0.1"), tcp("10.0.0.2")
@@ -107,11 +116,13 @@ def test_a_missing_service_is_one_difference_and_each_destination_another() -> N
     assert [d.endpoint for d in differences(WANTED, having(0, None, "10.1.0.9"))] == [A, B, endpoint("10.1.0.9")]
 
 
-def test_a_difference_of_more_than_the_weight_has_no_weights() -> None:
+def test_a_difference_has_weights_where_they_differ() -> None:
     (found,) = differences(WANTED, having(0))
     assert found.weight == (3, 0)
-    there = replace(destination("10.1.0.1", 0), upper_threshold=5)
+    there = replace(destination("10.1.0.1", 3), upper_threshold=5)
     (found,) = differences(WANTED, service(KEY, there, destination("10.1.0.2", 3)))
+    assert found.weight is None
+    (found,) = differences(WANTED, having(None))
     assert found.weight is None
 
 
@@ -140,6 +151,17 @@ def test_a_weight_set_to_zero_by_hand_is_an_emergency_that_stands_for_the_grace(
 
 def test_a_grace_of_nothing_repairs_an_emergency_too() -> None:
     assert judge(grace=0).rule(WANTED, having(0), 1.0).repaired == tuple(differences(WANTED, having(0)))
+
+
+def test_an_emergency_by_an_ipvsadm_without_its_other_options_stands_in_its_weight_alone() -> None:
+    limited = replace(destination("10.1.0.1", 3), upper_threshold=5)
+    wanted = service(KEY, limited, destination("10.1.0.2", 3))
+    sloppy = destination("10.1.0.1", 0, method=Method(Forwarding.DR))
+    ruled = judge()
+    assert len(ruled.rule(wanted, service(KEY, sloppy, destination("10.1.0.2", 3)), 1.0).adopted) == 1
+    halfway = service(KEY, replace(limited, weight=0), destination("10.1.0.2", 3))
+    assert ruled.amend(table(wanted)) == table(halfway)
+    assert ruled.rule(wanted, halfway, 2.0) == Ruling()  # as we wrote it
 
 
 def test_only_a_server_in_service_has_emergencies_and_no_sorry_server_has() -> None:
@@ -344,10 +366,12 @@ def test_what_stands_and_what_is_repaired_are_together_what_differs(
         VirtualServer(key, real_servers=tuple(map(RealServer, found.destinations)), drift_policy=policy)
         for key, found in wanted.services.items()
     )
+    adopted: dict[ServiceKey, set[Endpoint]] = {}
     for key in wanted.services:
         mine, there = wanted.services[key], actual.services.get(key)
         ruling = ruled.rule(mine, there, 5.0)
         decided = {d.endpoint for d in (*ruling.repaired, *ruling.reported)} | {a.endpoint for a in ruling.adopted}
+        adopted[key] = {a.endpoint for a in ruling.adopted}
         assert decided == {d.endpoint for d in differences(mine, there)}
     amended = ruled.amend(wanted)
     assert ruled.amend(wanted) is amended
@@ -355,6 +379,6 @@ def test_what_stands_and_what_is_repaired_are_together_what_differs(
         assert diff(amended, actual) == []
     else:
         extra = [op for op in diff(amended, actual) if op not in diff(wanted, actual)]
-        assert extra == []
+        assert all(isinstance(op, ChangeDestination) and op.destination.endpoint in adopted[op.key] for op in extra)
     standing: list[Difference] = ruled.standing()
     assert (amended is wanted) == (not standing)
