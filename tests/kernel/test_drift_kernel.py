@@ -58,7 +58,7 @@ def daemon(lab: Lab) -> Iterator[Daemon]:
     path = lab.directory / "vipervisor.conf"
     path.write_text(ARTICLE.read_text().replace("  lvs_sched", f"  drift_grace {GRACE_S}\n  lvs_sched", 1))
     daemon = Daemon(lab, path)
-    daemon.wait_until_whole()
+    daemon.wait_until_whole(within=40)
     repaired(lab)
     yield daemon
     daemon.stop()
