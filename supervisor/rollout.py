@@ -9,7 +9,7 @@ Answers are JSON values: "changes" by name and "operations" of the kernel, each 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, assert_never
@@ -34,7 +34,7 @@ from supervisor.core.table import (
     Op,
     Table,
 )
-from supervisor.model import ServiceKey
+from supervisor.model import ServiceKey, VirtualServer
 from supervisor.reloading import Refused, Reloads, Taken
 
 LIMIT_S = 600.0
@@ -54,6 +54,9 @@ class HasDirector(Protocol):
     @property
     def owned(self) -> Collection[ServiceKey]:
         """The services that are ours in the kernel's table."""
+
+    def what_stands(self, wanted: Table, virtual_servers: Iterable[VirtualServer]) -> Table:
+        """Return a wanted table with what somebody else changed and stands."""
 
     async def settle(self, timeout_s: float) -> bool:
         """Wait until the kernel is as wanted; tell whether it came to that."""
@@ -86,7 +89,8 @@ class Rollout:
         if outcome.config is None:
             raise RequestError(render(outcome), Status.CONFIG_INVALID)
         director = self._program.director
-        ahead = foresee(director, outcome.config, self._program.owned, trio.current_time())
+        program = self._program
+        ahead = foresee(director, outcome.config, program.owned, trio.current_time(), program.what_stands)
         return {"file": outcome.config.source, "digest": outcome.config.digest, **foresight(ahead)}
 
     async def reload(self, args: dict[str, Any], _caller: Caller) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
-from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey
+from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey, VirtualServer
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.orders import Orders
@@ -296,6 +296,10 @@ class Supervisor:
         """The services that are ours in the kernel's table."""
         return self._writer.owned
 
+    def what_stands(self, wanted: Table, virtual_servers: Iterable[VirtualServer]) -> Table:
+        """Return a wanted table with what somebody else changed in the kernel's and stands by policy."""
+        return self._writer.foresee(wanted, virtual_servers)
+
     async def settle(self, timeout_s: float) -> bool:
         """Wait until the kernel is as wanted; tell whether it came to that."""
         return await self._writer.settle(timeout_s)
@@ -315,7 +319,7 @@ class Supervisor:
         self._address_news.set()
         self._rivals_matter.set()
         self._note_presence()
-        return outlook(old, self._director, self._writer.owned)
+        return outlook(old, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:
         """Read the configuration, or another file without any effect; outside the loop, so that probes do not wait for a large one."""

@@ -8,8 +8,9 @@ Pure. The copy is thrown away; nothing that happens to it is told.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from supervisor.core.diff import diff
 from supervisor.core.director import Director
@@ -76,16 +77,29 @@ def compare(old: Config, new: Config) -> Changes:
     )
 
 
-def foresee(director: Director, config: Config, owned: Collection[ServiceKey], now: float) -> Foresight:
+Amend: TypeAlias = Callable[[Table, Iterable[VirtualServer]], Table]
+
+
+def _as_wanted(wanted: Table, _: Iterable[VirtualServer]) -> Table:
+    return wanted
+
+
+def foresee(
+    director: Director, config: Config, owned: Collection[ServiceKey], now: float, amend: Amend = _as_wanted
+) -> Foresight:
     """Return what taking over `config` now would do to the kernel's table as it was read last. `director` is not touched."""
     copy = director.fork()
     copy.reconfigure(config, now)
-    return outlook(director.config, copy, owned)
+    return outlook(director.config, copy, owned, amend)
 
 
-def outlook(old: Config, director: Director, owned: Collection[ServiceKey]) -> Foresight:
-    """Return what lies between the kernel as it was read last and a director that has just left the configuration `old`."""
+def outlook(old: Config, director: Director, owned: Collection[ServiceKey], amend: Amend = _as_wanted) -> Foresight:
+    """Return what lies between the kernel as it was read last and a director that has just left the configuration `old`.
+
+    `amend` puts what somebody else changed and stands (`core.drift`) into the table that the director wants.
+    """
     reading, desired = director.reading, director.desired()
+    desired = amend(desired, director.config.virtual_servers)
     operations = diff(desired, reading.table, {*owned, *desired.services})
     return Foresight(compare(old, director.config), tuple(operations), reading.table, reading.loads)
 

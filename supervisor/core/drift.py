@@ -194,6 +194,13 @@ class DriftJudge:
         self._amended = (wanted, amended)
         return amended
 
+    def foresee(self, wanted: Table, specs: Iterable[VirtualServer]) -> Table:
+        """Return what `amend` would make of `wanted` after `reconfigure(specs)`. Changes nothing."""
+        copy = DriftJudge()
+        copy._specs, copy._conceded = self._specs, dict(self._conceded)
+        copy.reconfigure(specs)
+        return copy.amend(wanted)
+
     def rule(self, wanted: Service | None, actual: Service | None, now: float) -> Ruling:
         """Decide what becomes of the foreign differences of one service (at least one of both is given), and remember what stands."""
         key = _key(wanted, actual)

@@ -62,6 +62,10 @@ class Inspection:
         """Return what the kernel shall have; the same object until something changed."""
         return self._judge.amend(wanted)
 
+    def foresee(self, wanted: Table, virtual_servers: Iterable[VirtualServer]) -> Table:
+        """Return what `target` would be with these virtual servers. Changes nothing."""
+        return self._judge.foresee(wanted, virtual_servers)
+
     def mine(self, owned: set[ServiceKey]) -> Collection[ServiceKey]:
         """Return the services that go when they are not wanted."""
         unwanted = self._judge.unwanted

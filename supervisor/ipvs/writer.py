@@ -125,6 +125,10 @@ class Writer:
         self._inspection.reconfigure(virtual_servers)
         self._wake.set()
 
+    def foresee(self, wanted: Table, virtual_servers: Iterable[VirtualServer]) -> Table:
+        """Return what the kernel would have with these virtual servers if `wanted` were wanted: what stands by policy stays."""
+        return self._inspection.foresee(wanted, virtual_servers)
+
     def claim(self) -> None:
         """Remove, with the next wanted table, every service that is there now and not wanted, whoever put it there. Once."""
         self._claiming = True

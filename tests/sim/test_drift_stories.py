@@ -241,6 +241,23 @@ def test_status_and_why_say_what_stands(tmp_path: Path) -> None:
     play(story, REPORT, tmp_path)
 
 
+def test_a_plan_does_not_promise_to_repair_what_stands_and_does_where_the_policy_changes(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await settled(world)
+        by_hand(world, 21, 7)
+        await world.later(5)
+        assert (await world.operate("plan"))["operations"] == []
+        world.path.write_text(ARTICLE)
+        (operation,) = (await world.operate("plan"))["operations"]
+        assert "192.168.100.21:80" in str(operation)
+        before = len(world.backend.history)
+        world.reload()
+        await world.later(5)
+        assert len(world.backend.history) == before + 1
+
+    play(story, REPORT, tmp_path)
+
+
 def test_a_lost_answer_in_the_middle_of_a_repair_changes_nothing_about_it(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await settled(world)
