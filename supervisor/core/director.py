@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from supervisor.core import entrance, judgement, reconfiguring, telling
@@ -33,6 +33,7 @@ from supervisor.core.events import (
 )
 from supervisor.core.jobs import JobBook
 from supervisor.core.override import ANOTHER_WRITER, AdminState, Override
+from supervisor.core.memory import Clocks, PoolMemory, Recall
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Reading, Table
@@ -51,14 +52,23 @@ def table_at_start(config: Config) -> Table:
 class Director:
     """Decides what the kernel should have. Owned by one task."""
 
-    def __init__(self, config: Config, now: float, found: Table | None = None) -> None:
-        """Take a configuration, and the kernel's table as it was found: what serves keeps serving, what was out stays out."""
+    def __init__(self, config: Config, now: float, found: Table | None = None, recall: Recall | None = None) -> None:
+        """Take a configuration, the kernel's table as it was found, and what the run before left to be remembered.
+
+        What serves keeps serving, what was out stays out, what an operator wanted still holds.
+        """
         self.pools = pools = Pools(config, found)
-        self._overridden: dict[DestinationId, float] = {}  # until when
+        self._recall = recall
         pools.virtual_servers = {
-            spec.key: entrance.enter(pools, spec, now, pools.found(spec.key)) for spec in config.virtual_servers
+            spec.key: entrance.enter(pools, spec, now, pools.found(spec.key), recall) for spec in config.virtual_servers
         }
         pools.replaced()
+        self._overridden: dict[DestinationId, float] = {  # until when
+            (key, endpoint): server.override.until
+            for key, virtual_server in pools.virtual_servers.items()
+            for endpoint, server in virtual_server.real_servers.items()
+            if server.override is not None
+        }
 
     def fork(self) -> Director:
         """Return a copy that can go its own way, to see what would come of something."""
@@ -116,6 +126,15 @@ class Director:
         keys += self.pools.departures.services
         return frozenset(key.endpoint.address for key in keys if isinstance(key, AddressKey))
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something changed that `memories` has not told yet."""
+        return bool(self.pools.unremembered)
+
+    def memories(self, clocks: Clocks) -> Mapping[ServiceKey, PoolMemory]:
+        """Return what the next start should know of every virtual server; the same objects where nothing changed."""
+        return self.pools.memories(clocks)
+
     def is_awake(self, job: int) -> bool:
         """Tell whether anybody wants this job checked now: not while all its virtual servers are suspended."""
         return any(not virtual_server.suspended for virtual_server, _, _ in self.pools.consumers(job))
@@ -129,10 +148,13 @@ class Director:
         that what the table shows does not hold any more.
         """
         told: list[Transition] = []
+        recall, self._recall = self._recall, None
         for key, virtual_server in self.virtual_servers.items():
             found = self.pools.found(key)
-            if found is not None and found.destinations:
-                told += entrance.adopted_quorum(self.pools, virtual_server, found, now)
+            found = found if found is not None and found.destinations else None
+            flushed = recall is not None and not recall.memory.removed and recall.pool(key) is not None
+            if found is not None or flushed:
+                told += entrance.adopted_quorum(self.pools, virtual_server, found, now, recall)
             else:
                 told += entrance.first_quorum(self.pools, virtual_server, now)
             self.pools.touch(key)
@@ -208,8 +230,11 @@ class Director:
     def _reported(self, event: CheckReported, now: float) -> list[Transition]:
         told: list[Transition] = []
         for virtual_server, server, check in self.pools.consumers(event.job):
-            was, since, passed = server.health.value, check.since, check.passes
-            if check.report(event, now):
+            was, since, passed, knew = server.health.value, check.since, check.passes, check.health
+            turned_or_weighed = check.report(event, now)
+            if turned_or_weighed or check.health is not knew:
+                self.pools.unremembered.add(virtual_server.spec.key)
+            if turned_or_weighed:
                 turned = check.passes is not passed
                 chain = telling.probe_chain(self.pools.chronicle, server, check, now, since, turned=turned)
                 told += judgement.check_changed(

@@ -1,4 +1,4 @@
-"""How virtual and real servers begin: from the file, from the kernel's table as it was found, or from what is known of them elsewhere.
+"""How virtual and real servers begin: from the file, from the kernel's table as it was found, from what the run before knew.
 
 `enter` makes the state of a virtual server that is new to us; `first_quorum` and `adopted_quorum` judge it for the first time.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import assert_never
 
 from supervisor.core import telling
-from supervisor.core.adoption import Standing, made_from_another_file, spoken_weight, standing
+from supervisor.core.adoption import Standing, spoken_weight, standings
 from supervisor.core.causes import Kind
-from supervisor.core.events import Health
+from supervisor.core.events import Health, Result
 from supervisor.core.health import Check
 from supervisor.core.judgement import quorum_flipped
+from supervisor.core.memory import CheckMemory, Clocks, PoolMemory, Recall, ServerMemory, matched
+from supervisor.core.override import Override
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import Destination, Service
@@ -21,19 +23,23 @@ from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Endpoint, RealServer, VirtualServer
 
 
-def enter(pools: Pools, spec: VirtualServer, now: float, found: Service | None) -> VirtualServerState:
-    """Make the state of a virtual server that is new to us, from what the kernel has of it.
+def enter(
+    pools: Pools, spec: VirtualServer, now: float, found: Service | None, recall: Recall | None = None
+) -> VirtualServerState:
+    """Make the state of a virtual server that is new to us, from what the kernel has of it and what the run before knew.
 
     Destinations there that the file does not name leave as with a reload: who is connected to them stays.
     """
-    other_file = made_from_another_file(spec, found)
+    memory = recall.pool(spec.key) if recall else None
+    decided = standings(spec, found, memory, recall.age_s if recall else 0.0)
     there = found.destinations if found else {}
-    servers = {
-        rs.endpoint: new_real_server(
-            pools, rs, standing(rs, found, other_file=other_file), now, found=there.get(rs.endpoint)
-        )
-        for rs in spec.real_servers
-    }
+    servers: dict[Endpoint, RealServerState] = {}
+    for rs in spec.real_servers:
+        how, known = decided[rs.endpoint], memory.servers.get(rs.endpoint) if memory else None
+        server = new_real_server(pools, rs, how, now, found=there.get(rs.endpoint), known=known)
+        if recall is not None:
+            _recollect(pools, server, known, recall.wish(spec.key, rs.endpoint), recall.clocks)
+        servers[rs.endpoint] = server
     state = VirtualServerState(spec, servers, now)
     state.suspended = pools.must_suspend(spec)
     strangers = [destination for endpoint, destination in there.items() if endpoint not in endpoints(spec)]
@@ -48,45 +54,126 @@ def endpoints(spec: VirtualServer) -> frozenset[Endpoint]:
 
 
 def new_real_server(
-    pools: Pools, spec: RealServer, how: Standing, now: float, found: Destination | None = None
+    pools: Pools,
+    spec: RealServer,
+    how: Standing,
+    now: float,
+    found: Destination | None = None,
+    known: ServerMemory | None = None,
 ) -> RealServerState:
-    """Make the state of a real server; `how` says what its checks start from, `found` is how it stands in the kernel's table."""
+    """Make the state of a real server; `how` says what its checks start from.
+
+    `found` is how it stands in the kernel's table, `known` what is remembered of it.
+    """
+    jobs = pools.jobs.jobs
+    memories = _memories(pools, spec, known)
+    weights = _weights(spec, how, found, known, memories)
+    checks: list[Check] = []
+    for check, memory, weight in zip(spec.checks, memories, weights, strict=True):
+        job = jobs[check]
+        health = _first_health(how, memory, known)
+        trusted = how is Standing.PROVISIONAL or (how is Standing.KNOWN and memory is None) or not check.alpha
+        if how is Standing.FRESH:
+            health = pools.job_health(
+                job
+            )  # a virtual server that is renamed sends no client to a server known to be dead
+        elif health is Health.UNKNOWN:
+            pools.doubted.add(job)
+        said = pools.job_weight(job) if weight is None else weight
+        checks.append(Check(check, job, now, health=health, trusted=trusted, weight=said))
+    kind, text = _beginning(how, known, checks)
+    return RealServerState(spec, tuple(checks), now, pools.chronicle.begin(now, kind, text, weight=spec.weight))
+
+
+def _memories(pools: Pools, spec: RealServer, known: ServerMemory | None) -> list[CheckMemory | None]:
+    """Return for each check what is remembered of it."""
+    if known is None:
+        return [None] * len(spec.checks)
+    names = tuple(pools.definition(check, pools.jobs.jobs[check]) for check in spec.checks)
+    return matched(spec.checks, names, known)
+
+
+def _first_health(how: Standing, memory: CheckMemory | None, known: ServerMemory | None) -> Health:
+    """Return what one check starts from."""
     match how:
         case Standing.FRESH:
-            kind, text = Kind.START, "in the configuration, not checked yet"
-            health = Health.UNKNOWN
+            return Health.UNKNOWN
         case Standing.SERVING:
-            kind, text = Kind.ADOPTED, "found in service in the kernel's table"
-            health = Health.UP
-        case Standing.OUT:
-            kind, text = Kind.ADOPTED, "found out of service in the kernel's table"
-            health = Health.DOWN
+            return Health.UP
+        case Standing.PROVISIONAL:
+            return Health.UP if memory is not None and memory.health is Health.UP else Health.UNKNOWN
+        case Standing.KNOWN:
+            return Health.UNKNOWN if memory is None else memory.health
+        case Standing.OUT:  # one that was down is enough to keep it out, and the others keep what they know
+            is_down = known is not None and known.health is Health.DOWN
+            return memory.health if is_down and memory is not None else Health.DOWN
         case _:
             assert_never(how)
-    jobs = pools.jobs.jobs
-    spoken = spoken_weight(spec, found) if how is Standing.SERVING else {}
-    checks = tuple(
-        Check(
-            c,
-            jobs[c],
-            now,
-            health=_known(pools, jobs[c], health),
-            trusted=not c.alpha,
-            weight=spoken.get(c, pools.job_weight(jobs[c])),
-        )
-        for c in spec.checks
-    )
-    if how is Standing.FRESH and any(check.health is not Health.UNKNOWN for check in checks):
-        text = "in the configuration, its checks are known already"
-    return RealServerState(spec, checks, now, pools.chronicle.begin(now, kind, text, weight=spec.weight))
 
 
-def _known(pools: Pools, job: int, health: Health) -> Health:
-    """Return what a check starts from: `health`, or where that says nothing, what its job says elsewhere already.
+def _weights(
+    spec: RealServer,
+    how: Standing,
+    found: Destination | None,
+    known: ServerMemory | None,
+    memories: list[CheckMemory | None],
+) -> list[int | None]:
+    """Return what each check has said of the weight: as the table shows it, else as it is remembered; what a file says is known."""
+    remembered = [
+        None if memory is None or check.first_weight is not None else memory.weight
+        for check, memory in zip(spec.checks, memories, strict=True)
+    ]
+    wish = known.wish if known else None
+    if how not in {Standing.SERVING, Standing.PROVISIONAL} or (wish and wish.weight is not None):
+        return remembered
+    if known is not None and found is not None and known.wanted == found.weight:
+        return remembered
+    spoken = spoken_weight(spec, found)
+    return [spoken.get(check) for check in spec.checks]
 
-    So a virtual server that is renamed does not send its first clients to a server that is known to be dead.
-    """
-    return pools.job_health(job) if health is Health.UNKNOWN else health
+
+def _beginning(how: Standing, known: ServerMemory | None, checks: list[Check]) -> tuple[Kind, str]:
+    """Return the first link of the chain: why a real server starts as it does."""
+    down = next((check for check in known.checks if check.health is Health.DOWN), None) if known else None
+    because = f": {down.type} {down.reason} {down.detail}".rstrip() if down and down.reason else ""
+    match how:
+        case Standing.FRESH:
+            if any(check.health is not Health.UNKNOWN for check in checks):
+                return Kind.START, "in the configuration, its checks are known already"
+            return Kind.START, "in the configuration, not checked yet"
+        case Standing.SERVING:
+            return Kind.ADOPTED, "found in service in the kernel's table"
+        case Standing.PROVISIONAL if down is not None:
+            text = "found in service in the kernel's table, though it was DOWN when last seen; the next probe decides"
+            return Kind.ADOPTED, text + because
+        case Standing.PROVISIONAL:
+            return Kind.ADOPTED, "found in service in the kernel's table, not checked yet"
+        case Standing.KNOWN:
+            return Kind.ADOPTED, f"{'DOWN' if down else 'UP'} when last seen, before this start{because}"
+        case Standing.OUT if down is not None:
+            return Kind.ADOPTED, f"DOWN when last seen, before this start{because}"
+        case Standing.OUT:
+            return Kind.ADOPTED, "found out of service in the kernel's table"
+        case _:
+            assert_never(how)
+
+
+def _recollect(
+    pools: Pools, server: RealServerState, known: ServerMemory | None, wish: Override | None, clocks: Clocks
+) -> None:
+    """Let a real server have what outlived the run before: since when it is what it is, its last probe, the operator's wish."""
+    if known is not None:
+        if server.health is known.health:
+            server.since = clocks.moment(known.since_at)
+        for check, memory in zip(server.checks, _memories(pools, server.spec, known), strict=True):
+            if memory is None or memory.health is not check.health:
+                continue
+            check.since = clocks.moment(memory.since_at)
+            if memory.reason:
+                check.result = Result(0, memory.reason, memory.detail, "", "", 0.0)
+    if wish is not None:
+        server.override = wish
+        server.why = telling.operator_chain(pools.chronicle, server, wish, None, clocks.now, expired=False)
 
 
 def first_quorum(pools: Pools, virtual_server: VirtualServerState, now: float) -> list[Transition]:
@@ -101,9 +188,14 @@ def first_quorum(pools: Pools, virtual_server: VirtualServerState, now: float) -
     return told + telling.sorry_changed(virtual_server, None, chain[-1].id)
 
 
-def adopted_quorum(pools: Pools, virtual_server: VirtualServerState, found: Service, now: float) -> list[Transition]:
-    """Take over the quorum as the table shows it, and judge it: nothing is told unless the table does not hold any more."""
-    virtual_server.quorate = _shown_quorate(virtual_server, found)
+def adopted_quorum(
+    pools: Pools, virtual_server: VirtualServerState, found: Service | None, now: float, recall: Recall | None = None
+) -> list[Transition]:
+    """Take over the quorum as table and memory show it, and judge it: nothing is told unless that does not hold any more."""
+    memory = recall.pool(virtual_server.spec.key) if recall else None
+    virtual_server.quorate = _shown_quorate(virtual_server, found, memory)
+    if recall and memory and memory.quorate is virtual_server.quorate:
+        virtual_server.since = recall.clocks.moment(memory.since_at)
     sorry_before = virtual_server.sorry_in_service
     if not virtual_server.judge(now):
         return []
@@ -122,9 +214,13 @@ def _first_notices(virtual_server: VirtualServerState) -> list[Transition]:
     ]
 
 
-def _shown_quorate(virtual_server: VirtualServerState, found: Service) -> bool:
-    """Return the quorum as the table shows it: lost while the sorry server has weight (unless it is a real server too)."""
+def _shown_quorate(virtual_server: VirtualServerState, found: Service | None, memory: PoolMemory | None) -> bool:
+    """Return the quorum as the table shows it: lost while the sorry server has weight.
+
+    Where the table cannot show it (no sorry server, or one that is a real server too) it is as remembered, else held.
+    """
     sorry = virtual_server.spec.sorry_server
-    standing_in = found.destinations.get(sorry.endpoint) if sorry else None
-    is_real = sorry is not None and sorry.endpoint in virtual_server.real_servers
-    return is_real or standing_in is None or standing_in.weight == 0
+    if found is None or sorry is None or sorry.endpoint in virtual_server.real_servers:
+        return memory.quorate if memory else True
+    standing_in = found.destinations.get(sorry.endpoint)
+    return standing_in is None or standing_in.weight == 0

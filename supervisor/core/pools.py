@@ -16,11 +16,12 @@ from supervisor.core.causes import Chronicle
 from supervisor.core.departures import Departures
 from supervisor.core.events import DestinationId, Health
 from supervisor.core.health import Check
-from supervisor.core.jobs import JobBook
+from supervisor.core.jobs import JobBook, definition
+from supervisor.core.memory import Clocks, PoolMemory, remember
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import Reading, Service, Table
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import AddressKey, Config, Endpoint, IPAddress, ServiceKey, VirtualServer
+from supervisor.model import AddressKey, CheckSpec, Config, Endpoint, IPAddress, ServiceKey, VirtualServer
 
 
 class Pools:
@@ -39,6 +40,12 @@ class Pools:
         self.departures = Departures()
         self.chronicle = Chronicle()
         self.unread: set[DestinationId] = set()  # written, and not read back yet
+        self.doubted: set[int] = (
+            set()
+        )  # jobs of which memory and table say different things, until a probe says something
+        self.unremembered: set[ServiceKey] = set()  # changed since `memories` was called
+        self._memories: dict[ServiceKey, PoolMemory] = {}
+        self._definitions: dict[int, str] = {}
         self._consumers: dict[int, list[tuple[VirtualServerState, RealServerState, Check]]] = {}
         self._services: dict[ServiceKey, Service] = {}
         self._dirty: set[ServiceKey] = set()
@@ -50,6 +57,7 @@ class Pools:
         copy.reading, copy.addresses = self.reading, self.addresses
         copy.jobs = self.jobs.fork()
         copy.departures = self.departures.fork()
+        copy.doubted = set(self.doubted)
         copy.virtual_servers = {key: state.fork() for key, state in self.virtual_servers.items()}
         copy.replaced()
         return copy
@@ -75,12 +83,22 @@ class Pools:
         It comes back as the worker's first full state, before any probe. So consumers that disagree (adopted from a table
         that served in one place and not in the other) give UNKNOWN: no belief may overrule another, only a probe may.
         """
-        known = {check.health for _, _, check in self.consumers(job)} - {Health.UNKNOWN}
+        known = {check.health for _, _, check in self.consumers(job)}
+        if job in self.doubted and Health.UNKNOWN in known:
+            return Health.UNKNOWN
+        known.discard(Health.UNKNOWN)
         return known.pop() if len(known) == 1 else Health.UNKNOWN
 
     def job_weight(self, job: int) -> int | None:
         """Return the weight that a (new) worker should believe this job to have spoken of."""
         return next((check.weight for _, _, check in self.consumers(job) if check.weight is not None), None)
+
+    def definition(self, spec: CheckSpec, job: int) -> str:
+        """Return what names the definition of a check from one run to the next."""
+        found = self._definitions.get(job)
+        if found is None:
+            found = self._definitions[job] = definition(spec)
+        return found
 
     def must_suspend(self, spec: VirtualServer) -> bool:
         """Tell whether a virtual server rests because its address is not here (ha_suspend)."""
@@ -120,6 +138,7 @@ class Pools:
     def touch(self, key: ServiceKey) -> None:
         """Note that a virtual server changed, or what is left of one."""
         self._dirty.add(key)
+        self.unremembered.add(key)
 
     def replaced(self) -> None:
         """Note that `virtual_servers` is another set than before: every index and the whole table anew."""
@@ -132,3 +151,18 @@ class Pools:
         self._services = {key: service for key, service in services.items() if service is not None}
         self._dirty.clear()
         self._desired = None
+        self.unremembered.update(self.virtual_servers)
+        current = set(self.jobs.jobs.values())
+        self._definitions = {job: name for job, name in self._definitions.items() if job in current}
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def memories(self, clocks: Clocks) -> MappingProxyType[ServiceKey, PoolMemory]:
+        """Return what is to be remembered of every virtual server; made anew for those that changed, the same objects for the others."""
+        for key in self.unremembered:
+            state = self.virtual_servers.get(key)
+            if state is not None:
+                self._memories[key] = remember(state, clocks, lambda check: self.definition(check.spec, check.job))
+        self.unremembered.clear()
+        self._memories = {key: self._memories[key] for key in self.virtual_servers}
+        return MappingProxyType(self._memories)

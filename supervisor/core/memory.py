@@ -1,0 +1,246 @@
+"""What outlives the program: the values that the state file holds, made from the director's state and of use to the next start.
+
+    pools = memorize(...)                     # while it runs: what stands now, in wall-clock time
+    recall = Recall(memory, life, clocks, …)  # at the next start: what of it still holds
+    Director(config, now, found, recall)      # `adoption` weighs it against the kernel's table
+
+Times here are Unix seconds, for trio's clock ends with the process; `Clocks` leads from one to the other. What is known of health,
+quorum and the kernel's settings holds for one boot in one network namespace (`Life`), the operator's wishes hold beyond it.
+Whoever adds a field adds it to the codec (`supervisor.statefile`) with what its absence means: a file of an older program lacks it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from supervisor.core.events import Health
+from supervisor.core.health import Check
+from supervisor.core.kernelsettings import Held
+from supervisor.core.override import AdminState, Override
+from supervisor.core.realserver import RealServerState
+from supervisor.core.virtualserver import VirtualServerState
+from supervisor.model import CheckSpec, Config, Endpoint, ServiceKey
+
+FRESH_S = 60.0
+"""A server that was UP counts as proven for so long after the last sign of life of who remembers it: a restart takes seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What bounds the use of what is known: one boot of the machine and one network namespace. Empty: nobody can know."""
+
+    boot_id: str = ""
+    network: str = ""
+
+    def is_same(self, other: Life) -> bool:
+        """Tell whether both are known and the same."""
+        return bool(self.boot_id and self.network) and self == other
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """One moment on both clocks: `now` is trio's, `wall` is Unix time, both in seconds."""
+
+    now: float
+    wall: float
+
+    def at(self, moment: float) -> float:
+        """Return trio's `moment` as Unix seconds, to the millisecond."""
+        return round(self.wall + moment - self.now, 3)
+
+    def moment(self, at: float) -> float:
+        """Return Unix seconds as a moment of trio's clock, never one that is still to come."""
+        return min(self.now + at - self.wall, self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckMemory:
+    """One check: `definition` names what it does (`jobs.definition`), `type` finds its successor when that was edited."""
+
+    definition: str
+    type: str
+    health: Health
+    since_at: float
+    reason: str = ""
+    detail: str = ""
+    weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WishMemory:
+    """An operator's wish; `until_at` None: without an end."""
+
+    admin: AdminState
+    weight: int | None
+    reason: str
+    by: str
+    since_at: float
+    until_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMemory:
+    """One real server; `wanted` is the weight that it should have had in the kernel's table, None: not there at all."""
+
+    endpoint: Endpoint
+    wanted: int | None
+    since_at: float
+    checks: tuple[CheckMemory, ...] = ()
+    wish: WishMemory | None = None
+
+    @property
+    def health(self) -> Health:
+        """As `RealServerState.health`; UNKNOWN also when nothing was checked."""
+        healths = {check.health for check in self.checks}
+        if Health.DOWN in healths:
+            return Health.DOWN
+        return Health.UP if healths == {Health.UP} else Health.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMemory:
+    """One virtual server; `sorry` is where its sorry server was, if it had one."""
+
+    key: ServiceKey
+    quorate: bool
+    since_at: float
+    sorry: Endpoint | None = None
+    servers: Mapping[Endpoint, ServerMemory] = field(default_factory=dict)
+
+    @property
+    def endpoints(self) -> frozenset[Endpoint]:
+        """Every destination that we may have put there."""
+        return frozenset(self.servers) | ({self.sorry} if self.sorry else frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Everything. `removed`: a clean stop took all that was ours out of the kernel.
+
+    `leaving` are services that left the configuration and may still be in the kernel, with the destinations that we knew.
+    """
+
+    version: str
+    life: Life
+    saved_at: float
+    digest: str = ""
+    removed: bool = False
+    held: Held = field(default_factory=Held)
+    pools: Mapping[ServiceKey, PoolMemory] = field(default_factory=dict)
+    leaving: Mapping[ServiceKey, frozenset[Endpoint]] = field(default_factory=dict)
+
+
+_NO_ENDPOINTS: frozenset[Endpoint] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A memory, seen from a later start in `life` at the moment `clocks`; `alive_at` is the last sign of life of who left it."""
+
+    memory: Memory
+    life: Life
+    clocks: Clocks
+    alive_at: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether what it knows of the kernel and of health can still be true."""
+        return self.life.is_same(self.memory.life)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since its last sign of life; 0 where the clock was set back."""
+        return max(self.clocks.wall - self.alive_at, 0.0)
+
+    def pool(self, key: ServiceKey) -> PoolMemory | None:
+        """Return what is known of a virtual server, None when nothing is or it cannot be true any more."""
+        return self.memory.pools.get(key) if self.trusted else None
+
+    def held(self) -> Held:
+        """Return which settings of the kernel are ours to give back."""
+        return self.memory.held if self.trusted and not self.memory.removed else Held()
+
+    def wish(self, key: ServiceKey, endpoint: Endpoint) -> Override | None:
+        """Return what an operator wants of a real server, in any life. One whose end has passed is returned too, so that its end is told.
+
+        A clock that was set back does not prolong it.
+        """
+        pool = self.memory.pools.get(key)
+        server = pool.servers.get(endpoint) if pool else None
+        if server is None or server.wish is None:
+            return None
+        wish, now = server.wish, self.clocks.now
+        left_s = math.inf if wish.until_at is None else wish.until_at - max(self.clocks.wall, self.alive_at)
+        since = self.clocks.moment(wish.since_at)
+        return Override(wish.admin, wish.weight, wish.reason, wish.by, since, now + left_s)
+
+    def abandoned(self, config: Config) -> dict[ServiceKey, frozenset[Endpoint]]:
+        """Return the services that were ours and are not in the configuration any more, with the destinations that we knew."""
+        if not self.trusted or self.memory.removed:
+            return {}
+        ours = {**self.memory.leaving, **{key: pool.endpoints for key, pool in self.memory.pools.items()}}
+        wanted = {spec.key for spec in config.virtual_servers}
+        return {key: endpoints for key, endpoints in ours.items() if key not in wanted}
+
+
+def remember(state: VirtualServerState, clocks: Clocks, define: Callable[[Check], str]) -> PoolMemory:
+    """Return what is to be remembered of a virtual server; `define` names what a check does (`jobs.definition`)."""
+    servers = {
+        endpoint: _server(server, state.weight_of(server), clocks, define)
+        for endpoint, server in state.real_servers.items()
+    }
+    sorry = state.spec.sorry_server.endpoint if state.spec.sorry_server else None
+    return PoolMemory(state.spec.key, state.quorate, clocks.at(state.since), sorry, MappingProxyType(servers))
+
+
+def _server(
+    server: RealServerState, wanted: int | None, clocks: Clocks, define: Callable[[Check], str]
+) -> ServerMemory:
+    return ServerMemory(
+        server.spec.endpoint,
+        wanted,
+        clocks.at(server.since),
+        tuple(_check(check, clocks, define) for check in server.checks),
+        None if server.override is None else _wish(server.override, clocks),
+    )
+
+
+def _check(check: Check, clocks: Clocks, define: Callable[[Check], str]) -> CheckMemory:
+    result = check.result
+    return CheckMemory(
+        define(check),
+        check.spec.type,
+        check.health,
+        clocks.at(check.since),
+        result.reason if result else "",
+        result.detail if result else "",
+        check.weight,
+    )
+
+
+def _wish(wish: Override, clocks: Clocks) -> WishMemory:
+    until_at = None if wish.until == math.inf else clocks.at(wish.until)
+    return WishMemory(wish.admin, wish.weight, wish.reason, wish.by, clocks.at(wish.since), until_at)
+
+
+def matched(checks: tuple[CheckSpec, ...], names: tuple[str, ...], memory: ServerMemory) -> list[CheckMemory | None]:
+    """Return for each check of the configuration what is remembered of it: of the same definition, else of one of its type.
+
+    `names` are the definitions of `checks`. As at a reload, an edited check takes over what the one that it replaces knew.
+    """
+    left = list(memory.checks)
+    found: list[CheckMemory | None] = []
+    for name in names:
+        same = next((check for check in left if check.definition == name), None)
+        found.append(same)
+        if same is not None:
+            left.remove(same)
+    for index, spec in enumerate(checks):
+        if found[index] is None:
+            found[index] = next((check for check in left if check.type == spec.type), None)
+            if found[index] is not None:
+                left.remove(found[index])  # type: ignore[arg-type]  # just found there
+    return found
