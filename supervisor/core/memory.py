@@ -21,6 +21,7 @@ from supervisor.core.health import Check
 from supervisor.core.kernelsettings import Held
 from supervisor.core.override import AdminState, Override
 from supervisor.core.realserver import RealServerState
+from supervisor.core.table import Table
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import CheckSpec, Config, Endpoint, ServiceKey
 
@@ -133,9 +134,6 @@ class Memory:
     leaving: Mapping[ServiceKey, frozenset[Endpoint]] = field(default_factory=dict)
 
 
-_NO_ENDPOINTS: frozenset[Endpoint] = frozenset()
-
-
 @dataclass(frozen=True, slots=True)
 class Recall:
     """A memory, seen from a later start in `life` at the moment `clocks`; `alive_at` is the last sign of life of who left it."""
@@ -177,13 +175,18 @@ class Recall:
         since = self.clocks.moment(wish.since_at)
         return Override(wish.admin, wish.weight, wish.reason, wish.by, since, now + left_s)
 
-    def abandoned(self, config: Config) -> dict[ServiceKey, frozenset[Endpoint]]:
-        """Return the services that were ours and are not in the configuration any more, with the destinations that we knew."""
+    def abandoned(self, config: Config, found: Table) -> dict[ServiceKey, bool]:
+        """Return the services in the kernel that were ours and are not in the configuration any more: True, they still are.
+
+        False: there is a destination that we never put there, so that somebody else has it now.
+        """
         if not self.trusted or self.memory.removed:
             return {}
         ours = {**self.memory.leaving, **{key: pool.endpoints for key, pool in self.memory.pools.items()}}
-        wanted = {spec.key for spec in config.virtual_servers}
-        return {key: endpoints for key, endpoints in ours.items() if key not in wanted}
+        for spec in config.virtual_servers:
+            ours.pop(spec.key, None)
+        there = {key: found.services[key] for key in ours if key in found.services}
+        return {key: ours[key].issuperset(service.destinations) for key, service in there.items()}
 
 
 def remember(state: VirtualServerState, clocks: Clocks, define: Callable[[Check], str]) -> PoolMemory:

@@ -8,19 +8,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+from ipaddress import ip_address
 from typing import Any
 
 import trio
 from trio.testing import MockClock
 
 from checkers.kit import wire
+from supervisor import statefile
 from supervisor.admin import protocol
 from supervisor.admin.access import NOBODY_ELSE, Caller
 from supervisor.admin.desk import Desk, Requested, Verb
 from supervisor.core import snapshot as snapshots
+from supervisor.core.director import Director
+from supervisor.core.events import Tick
+from supervisor.core.memory import Clocks, Recall
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.server import HEAD_MAX_BYTES, Site, handle
+from supervisor.model import AddressKey, Config, Endpoint, Protocol, RealServer, VirtualServer
 from supervisor.runner import protocol as orders
 from tests.fakes.snapshots import snapshot
 
@@ -75,6 +81,27 @@ def admin_answer(data: bytes) -> None:
     """Whatever answers at the socket's path is a result or a RequestError."""
     with contextlib.suppress(protocol.RequestError):
         protocol.decode_answer(data)
+
+
+def state(data: bytes) -> None:
+    """A state file is a memory, which can be written and read again and from which a director starts, or Damaged, or Newer."""
+    with contextlib.suppress(statefile.Damaged, statefile.Newer):
+        memory = statefile.decode(data)
+        assert statefile.decode(statefile.encode(memory)) == memory
+        director = Director(_FILE, 0.0, None, Recall(memory, memory.life, Clocks(0.0, 1.8e9), memory.saved_at))
+        director.start(0.0)
+        director.handle(Tick(), 1.0)
+        director.memories(Clocks(1.0, 1.8e9 + 1.0))
+
+
+_FILE = Config(
+    virtual_servers=(
+        VirtualServer(
+            AddressKey(Protocol.TCP, Endpoint(ip_address("203.0.113.100"), 80)),
+            real_servers=tuple(RealServer(Endpoint(ip_address(f"192.168.100.{last}"), 80)) for last in (21, 22)),
+        ),
+    )
+)
 
 
 class Reader(trio.abc.Stream):

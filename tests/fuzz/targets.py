@@ -35,6 +35,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "admin-answer": talks.admin_answer,
     "exporter": talks.exporter,
     "snapshot": talks.snapshot_line,
+    "state": talks.state,
     "netlink": kernel.netlink,
     "neighbours": kernel.neighbours,
 }

@@ -352,8 +352,14 @@ def test_memories_are_made_anew_only_where_something_changed() -> None:
 
 def test_services_that_left_the_file_are_abandoned_only_while_they_are_ours() -> None:
     left = recall(server(21, UP, 1))
-    empty = Config()
-    assert left.abandoned(empty) == {KEY: frozenset({endpoint(21), endpoint(20)})}
-    assert left.abandoned(PAIR) == {}
-    assert recall(server(21, UP, 1), life=Life("boot", "net:[2]")).abandoned(empty) == {}
-    assert recall(server(21, UP, 1), removed=True).abandoned(empty) == {}
+    empty, table = Config(), Table({KEY: service(_21=1, _20=0)})
+    assert left.abandoned(empty, table) == {KEY: True}
+    assert left.abandoned(empty, Table({KEY: service(_21=1, _77=1)})) == {KEY: False}
+    assert left.abandoned(empty, Table()) == {}
+    assert left.abandoned(PAIR, table) == {}
+    assert recall(server(21, UP, 1), life=Life("boot", "net:[2]")).abandoned(empty, table) == {}
+    assert recall(server(21, UP, 1), removed=True).abandoned(empty, table) == {}
+    leaving = replace(
+        left, memory=replace(left.memory, pools={}, leaving={KEY: frozenset({endpoint(20), endpoint(21)})})
+    )
+    assert leaving.abandoned(empty, table) == {KEY: True}
