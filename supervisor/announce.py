@@ -5,6 +5,7 @@ One event of the log's catalogue each, with one English sentence. Nothing is dec
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from supervisor.admin.desk import Requested
@@ -26,7 +27,7 @@ from supervisor.core.transitions import (
 )
 from supervisor.ipvs.dryrun import Disagreement
 from supervisor.log import Log
-from supervisor.model import Config, IPAddress
+from supervisor.model import Config, IPAddress, ServiceKey
 
 
 def transition(told: Transition, log: Log) -> None:  # noqa: PLR0912  a branch for each kind
@@ -353,3 +354,15 @@ def loaded(outcome: Outcome, log: Log, changes: Changes | None = None) -> None:
         virtual_servers=len(servers),
         real_servers=sum(len(vs.real_servers) for vs in servers),
     )
+
+
+def abandoned(services: Mapping[ServiceKey, bool], log: Log) -> None:
+    """Say which services left the configuration while nobody ran; True: they are still ours and go."""
+    for key, ours in services.items():
+        fate = "it was ours and is taken out of the kernel" if ours else "others have put servers there, so it stays"
+        log.emit(
+            "state.abandoned",
+            f"Virtual server {key} left the configuration since the last run: {fate}.",
+            virtual_server=key,
+            removed=ours,
+        )

@@ -89,6 +89,7 @@ def _add_run(verbs: Any) -> None:
         help="which table to keep: the kernel's IPVS (auto, kernel), or one in memory that touches nothing (default: auto)",
     )
     parser.add_argument(
+        "--keep",
         "-I",
         "--dont-release-ipvs",
         dest="keep",
@@ -113,6 +114,13 @@ def _add_run(verbs: Any) -> None:
         choices=["auto", "json", "text"],
         default="auto",
         help="of the log on standard output; auto: text on a terminal, JSON lines on anything else (default: auto)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="where is kept what the next start should know: who is down, which overrides stand, what is ours in the kernel; 'off'"
+        " for nowhere (default: $STATE_DIRECTORY, else /var/lib/vipervisor for root, else $XDG_STATE_HOME/vipervisor or"
+        " ~/.local/state/vipervisor; off with --backend memory and with --dry-run)",
     )
     shape.add_socket(parser)
     parser.add_argument(
@@ -202,6 +210,16 @@ def _file(options: argparse.Namespace) -> Path:
     return found
 
 
+def _state_dir(options: argparse.Namespace) -> Path | None:
+    from supervisor.statefolder import default_folder  # noqa: PLC0415  (each verb imports what it needs)
+
+    if options.state_dir == "off" or options.dry_run:
+        return None
+    if options.state_dir is not None:
+        return Path(options.state_dir)
+    return None if options.backend == "memory" else default_folder(os.environ, os.geteuid())
+
+
 def _run(options: argparse.Namespace) -> int:
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
 
@@ -220,6 +238,7 @@ def _run(options: argparse.Namespace) -> int:
             lenient=options.lenient,
             dry_run=options.dry_run,
             keep=options.keep,
+            state_dir=_state_dir(options),
         )
     )
 

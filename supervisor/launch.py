@@ -43,6 +43,7 @@ from supervisor.ipvs.vip import AddressPort, Report, VirtualAddresses
 from supervisor.log import Log, LogWriter, open_log
 from supervisor.model import Config
 from supervisor.pipes import open_pipe
+from supervisor.statefolder import Folder, present_life
 from supervisor.systemd import Notifier
 from supervisor.wiring import Order, Outside, Supervisor
 
@@ -78,6 +79,7 @@ class Options:
     config_id: str | None = None  # for @id conditions; None: the host's name
     lenient: bool = False  # extra words and unknown keywords are only warned of
     keep: bool = False  # leave table and addresses at the stop
+    state_dir: Path | None = None  # where is kept what the next start should know; None: nowhere
     dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
@@ -145,6 +147,8 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             deliver=None,
             quiet=options.dry_run,
             keep=options.keep,
+            store=None if options.state_dir is None or options.dry_run else Folder(options.state_dir),
+            life=present_life(),
             load=functools.partial(_load_again, options, log),
             log=log,
             notifier=Notifier(),

@@ -17,7 +17,7 @@ from supervisor.children.exporter import ExporterChild
 from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
-from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, WorkerView, WriterView
+from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, StateView, WorkerView, WriterView
 from supervisor.log import Log
 from supervisor.notify.fifo import Fifos
 from supervisor.notify.script import Scripts
@@ -78,6 +78,7 @@ class Sources:
     log_dropped: Callable[[], int]
     backend: str
     facts: Facts
+    state: StateView
 
 
 PYTHON = platform.python_version()
@@ -122,6 +123,7 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             fifo_written=sources.errands.fifos.written,
             fifo_dropped=sources.errands.fifos.dropped,
             rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
+            state=sources.state,
         ),
         views.virtual_servers(director, now),
     )

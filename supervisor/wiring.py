@@ -39,6 +39,8 @@ from supervisor.core.changes import Foresight, outlook
 from supervisor.core.director import Director
 from supervisor.core.events import AddressesSeen, Event, Overridden, Tick
 from supervisor.core.jobs import worker_of
+from supervisor.core.kernelsettings import Held
+from supervisor.core.memory import Life, Recall
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
@@ -53,8 +55,10 @@ from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.orders import Orders
 from supervisor.reloading import Reloads
+from supervisor.remembering import Present, Remembering
 from supervisor.rivals import Rival
 from supervisor.rollout import Rollout
+from supervisor.statefolder import Store
 from supervisor.systemd import Notifier
 
 INBOX_MAX = 4096
@@ -117,6 +121,8 @@ class Outside:
     rivals: Callable[[], tuple[Rival, ...]] = lambda: ()  # who else writes the table
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
     caged: str = ""  # what this process could give up, and which walls stand around it
+    store: Store | None = None  # where is kept what the next start should know; None: nowhere
+    life: Life = Life()
 
 
 class Supervisor:
@@ -138,6 +144,9 @@ class Supervisor:
             in_thread=outside.in_thread,
         )
         self._writer.reconfigure(config.virtual_servers)
+        self._remembering = Remembering(
+            outside.store, outside.life, outside.log, outside.wall_clock, in_thread=outside.in_thread
+        )
         self._adjust_kernel()
         if config.kernel.flush:
             self._writer.claim()
@@ -170,6 +179,9 @@ class Supervisor:
         self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
+            recall = self._remembering.recall(now)
+            if recall is not None:
+                self._writer.inherit(recall.held())
             found = await self._first_reading(nursery, orders)
             if found is None:
                 self._log_stopped(
@@ -177,12 +189,17 @@ class Supervisor:
                 )
                 nursery.cancel_scope.cancel()
                 return
-            self._director = Director(self._config, trio.current_time(), found.table)
+            if recall is not None:
+                self._take_up(recall, found.table)
+            self._director = Director(self._config, trio.current_time(), found.table, recall)
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
             nursery.start_soon(self._decide)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._mailer.run)
+            nursery.start_soon(
+                self._remembering.run, self._director.memories, lambda: self._director.has_news, self._present
+            )
             async with trio.open_nursery() as watchers:
                 watchers.start_soon(self._pool.run)
                 watchers.start_soon(self._assign_addresses)
@@ -238,13 +255,16 @@ class Supervisor:
         self._stopping = True
         self._errands.hurry()
         self._tell(self._director.stop())
-        left = "left as it is, as asked" if self._outside.keep else await self._remove()
+        removed = False if self._outside.keep else await self._remove()
+        partly = "left, at least in part: the kernel did not take every change"
+        left = "left as it is, as asked" if self._outside.keep else "removed" if removed else partly
+        await self._remembering.finish(removed=removed)
         await self._mailer.drain(MAIL_MAX_S)
         await self._errands.end()
         self._log_stopped(left)
 
-    async def _remove(self) -> str:
-        """Take our services out of the kernel, then our addresses; return what became of the table."""
+    async def _remove(self) -> bool:
+        """Take our services out of the kernel, then our addresses; tell whether the table could be cleared of them."""
         if self._config.kernel.flush_on_stop is FlushOnStop.TABLE:
             self._writer.claim()
         self._writer.want(Table())
@@ -252,7 +272,7 @@ class Supervisor:
         empty = await self._writer.settle(STOP_MAX_S)
         await self._writer.adjusted(SETTINGS_MAX_S)
         await self._addresses.release()
-        return "removed" if empty else "left, at least in part: the kernel did not take every change"
+        return empty
 
     def _log_stopped(self, left: str) -> None:
         self._log.emit(
@@ -367,6 +387,8 @@ class Supervisor:
                 since = min(since, self._take(more))
             if not self._stopping:
                 self._writer.want(self._director.desired(), since)
+            if self._director.has_news:
+                self._remembering.note()
 
     async def _more(self) -> Event | None:
         """Return an event that is there, or on its way already; None when it is quiet. Takes no time that anybody could see."""
@@ -418,6 +440,18 @@ class Supervisor:
             and self._director.is_awake(number)
         ]
 
+    # -- remembering -----------------------------------------------------------------------------------------------
+
+    def _take_up(self, recall: Recall, found: Table) -> None:
+        """Take over what the run before left: say so, and take away what left the configuration meanwhile."""
+        self._remembering.tell(recall)
+        abandoned = recall.abandoned(self._config, found)
+        announce.abandoned(abandoned, self._log)
+        self._writer.inherit(Held(), [key for key, ours in abandoned.items() if ours])
+
+    def _present(self) -> Present:
+        return Present(self._config.digest, self._writer.held, self._writer.leaving())
+
     # -- addresses -------------------------------------------------------------------------------------------------
 
     async def _assign_addresses(self) -> None:
@@ -460,6 +494,7 @@ class Supervisor:
             self._outside.log_dropped,
             self._outside.backend.name,
             self._facts,
+            self._remembering.view(trio.current_time()),
         )
         return overview.snapshot(sources, self._inbox.statistics().current_buffer_used, trio.current_time())
 

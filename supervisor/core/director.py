@@ -32,8 +32,8 @@ from supervisor.core.events import (
     WorkerSpeaking,
 )
 from supervisor.core.jobs import JobBook
-from supervisor.core.override import ANOTHER_WRITER, AdminState, Override
 from supervisor.core.memory import Clocks, PoolMemory, Recall
+from supervisor.core.override import ANOTHER_WRITER, AdminState, Override
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Reading, Table

@@ -217,6 +217,17 @@ class RivalView:
 
 
 @dataclass(frozen=True, slots=True)
+class StateView:
+    """The state file: what the next start would know. `path` is empty when nothing is kept."""
+
+    path: str = ""
+    age_s: float | None = None  # since the last write; None: there was none
+    writes: int = 0
+    failures: int = 0
+    error: str = ""  # why the last write failed; empty: it did not
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessView:
     """The supervisor itself."""
 
@@ -254,6 +265,7 @@ class ProcessView:
     fifo_written: int = 0
     fifo_dropped: int = 0
     rivals: tuple[RivalView, ...] = ()
+    state: StateView = StateView()
 
 
 @dataclass(frozen=True, slots=True)

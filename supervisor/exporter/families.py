@@ -19,6 +19,7 @@ from supervisor.core.snapshot import (
     ProcessView,
     RealServerView,
     Snapshot,
+    StateView,
     TrafficView,
     VirtualServerView,
     WriterView,
@@ -51,6 +52,7 @@ def families(snapshot: Snapshot, now_wall: float, scopes: Iterable[str] = SCOPES
         yield from _writer(snapshot.process.writer, now_wall)
         yield from _workers(snapshot.process, now_wall)
         yield from _telling(snapshot.process)
+        yield from _state(snapshot.process.state, now_wall)
     if "virtual_server" in wanted:
         yield from _virtual_servers(snapshot.virtual_servers, now_wall)
     if "real_server" in wanted:
@@ -323,6 +325,27 @@ def _telling(process: ProcessView) -> Iterator[Metric]:
             (("fifo", "sent"), process.fifo_written),
             (("fifo", "dropped"), process.fifo_dropped),
         ],
+    )
+
+
+def _state(state: StateView, now_wall: float) -> Iterator[Metric]:
+    """What is kept for the next start; nothing where nothing is kept."""
+    if not state.path:
+        return
+    yield _single(
+        "lvs_state_last_write_successful", "1 unless the last write of the state file failed.", not state.error
+    )
+    if state.age_s is not None:
+        yield _single(
+            "lvs_state_last_write_timestamp_seconds",
+            "When the state file was written; it is only where something changed.",
+            _instant(now_wall, state.age_s),
+        )
+    yield _counter(
+        "lvs_state_writes_total",
+        "Writes of the state file by result.",
+        ("result",),
+        [(("success",), state.writes), (("failure",), state.failures)],
     )
 
 

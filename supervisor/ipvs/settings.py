@@ -43,6 +43,15 @@ class Settings:
         """Whether there is a wish that was not carried out yet."""
         return not self._done.is_set()
 
+    @property
+    def held(self) -> Held:
+        """What of the kernel's settings is ours to give back."""
+        return self._held
+
+    def hold(self, held: Held) -> None:
+        """Take over what a crashed predecessor owed to the kernel; before the first `carry_out`."""
+        self._held = held
+
     def want(self, wanted: KernelSettings) -> None:
         """Make `wanted` the newest wish; an empty one gives back everything that is ours."""
         self._wanted = wanted

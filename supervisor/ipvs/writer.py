@@ -18,7 +18,7 @@ Sources: ipvs.md, sections 0 and 7; reliability.md, section 2 (faults 37 to 47) 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -26,6 +26,7 @@ import trio
 
 from supervisor.core.diff import Plan, cautious, plan
 from supervisor.core.events import Event, KernelRead, KernelWritten, WeightsAdopted
+from supervisor.core.kernelsettings import Held
 from supervisor.core.snapshot import WriterView
 from supervisor.core.table import Op, Reading, Table
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
@@ -34,7 +35,7 @@ from supervisor.ipvs.notices import Notice, Recovered, Refused, Trouble
 from supervisor.ipvs.rounds import Rounds
 from supervisor.ipvs.settings import Settings
 from supervisor.ipvs.tally import Tally
-from supervisor.model import KernelSettings, ServiceKey, VirtualServer
+from supervisor.model import Endpoint, KernelSettings, ServiceKey, VirtualServer
 
 LOST = "LOST"
 """Stands in the place of an errno when the kernel's answer was lost: the outcome is unknown until the next reading."""
@@ -133,6 +134,24 @@ class Writer:
         """Remove, with the next wanted table, every service that is there now and not wanted, whoever put it there. Once."""
         self._claiming = True
         self._wake.set()
+
+    def inherit(self, held: Held, services: Collection[ServiceKey] = ()) -> None:
+        """Take over what a predecessor left in the kernel: its settings to give back, its services to take away."""
+        if held != Held():
+            self._settings.hold(held)
+        self._owned.update(services)
+
+    @property
+    def held(self) -> Held:
+        """What of the kernel's settings is ours to give back."""
+        return self._settings.held
+
+    def leaving(self) -> Mapping[ServiceKey, frozenset[Endpoint]]:
+        """Return our services that are not wanted any more and were still there at the last reading, with their destinations."""
+        wanted = self._wanted.services if self._wanted else {}
+        there = self._reading.table.services
+        gone = [key for key in there.keys() - wanted.keys() if key in self._owned and key not in self._claimed]
+        return MappingProxyType({key: frozenset(there[key].destinations) for key in gone})
 
     def adjust(self, settings: KernelSettings) -> None:
         """Make `settings` the newest wish for time-outs and sync daemons; `KernelSettings()` gives back what is ours."""

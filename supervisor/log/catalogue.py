@@ -79,6 +79,13 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "config.rolled_back": _entry("error", "path hash reason running_hash"),
     "config.warning": _entry("warning", "path text reason suggestion", integer="line column"),
+    "state.recalled": _entry(
+        "info", "path version use", integer="real_servers down overrides", number="age_s", boolean="clean"
+    ),
+    "state.abandoned": _entry("warning", "virtual_server", boolean="removed"),
+    "state.set_aside": _entry("error", "path kept_as reason"),
+    "state.write_failed": _entry("error", "path reason"),
+    "state.write_recovered": _entry("info", "path"),
     "track_file.unwritten": _entry("warning", "path reason"),
     "real_server.state_changed": _entry(
         "warning",

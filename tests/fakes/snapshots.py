@@ -15,6 +15,7 @@ from supervisor.core.snapshot import (
     RealServerView,
     Snapshot,
     SorryView,
+    StateView,
     TrafficView,
     VirtualServerView,
     WorkerView,
@@ -171,6 +172,9 @@ def process() -> ProcessView:
         mail_dropped=2,
         inbox_length=3,
         addresses={"203.0.113.1": "assigned eth0", "203.0.113.2": "conflict 02:00:00:00:00:01"},
+        state=StateView(
+            "/var/lib/vipervisor/state.json", 12.5, writes=40, failures=2, error="ENOSPC No space left on device"
+        ),
     )
 
 

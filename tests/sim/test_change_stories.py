@@ -68,6 +68,7 @@ def test_an_order_to_stop_is_obeyed_while_the_table_cannot_be_read_yet(tmp_path:
 
 def test_an_order_to_reload_is_obeyed_as_soon_as_the_table_can_be_read(tmp_path: Path) -> None:
     async def story(world: World) -> None:
+        alive(world, 21, 22)
         world.crash()
         await world.later(1)
         world.backend.unavailable = "no module"

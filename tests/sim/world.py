@@ -34,6 +34,7 @@ from supervisor.admin.protocol import Request
 from supervisor.children.favours import DoFavour, Granted, RunScript
 from supervisor.children.spawn import Child
 from supervisor.config import Outcome
+from supervisor.core.memory import Life
 from supervisor.core.snapshot import Snapshot
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.log import Log
@@ -46,6 +47,7 @@ from tests.fakes.backend import FaultyBackend
 from tests.fakes.network import FakeNetwork
 from tests.fakes.pipes import FakePipes
 from tests.fakes.programs import FakePrograms, FakeRunnerChild, start_runner
+from tests.fakes.store import FakeStore
 
 
 class TaskChild:
@@ -117,6 +119,9 @@ class World:
     workers: int = 1
     rivals: tuple[Rival, ...] = ()  # who else writes the table
     files: dict[str, str] = field(default_factory=dict)  # path → first line
+    store: FakeStore = field(default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp()))
+    life: Life = Life("boot 1", "net:[1] 1")
+    keep: bool = False  # a stop leaves everything
     _pids: int = 1000
 
     async def later(self, seconds: float) -> None:
@@ -208,6 +213,9 @@ class World:
             in_thread=False,
             favour=self._favour,
             rivals=lambda: self.rivals,
+            store=self.store,
+            life=self.life,
+            keep=self.keep,
         )
 
     def _load(self, file: Path | None) -> Outcome:
