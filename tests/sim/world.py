@@ -192,9 +192,10 @@ class World:
         self.scope.cancel()
 
     async def _run_supervisor(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
-        with self.scope:
+        scope, ended = self.scope, self.ended  # the next one may have begun before this one is over
+        with scope:
             await self.supervisor.run(orders)
-        self.ended.set()
+        ended.set()
 
     def _outside(self) -> Outside:
         return Outside(
