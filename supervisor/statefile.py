@@ -97,6 +97,8 @@ def encode_pool(pool: PoolMemory) -> bytes:
             "since_at": pool.since_at,
             "sorry_server": None if pool.sorry is None else str(pool.sorry),
             "real_servers": [_server(server) for server in pool.servers.values()],
+            "leaving": sorted(map(str, pool.leaving)),
+            "drain_timeout_s": pool.drain_timeout_s,
         }
     )
 
@@ -237,6 +239,8 @@ def _pool(raw: dict[str, Any]) -> PoolMemory:
         _at(raw, "since_at"),
         None if sorry is None else _endpoint(sorry, "sorry_server"),
         _unique(servers, lambda server: server.endpoint, "real server"),
+        frozenset(_endpoint(text, "leaving") for text in _list(raw.get("leaving"), "leaving")),
+        _seconds(raw, "drain_timeout_s"),
     )
 
 
@@ -347,6 +351,13 @@ def _at(raw: dict[str, Any], name: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= AT_MAX or math.isnan(value):
         raise Damaged(f"{name}: expected Unix seconds, got {_shown(value)}")
     return float(value)
+
+
+def _seconds(raw: dict[str, Any], name: str) -> float:
+    value = _at(raw, name)
+    if value < 0:
+        raise Damaged(f"{name}: expected seconds, got {_shown(value)}")
+    return value
 
 
 def _choice(raw: dict[str, Any], name: str, choices: Mapping[str, _Value]) -> _Value:

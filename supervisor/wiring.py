@@ -450,7 +450,8 @@ class Supervisor:
         self._writer.inherit(Held(), [key for key, ours in abandoned.items() if ours])
 
     def _present(self) -> Present:
-        return Present(self._config.digest, self._writer.held, self._writer.leaving())
+        leaving = {**self._writer.leaving(), **self._director.leaving()}
+        return Present(self._config.digest, self._writer.held, leaving)
 
     # -- addresses -------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,10 @@ class Director:
         pools.virtual_servers = {
             spec.key: entrance.enter(pools, spec, now, pools.found(spec.key), recall) for spec in config.virtual_servers
         }
+        if recall is not None and found is not None:
+            for key, ours in recall.abandoned(config, found).items():
+                if ours:  # it left the file while nobody ran: the same as with a reload
+                    pools.departures.begin_service(found.services[key], now, recall.drain_timeout_s(key))
         pools.replaced()
         self._overridden: dict[DestinationId, float] = {  # until when
             (key, endpoint): server.override.until
@@ -130,6 +134,11 @@ class Director:
     def has_news(self) -> bool:
         """Whether something changed that `memories` has not told yet."""
         return bool(self.pools.unremembered)
+
+    def leaving(self) -> dict[ServiceKey, frozenset[Endpoint]]:
+        """Return the virtual servers that left the configuration and have connections still, with their destinations."""
+        departures = self.pools.departures
+        return {key: frozenset(departures.of(key)) for key in departures.services}
 
     def memories(self, clocks: Clocks) -> Mapping[ServiceKey, PoolMemory]:
         """Return what the next start should know of every virtual server; the same objects where nothing changed."""

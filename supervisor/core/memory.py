@@ -12,7 +12,7 @@ Whoever adds a field adds it to the codec (`supervisor.statefile`) with what its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -27,6 +27,9 @@ from supervisor.model import CheckSpec, Config, Endpoint, ServiceKey
 
 FRESH_S = 60.0
 """A server that was UP counts as proven for so long after the last sign of life of who remembers it: a restart takes seconds."""
+
+DRAIN_S = 300.0
+"""How long what left may take to be done, where nobody knows any more what the file said (the default of drain_timeout)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +106,23 @@ class ServerMemory:
 
 @dataclass(frozen=True, slots=True)
 class PoolMemory:
-    """One virtual server; `sorry` is where its sorry server was, if it had one."""
+    """One virtual server; `sorry` is where its sorry server was, if it had one.
+
+    `leaving` are destinations that left the configuration and had connections still, `drain_timeout_s` how long they may take.
+    """
 
     key: ServiceKey
     quorate: bool
     since_at: float
     sorry: Endpoint | None = None
     servers: Mapping[Endpoint, ServerMemory] = field(default_factory=dict)
+    leaving: frozenset[Endpoint] = frozenset()
+    drain_timeout_s: float = DRAIN_S
 
     @property
     def endpoints(self) -> frozenset[Endpoint]:
         """Every destination that we may have put there."""
-        return frozenset(self.servers) | ({self.sorry} if self.sorry else frozenset())
+        return self.leaving.union(self.servers, (self.sorry,) if self.sorry else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,11 @@ class Recall:
         """Return which settings of the kernel are ours to give back."""
         return self.memory.held if self.trusted and not self.memory.removed else Held()
 
+    def drain_timeout_s(self, key: ServiceKey) -> float:
+        """Return how long the destinations of a virtual server that left may take to be done."""
+        pool = self.memory.pools.get(key)
+        return pool.drain_timeout_s if pool else DRAIN_S
+
     def wish(self, key: ServiceKey, endpoint: Endpoint) -> Override | None:
         """Return what an operator wants of a real server, in any life. One whose end has passed is returned too, so that its end is told.
 
@@ -189,14 +202,25 @@ class Recall:
         return {key: ours[key].issuperset(service.destinations) for key, service in there.items()}
 
 
-def remember(state: VirtualServerState, clocks: Clocks, define: Callable[[Check], str]) -> PoolMemory:
+def remember(
+    state: VirtualServerState, leaving: Iterable[Endpoint], clocks: Clocks, define: Callable[[Check], str]
+) -> PoolMemory:
     """Return what is to be remembered of a virtual server; `define` names what a check does (`jobs.definition`)."""
     servers = {
         endpoint: _server(server, state.weight_of(server), clocks, define)
         for endpoint, server in state.real_servers.items()
     }
-    sorry = state.spec.sorry_server.endpoint if state.spec.sorry_server else None
-    return PoolMemory(state.spec.key, state.quorate, clocks.at(state.since), sorry, MappingProxyType(servers))
+    spec = state.spec
+    sorry = spec.sorry_server.endpoint if spec.sorry_server else None
+    return PoolMemory(
+        spec.key,
+        state.quorate,
+        clocks.at(state.since),
+        sorry,
+        MappingProxyType(servers),
+        frozenset(leaving),
+        spec.drain_timeout,
+    )
 
 
 def _server(

@@ -162,7 +162,12 @@ class Pools:
         for key in self.unremembered:
             state = self.virtual_servers.get(key)
             if state is not None:
-                self._memories[key] = remember(state, clocks, lambda check: self.definition(check.spec, check.job))
+                self._memories[key] = remember(
+                    state,
+                    self.departures.of(key),
+                    clocks,
+                    lambda check: self.definition(check.spec, check.job),
+                )
         self.unremembered.clear()
         self._memories = {key: self._memories[key] for key in self.virtual_servers}
         return MappingProxyType(self._memories)

@@ -56,7 +56,10 @@ def example() -> Memory:
         Endpoint(ip_address("192.168.100.20"), 80),
         MappingProxyType({first.endpoint: first, second.endpoint: second}),
     )
-    marked = PoolMemory(FwmarkKey(6, 7), False, 1_799_980_000.0, None, MappingProxyType({third.endpoint: third}))
+    left = frozenset({Endpoint(ip_address("2001:db8::24"), 0)})
+    marked = PoolMemory(
+        FwmarkKey(6, 7), False, 1_799_980_000.0, None, MappingProxyType({third.endpoint: third}), left, 60.0
+    )
     daemon = SyncDaemon(SyncRole.MASTER, "eth0", 7, 1460, ip_address("224.0.0.81"), 8848, 1)
     return Memory(
         "0.1.0",
@@ -216,6 +219,8 @@ POOLS = st.builds(
     st.lists(SERVERS, max_size=3, unique_by=lambda server: server.endpoint).map(
         lambda servers: {server.endpoint: server for server in servers}
     ),
+    st.frozensets(ENDPOINTS, max_size=2),
+    st.floats(0, 1e6).map(lambda value: round(value, 3)),
 )
 MEMORIES = st.builds(
     Memory,
