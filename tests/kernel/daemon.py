@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,12 +28,14 @@ class Daemon:
         self._config = config
         self.log_path = lab.directory / f"{name}.log"
         self.admin_socket = lab.directory / f"{name}.sock"
+        self.state = lab.directory / f"{name}.state"
+        shutil.rmtree(self.state, ignore_errors=True)  # of another story
         self.process = self._start("wb")
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
         options = [*self.options, "--exporter", f"127.0.0.1:{EXPORTER_PORT}", "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._config), *options]
-        command += ["--admin-socket", str(self.admin_socket)]
+        command += ["--admin-socket", str(self.admin_socket), "--state-dir", str(self.state)]
         return self._lab.start(self._lab.director, command, self.log_path.name, mode)
 
     def restart(self) -> None:

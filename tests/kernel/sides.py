@@ -120,7 +120,7 @@ class Side:
         if self._ours:
             command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._file), "--backend", "kernel"]
             command += ["--exporter", "off", "--log-format", "json", "--workers", "1"]
-            command += ["--admin-socket", str(place / "admin.sock")]
+            command += ["--admin-socket", str(place / "admin.sock"), "--state-dir", "off"]
         else:
             program = shutil.which("keepalived")
             assert program is not None, "keepalived is missing: deploy/demo/setup programs keepalived"
