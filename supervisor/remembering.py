@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -139,7 +139,7 @@ class Remembering:
 
     async def run(
         self,
-        pools: Callable[[Clocks], Mapping[ServiceKey, PoolMemory]],
+        pools: Callable[[Clocks], Awaitable[Mapping[ServiceKey, PoolMemory]]],
         has_news: Callable[[], bool],
         present: Callable[[], Present],
     ) -> None:
@@ -179,7 +179,7 @@ class Remembering:
         self._wake = trio.Event()
 
     async def _write(
-        self, store: Store, pools: Callable[[Clocks], Mapping[ServiceKey, PoolMemory]], present: Present
+        self, store: Store, pools: Callable[[Clocks], Awaitable[Mapping[ServiceKey, PoolMemory]]], present: Present
     ) -> None:
         clocks = self._clocks(trio.current_time())
         memory = Memory(
@@ -189,7 +189,7 @@ class Remembering:
             present.digest,
             removed=self._removed,
             held=present.held,
-            pools=pools(clocks),
+            pools=await pools(clocks),
             leaving=present.leaving,
         )
         trouble = await self._in_background(partial(self._encode_and_write, store, memory))

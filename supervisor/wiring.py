@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 import socket
 from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ from supervisor.core.director import Director
 from supervisor.core.events import AddressesSeen, Event, Overridden, Tick
 from supervisor.core.jobs import worker_of
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import Life, Recall
+from supervisor.core.memory import Clocks, Life, PoolMemory, Recall
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
@@ -66,6 +67,9 @@ INBOX_MAX = 4096
 
 TURN_MAX = 256
 """Events taken in one turn of the decision loop before the table is computed: a rack that fails is one table, not five hundred."""
+
+REMEMBER_MAX = 200
+"""Real servers whose memory is brought up to date at one stroke: about a millisecond."""
 
 TURN_PASSES = 4
 """Passes of trio's loop that a turn waits for one more event: a worker's next frame needs two, once it is in the socket."""
@@ -197,9 +201,7 @@ class Supervisor:
             nursery.start_soon(self._decide)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._mailer.run)
-            nursery.start_soon(
-                self._remembering.run, self._director.memories, lambda: self._director.has_news, self._present
-            )
+            nursery.start_soon(self._remembering.run, self._memories, lambda: self._director.has_news, self._present)
             async with trio.open_nursery() as watchers:
                 watchers.start_soon(self._pool.run)
                 watchers.start_soon(self._assign_addresses)
@@ -448,6 +450,12 @@ class Supervisor:
         abandoned = recall.abandoned(self._config, found)
         announce.abandoned(abandoned, self._log)
         self._writer.inherit(Held(), [key for key, ours in abandoned.items() if ours])
+
+    async def _memories(self, clocks: Clocks) -> Mapping[ServiceKey, PoolMemory]:
+        """Return what is to be remembered of every virtual server, without holding up the loop for a large file."""
+        while self._director.remember(clocks, REMEMBER_MAX):
+            await trio.lowlevel.checkpoint()
+        return self._director.memories(clocks)
 
     def _present(self) -> Present:
         leaving = {**self._writer.leaving(), **self._director.leaving()}

@@ -140,6 +140,10 @@ class Director:
         departures = self.pools.departures
         return {key: frozenset(departures.of(key)) for key in departures.services}
 
+    def remember(self, clocks: Clocks, most: int) -> bool:
+        """Do a part of what `memories` has to do, about `most` real servers; tell whether there is more."""
+        return self.pools.remember(clocks, most)
+
     def memories(self, clocks: Clocks) -> Mapping[ServiceKey, PoolMemory]:
         """Return what the next start should know of every virtual server; the same objects where nothing changed."""
         return self.pools.memories(clocks)

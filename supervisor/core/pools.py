@@ -10,6 +10,7 @@ up to the table), `reconfiguring` (another file), `director` (which event means 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from supervisor.core.causes import Chronicle
@@ -157,17 +158,20 @@ class Pools:
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
-    def memories(self, clocks: Clocks) -> MappingProxyType[ServiceKey, PoolMemory]:
-        """Return what is to be remembered of every virtual server; made anew for those that changed, the same objects for the others."""
-        for key in self.unremembered:
+    def remember(self, clocks: Clocks, most: int) -> bool:
+        """Bring the memory of changed virtual servers up to date, about `most` real servers at once; tell whether there are more."""
+        while self.unremembered and most > 0:
+            key = self.unremembered.pop()
             state = self.virtual_servers.get(key)
             if state is not None:
-                self._memories[key] = remember(
-                    state,
-                    self.departures.of(key),
-                    clocks,
-                    lambda check: self.definition(check.spec, check.job),
-                )
-        self.unremembered.clear()
+                leaving = self.departures.of(key)
+                self._memories[key] = remember(state, leaving, clocks, lambda c: self.definition(c.spec, c.job))
+                most -= len(state.real_servers) + 1
+        return bool(self.unremembered)
+
+    def memories(self, clocks: Clocks) -> Mapping[ServiceKey, PoolMemory]:
+        """Return what is to be remembered of every virtual server; made anew for those that changed, the same objects for the others."""
+        while self.remember(clocks, most=1000):
+            pass
         self._memories = {key: self._memories[key] for key in self.virtual_servers}
         return MappingProxyType(self._memories)

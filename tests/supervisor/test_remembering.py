@@ -53,8 +53,9 @@ class Play:
         self.news, self.pools = True, {KEY: PoolMemory(KEY, True, float(len(name)))}
         self.remembering.note()
 
-    def memories(self, clocks: Clocks) -> dict[ServiceKey, PoolMemory]:
+    async def memories(self, clocks: Clocks) -> dict[ServiceKey, PoolMemory]:
         assert clocks.wall == pytest.approx(wall())
+        await trio.lowlevel.checkpoint()
         self.news = False
         return self.pools
 
@@ -203,7 +204,7 @@ def test_who_keeps_nothing_writes_nothing_and_ends_at_once() -> None:
         log = Log(lambda *_: None, strict=True)
         remembering = Remembering(None, LIFE, log, lambda: datetime.now(UTC), in_thread=False)
         assert remembering.recall(0.0) is None
-        await remembering.run(lambda _: {}, lambda: True, lambda: Present("", Held(), NOTHING))
+        await remembering.run(Play().memories, lambda: True, lambda: Present("", Held(), NOTHING))
         await remembering.finish(removed=True)
         assert remembering.view(1.0).path == ""
 
