@@ -47,6 +47,26 @@ def test_a_killed_daemon_leaves_its_knowledge_and_the_next_one_starts_from_it(tm
     second.close()
 
 
+def test_what_an_operator_said_outlives_a_kill(tmp_path: Path, web: Web) -> None:
+    text = configuration(web.port, free_port())
+    options = ("--state-dir", str(tmp_path / "state"))
+    first = Daemon(tmp_path, text, *options)
+    until(lambda: first.status()["process"]["ready"])
+    said = first.ask("drain", f"127.0.0.1:{web.port}", "--reason", "CHG-7", "--for", "1h", "--force")
+    assert said.returncode == 0, said.stderr
+    until(lambda: b"CHG-7" in (tmp_path / "state" / "state.json").read_bytes())
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    first.close()
+    second = Daemon(tmp_path, text, *options)
+    until(lambda: second.weights() == [0, 0])
+    assert "CHG-7" in second.ask("status").stdout
+    assert second.ask("enable", f"127.0.0.1:{web.port}").returncode == 0
+    until(lambda: second.weights() == [1, 0])
+    assert second.stop() == 0
+    second.close()
+
+
 def test_a_damaged_state_is_set_aside_and_no_reason_not_to_start(tmp_path: Path, web: Web) -> None:
     state = tmp_path / "state"
     state.mkdir()
