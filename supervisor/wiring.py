@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import enum
 import socket
-from collections.abc import Callable, Collection, Iterable
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
