@@ -16,6 +16,7 @@ from supervisor.core.transitions import (
     CheckChanged,
     CheckFailed,
     Drained,
+    HoldChanged,
     QuorumChanged,
     RealServerChanged,
     RealServerRemoved,
@@ -48,6 +49,8 @@ def transition(told: Transition, log: Log) -> None:  # noqa: PLR0912  a branch f
             _admin_changed(told, log)
         case Drained():
             _drained(told, log)
+        case HoldChanged():
+            _hold_changed(told, log)
         case SuspensionChanged():
             _suspension_changed(told, log)
         case CheckFailed():
@@ -203,6 +206,30 @@ def _drained(drained: Drained, log: Log) -> None:
         cut_off=drained.cut_off,
         in_time=drained.in_time,
     )
+
+
+def _hold_changed(changed: HoldChanged, log: Log) -> None:
+    """Say that a real server serves though it is DOWN, or does so no more."""
+    fields = {
+        "virtual_server": changed.virtual_server,
+        "real_server": changed.real_server,
+        "held_by": changed.held_by or changed.was,
+        "reason": changed.text,
+        "result": changed.reason,
+        "detail": changed.detail,
+        "weight": changed.weight,
+        "up_left": changed.up_left,
+        "weight_left": changed.weight_left,
+        "quorum": changed.quorum,
+        "cause_id": changed.cause,
+    }
+    who = f"Server {changed.real_server} of {changed.virtual_server}"
+    if changed.held_by:
+        ends = "" if changed.expires_s is None else f" for {changed.expires_s:.0f} s at most"
+        text = f"{who} is DOWN and stays in service{ends}, {changed.text}. Its last result: {changed.reason} {changed.detail}"
+        log.emit("real_server.held", text.rstrip() + ".", **fields, expires_s=changed.expires_s)
+    else:
+        log.emit("real_server.released", f"{who} is {changed.text}.", **fields)
 
 
 def _suspension_changed(changed: SuspensionChanged, log: Log) -> None:

@@ -235,6 +235,29 @@ class DriftPolicy(enum.Enum):
     REPAIR = "repair"  # undone at once; a weight that was set to 0 stands for a while
     ADOPT = "adopt"  # weights stand, the rest is undone
     REPORT = "report"  # it stands, and is told of
+class MinHealthyUnit(enum.Enum):
+    """What `min_healthy` counts."""
+
+    PERCENT = "%"  # of the weight that all enabled real servers would have in service
+    SERVERS = "servers"
+    WEIGHT = "weight"
+
+
+@dataclass(frozen=True, slots=True)
+class MinHealthy:
+    """So much of a virtual server stays in service, whatever its checks say: 1 to 100 percent, or a number of servers, or a weight."""
+
+    unit: MinHealthyUnit
+    amount: int
+
+    def __str__(self) -> str:
+        match self.unit:
+            case MinHealthyUnit.PERCENT:
+                return f"{self.amount}%"
+            case MinHealthyUnit.SERVERS:
+                return f"{self.amount}"
+            case MinHealthyUnit.WEIGHT:
+                return f"weight {self.amount}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +291,7 @@ class VirtualServer:
     )
     drift_policy: DriftPolicy = DriftPolicy.REPAIR
     drift_grace: int = DRIFT_GRACE_DEFAULT_S  # seconds for which a weight of 0 that somebody set stands, with `repair`
+    min_healthy: MinHealthy | None = None  # None: nobody is held in service
 
 
 class MailTls(enum.Enum):

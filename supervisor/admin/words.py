@@ -61,6 +61,12 @@ def wish(override: dict[str, Any]) -> str:
     return f"{ADMIN_SIGNS[override['admin']]} {what}, by {override['by'] or 'an operator'} {age(override['age_s'])} ago{reason}{ends}"
 
 
+def _held(real: list[dict[str, Any]]) -> str:
+    """Return how many servers serve though they are down."""
+    held = sum(bool(row["held"]) for row in real)
+    return f"  {held} HELD IN SERVICE THOUGH DOWN." if held else ""
+
+
 def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
     real = [row for server in servers for row in server["real_servers"]]
     up = sum(row["health"] != "DOWN" for row in real)
@@ -70,7 +76,7 @@ def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
     return (
         f"vipervisor {process['version']}, up {age(process['uptime_s'])}, {process['config_source']}"
         f" ({process['config_digest']}), backend {process['backend']}: {count(len(servers), 'virtual server')},"
-        f" {up} of {count(len(real), 'real server')} not down{by_hand}.{reload}"
+        f" {up} of {count(len(real), 'real server')} not down{by_hand}.{_held(real)}{reload}"
     )
 
 
@@ -98,10 +104,11 @@ def _drift(writer: dict[str, Any]) -> dict[str, list[str]]:
 
 def _virtual_server(server: dict[str, Any]) -> str:
     quorum = "quorum held" if server["quorate"] else "QUORUM LOST"
+    guard = f", min_healthy {server['min_healthy']}" if server["min_healthy"] else ""
     serving = ", the sorry server serves" if server["sorry"] and server["sorry"]["active"] else ""
     return (
         f"{server['virtual_server']}  {server['scheduler']} {server['forward']}  {quorum}"
-        f" for {age(server['since_s'])} (live weight {server['weight_up']}, needs {server['quorum']}){serving}"
+        f" for {age(server['since_s'])} (live weight {server['weight_up']}, needs {server['quorum']}){guard}{serving}"
     )
 
 
@@ -111,6 +118,7 @@ def _real_server(row: dict[str, Any]) -> tuple[str, ...]:
         worst = min(row["checks"], key=lambda check: (check["health"] != "DOWN", check["age_s"] is None))
         last = f"{worst['reason']} {worst['detail']}".strip() if worst["age_s"] is not None else "not checked yet"
     stale = " (frozen: its checker is silent)" if row["stale"] else ""
+    held = f" ({row['held_text']})" if row["held"] else ""
     return (
         row["real_server"],
         f"{HEALTH_SIGNS[row['health']]} {row['health']}",
@@ -119,7 +127,7 @@ def _real_server(row: dict[str, Any]) -> tuple[str, ...]:
         weight(row["weight_kernel"]),
         str(row["traffic"]["active"]),
         str(row["traffic"]["inactive"]),
-        last + stale,
+        last + stale + held,
     )
 
 
@@ -164,9 +172,10 @@ def why(answers: list[dict[str, Any]]) -> str:
 
 
 def _standing(virtual_server: str, row: dict[str, Any]) -> str:
+    held = f", {row['held_text']}" if row["held"] else ""
     return (
         f"{row['real_server']} in {virtual_server}: {row['health']} for {age(row['since_s'])},"
-        f" weight {weight(row['weight_wanted'])} wanted, {weight(row['weight_kernel'])} in the kernel"
+        f" weight {weight(row['weight_wanted'])} wanted, {weight(row['weight_kernel'])} in the kernel{held}"
     )
 
 

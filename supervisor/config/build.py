@@ -8,7 +8,7 @@ Sources: keepalived.md, sections 2.1 and 2.2.
 
 from __future__ import annotations
 
-from supervisor.config import kernelsettings, keywords, mail, processwide, secure
+from supervisor.config import kernelsettings, keywords, mail, minhealthy, processwide, secure
 from supervisor.config.checks import INTERFACE_NAME_MAX, Checks, Wherever
 from supervisor.config.files import Source
 from supervisor.config.groups import Groups
@@ -52,6 +52,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
         drain_timeout=defaults.get("drain_timeout", keywords.DRAIN_TIMEOUT_DEFAULT_S),
         drift_policy=defaults.get("drift_policy", "repair"),
         drift_grace=defaults.get("drift_grace", DRIFT_GRACE_DEFAULT_S),
+        min_healthy=minhealthy.read(defaults, problems),
     )
     virtual_servers = VirtualServers(problems, real_servers, groups, scripts, everywhere)
     for _, node in top.all("virtual_server"):

@@ -249,6 +249,13 @@ _DRIFT = (
 )
 """Of a virtual server, or in global_defs of all that do not say otherwise; a grace is at most a week."""
 
+_MIN_HEALTHY = Keyword(
+    "min_healthy",
+    Kind.TEXTS,
+    "the least bad servers stay in service when fewer are up: 50% (of the weight), 2 (servers), weight 100, or off",
+    own=True,
+)
+
 GLOBAL_DEFS = (
     Keyword("notification_email", Kind.RAW_BLOCK, "who is told by mail; every word is an address"),
     Keyword("notification_email_from", Kind.TEXT, "sender of the mails"),
@@ -287,6 +294,7 @@ GLOBAL_DEFS = (
         high=4294967295,
     ),
     Keyword("compat", Kind.TEXTS, "what to do as keepalived does it: urls_one_by_one", own=True),
+    replace(_MIN_HEALTHY, help="min_healthy of every virtual server that has none of its own (off)"),
     Keyword(
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
     ),
@@ -325,6 +333,7 @@ VIRTUAL_SERVER = (
     Keyword("omega", Kind.FLAG, "run the down notifications at the stop, too"),
     Keyword("quorum", Kind.INTEGER, "least sum of live weights", low=0, high=4294967295, default=1),
     Keyword("hysteresis", Kind.INTEGER, "margin around the quorum", low=0, high=4294967295, default=0),
+    _MIN_HEALTHY,
     Keyword("sorry_server", Kind.ENDPOINT, "where clients go while the quorum is lost"),
     Keyword("sorry_server_inhibit", Kind.FLAG, "keep the sorry server in the table with weight 0"),
     Keyword("sorry_server_lvs_method", Kind.FORWARDING, "forwarding method of the sorry server"),

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from checkers.kit.options import Keyword, Kind
-from supervisor.config import keywords
+from supervisor.config import keywords, minhealthy
 from supervisor.config.groups import Group, Groups
 from supervisor.config.persistence import read_persistence
 from supervisor.config.problems import Code, Problems
@@ -28,6 +28,7 @@ from supervisor.model import (
     Forwarding,
     FwmarkKey,
     Method,
+    MinHealthy,
     Protocol,
     RealServer,
     ServiceKey,
@@ -45,6 +46,7 @@ class Everywhere:
     drain_timeout: float = keywords.DRAIN_TIMEOUT_DEFAULT_S
     drift_policy: str = "repair"
     drift_grace: int = DRIFT_GRACE_DEFAULT_S
+    min_healthy: MinHealthy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class VirtualServers:
             drain_timeout=block.get("drain_timeout", self._everywhere.drain_timeout),
             drift_policy=DriftPolicy(block.get("drift_policy", self._everywhere.drift_policy)),
             drift_grace=block.get("drift_grace", self._everywhere.drift_grace),
+            min_healthy=minhealthy.read(block, self._problems, self._everywhere.min_healthy, real_servers),
         )
 
     # Groups

@@ -26,6 +26,7 @@ class Kind(enum.Enum):
     PROBE = "probe"
     CHECK = "check"
     REAL_SERVER = "real server"
+    HOLD = "hold"
     QUORUM = "quorum"
     KERNEL_WRITE = "kernel write"
     READ_BACK = "read-back"

@@ -255,6 +255,8 @@ class Director:
                 )
             elif event.result is not None and event.failures and event.health is not Health.DOWN:
                 told.append(telling.retry_consumed(virtual_server, server, check))
+            elif event.result is not None:
+                told += judgement.settle(self.pools, virtual_server, now)  # down for another reason than before
         return told
 
     def _addresses_seen(self, addresses: frozenset[IPAddress] | None) -> list[Transition]:

@@ -11,6 +11,9 @@ from typing import assert_never
 from supervisor.core.events import CheckReported, Health, Result
 from supervisor.model import CheckSpec, Weighs
 
+INCONCLUSIVE = frozenset({"NONE", "LOCAL", "LATE"})
+"""Reasons that say nothing about the real server (checkers.kit.api.INCONCLUSIVE)."""
+
 
 class Check:
     """The state of one check.
@@ -19,11 +22,12 @@ class Check:
     known, False (alpha, or adopted as out of service) keeps it out.
 
     `weight` is what it says of the real server's weight, None: nothing. `expires_at` is when the server's certificate ends (Unix
-    seconds, as the last success showed it; 0: there is none).
+    seconds, as the last success showed it; 0: there is none). `failure` is the last result that counted as a failure, None after a success.
     """
 
     __slots__ = (
         "expires_at",
+        "failure",
         "failures",
         "health",
         "heard_at",
@@ -54,6 +58,7 @@ class Check:
         self.since = now
         self.failures = 0
         self.result: Result | None = None
+        self.failure: Result | None = None
         self.heard_at: float | None = None
         self.stale = False
         self.expires_at = 0.0
@@ -84,6 +89,8 @@ class Check:
         if event.result is not None:
             self.result = event.result
             self.expires_at = event.result.expires_at or self.expires_at
+            if event.result.reason not in INCONCLUSIVE:
+                self.failure = event.result if event.failures else None
         if event.health is not self.health and event.health is not Health.UNKNOWN:
             self.health = event.health
             self.since = now

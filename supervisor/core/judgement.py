@@ -1,12 +1,12 @@
 """A change of one real server, followed up to the table: weight, quorum, sorry server, and what is told of each.
 
 Every way in which a real server can change while the file stays the same ends here: a check that turned or spoke of a weight, an
-operator's wish that began or ended.
+operator's wish that began or ended, a hold that began or ended (`holds`).
 """
 
 from __future__ import annotations
 
-from supervisor.core import telling
+from supervisor.core import holds, telling
 from supervisor.core.causes import Chain, Kind
 from supervisor.core.health import Check
 from supervisor.core.override import Override
@@ -39,8 +39,9 @@ def check_changed(
     if turned:
         told.append(telling.check_changed(virtual_server, server, check, chain))
     if not flipped and server.effective_weight == effective_old:
-        return told
+        return told + settle(pools, virtual_server, now)
     server.why = telling.server_chain(pools.chronicle, chain, server, now)
+    moved = holds.settle(pools, virtual_server, now)
     quorum_turned = virtual_server.judge(now)
     if flipped:
         told.append(
@@ -50,6 +51,7 @@ def check_changed(
         )
     else:
         told.append(telling.weight_changed(virtual_server, server, check, effective_old))
+    told += holds.told(virtual_server, moved, now)
     if quorum_turned:
         told += quorum_flipped(pools, virtual_server, server.why, sorry_before, now)
     pools.touch(virtual_server.spec.key)
@@ -74,12 +76,27 @@ def override(
     server.override = wish
     virtual_server.count(server, was_live=server.live, old_weight=effective_old)
     server.why = telling.operator_chain(pools.chronicle, server, wish, before, now, expired=expired)
+    moved = holds.settle(pools, virtual_server, now)
     quorum_turned = virtual_server.judge(now)
     told: list[Transition] = [
         telling.admin_changed(virtual_server, server, wish or before or Override(), now, weight_old, expired=expired)
     ]
+    told += holds.told(virtual_server, moved, now)
     if quorum_turned:
         told += quorum_flipped(pools, virtual_server, server.why, sorry_before, now)
+    pools.touch(virtual_server.spec.key)
+    return told
+
+
+def settle(pools: Pools, virtual_server: VirtualServerState, now: float) -> list[Transition]:
+    """Bring up to date who is held in service, after something that changes no health: another reason, a word on the way, time."""
+    sorry_before = virtual_server.sorry_in_service
+    moved = holds.settle(pools, virtual_server, now)
+    if not moved:
+        return []
+    told = holds.told(virtual_server, moved, now)
+    if virtual_server.judge(now):
+        told += quorum_flipped(pools, virtual_server, moved[-1].server.why, sorry_before, now)
     pools.touch(virtual_server.spec.key)
     return told
 

@@ -1,7 +1,7 @@
 """One real server of one virtual server: its checks and its configured weight make its effective weight.
 
-A real server is live while every check passes (AND logic, keepalived.md 3.3), and in service while it is live and no operator has taken
-it out. Nothing here knows of quorum, sorry servers or the kernel.
+A real server is live while every check passes (AND logic, keepalived.md 3.3), and in service while it is live, or held though it is
+not (`hold`), and no operator has taken it out. Nothing here knows of quorum, sorry servers or the kernel.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 from supervisor.core.causes import Chain
 from supervisor.core.events import Health
 from supervisor.core.health import Check
+from supervisor.core.hold import Hold
 from supervisor.core.override import AdminState, Override
 from supervisor.model import RealServer
 
@@ -19,9 +20,12 @@ WEIGHT_MAX = 65535
 
 
 class RealServerState:
-    """What is known of one real server. `why` is the causal chain of its present weight in the table."""
+    """What is known of one real server. `why` is the causal chain of its present weight in the table.
 
-    __slots__ = ("checks", "downs", "live", "override", "since", "spec", "ups", "weight", "why")
+    `proven` tells that it was in service once since we know it: one that never was has shown nothing that is worth being held for.
+    """
+
+    __slots__ = ("checks", "downs", "hold", "live", "override", "proven", "since", "spec", "ups", "weight", "why")
 
     def __init__(self, spec: RealServer, checks: tuple[Check, ...], now: float, why: Chain) -> None:
         self.spec = spec
@@ -31,7 +35,8 @@ class RealServerState:
         self.ups = 0
         self.downs = 0
         self.override: Override | None = None
-        self.live = self.passes
+        self.hold: Hold | None = None
+        self.live = self.proven = self.passes
         self.weight = spec.weight
         self.weigh()
 
@@ -62,7 +67,13 @@ class RealServerState:
     @property
     def in_service(self) -> bool:
         """Whether clients may be sent to it, as far as it goes alone."""
-        return self.live and self.admin is AdminState.ENABLED
+        return (self.live or self.hold is not None) and self.admin is AdminState.ENABLED
+
+    @property
+    def weight_in_service(self) -> int:
+        """The weight that it has whenever it is in service."""
+        wish = self.override.weight if self.override else None
+        return self.weight if wish is None else wish
 
     @property
     def effective_weight(self) -> int:
@@ -71,8 +82,9 @@ class RealServerState:
 
     def weight_under(self, wish: Override | None) -> int:
         """Return the weight that it would bring to its virtual server now if this were the operator's wish."""
-        if not self.live or wish is None:
-            return self.weight if self.live else 0
+        serves = self.live or self.hold is not None
+        if not serves or wish is None:
+            return self.weight if serves else 0
         if wish.admin is not AdminState.ENABLED:
             return 0
         return self.weight if wish.weight is None else wish.weight
@@ -97,6 +109,7 @@ class RealServerState:
         self.live = not self.live
         self.since = now
         if self.live:
+            self.proven = True
             self.ups += 1
         else:
             self.downs += 1

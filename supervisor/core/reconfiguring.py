@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervisor.core import telling
+from supervisor.core import holds, telling
 from supervisor.core.adoption import Standing
 from supervisor.core.causes import Kind
 from supervisor.core.entrance import endpoints, enter, first_quorum, new_real_server
@@ -71,6 +71,7 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
     known.suspended = pools.must_suspend(spec)
     known.recount()
     chain = begin_by_configuration(pools, now)
+    moved = holds.settle(pools, known, now)
     quorum_turned = known.judge(now)
     for server, since in flipped:
         server.why = telling.server_chain(pools.chronicle, chain, server, now)
@@ -78,6 +79,7 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
         told.append(
             telling.real_server_changed(known, server, None, was=was, previous_state_s=now - since, weight_old=None)
         )
+    told += holds.told(known, moved, now)
     if quorum_turned:
         by_configuration = known.quorate or not lost_by_removal
         return told + quorum_flipped(pools, known, chain, sorry_before, now, by_configuration=by_configuration)

@@ -90,6 +90,9 @@ class RealServerView:
     checks: tuple[CheckView, ...]
     admin: str = "enabled"  # enabled draining disabled
     override: OverrideView | None = None
+    held: str = ""  # guard blame: it serves though it is DOWN; empty: nobody holds it
+    held_text: str = ""  # who holds it, and why
+    held_s: float | None = None  # for so long already
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class VirtualServerView:
     traffic: TrafficView
     real_servers: tuple[RealServerView, ...]
     suspended: bool = False  # ha_suspend, and its address is not here
+    min_healthy: str = ""  # as the file says it: 50%, 2, weight 100; empty: no guard
 
 
 @dataclass(frozen=True, slots=True)

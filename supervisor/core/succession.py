@@ -41,5 +41,7 @@ def _successor(spec: CheckSpec, others: list[Check], now: float, *, live: bool) 
     for check in others:
         if check.spec.type == spec.type:
             others.remove(check)
-            return Check(spec, 0, now, health=check.health, trusted=check.trusted, weight=check.weight)
+            successor = Check(spec, 0, now, health=check.health, trusted=check.trusted, weight=check.weight)
+            successor.failure = check.failure
+            return successor
     return Check(spec, 0, now, trusted=live or not spec.alpha)

@@ -223,7 +223,34 @@ class Drained:
     follower: bool = False
 
 
-LogOnly: TypeAlias = SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged | Drained
+@dataclass(frozen=True, slots=True)
+class HoldChanged:
+    """A real server that is DOWN is held in service from now on, or no more (`held_by` "", with who held it in `was`).
+
+    `held_by` and `was`: guard (min_healthy), blame (the director is suspected). `reason` and `detail` are those of its worst check.
+    """
+
+    cause: int
+    virtual_server: ServiceKey
+    real_server: Endpoint
+    held_by: str
+    was: str
+    text: str  # the evidence, or why it is over
+    reason: str
+    detail: str
+    expires_s: float | None  # from now; None: as long as it is needed
+    weight: int | None  # that is wanted now; None: it leaves the table
+    up_left: int
+    weight_left: int
+    quorum: int
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
+
+
+LogOnly: TypeAlias = (
+    SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged | HoldChanged | Drained
+)
 """What the log is told and nobody else: keepalived has no mail, script or line in a pipe for it."""
 
 Transition: TypeAlias = (

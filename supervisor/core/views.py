@@ -98,6 +98,7 @@ def _virtual_server(director: Director, state: VirtualServerState, now: float) -
             _real_server(director, state, kernel, server, now) for server in state.real_servers.values()
         ),
         suspended=state.suspended,
+        min_healthy=str(state.spec.min_healthy or ""),
     )
 
 
@@ -130,6 +131,9 @@ def _real_server(
         checks=tuple(_check(check, now) for check in server.checks),
         admin=server.admin.value,
         override=_override(server.override, now),
+        held=server.hold.by.value if server.hold else "",
+        held_text=f"{server.hold.by.text}: {server.hold.text}" if server.hold else "",
+        held_s=now - server.hold.since if server.hold else None,
     )
 
 

@@ -2,7 +2,8 @@
 
 The rules (keepalived.md, section 3.3):
 
-* quorate: live real servers stand with their weight; the others are absent, or at weight 0 with inhibit_on_failure;
+* quorate: real servers in service (live ones, and those that are held: `guard`, `blame`) stand with their weight; the others are
+  absent, or at weight 0 with inhibit_on_failure;
 * not quorate, with a sorry server: it stands with weight 1 and all real servers are absent or at weight 0;
 * not quorate, without one: as if quorate, the servers that are left keep serving;
 * a real server that an operator drains stands at weight 0 while it is live, whatever else holds; a disabled one is as one that failed;
@@ -17,6 +18,7 @@ import copy
 from collections.abc import Collection
 from types import MappingProxyType
 
+from supervisor.core.hold import Hold
 from supervisor.core.override import AdminState
 from supervisor.core.quorum import quorate
 from supervisor.core.realserver import RealServerState
@@ -29,11 +31,23 @@ SORRY_WEIGHT = 1
 class VirtualServerState:
     """What is known of one virtual server.
 
-    `weight_up` is the sum of the effective weights of the live real servers, `servers_up` how many are live. They are kept, not
-    summed at each question: a rack that fails asks thousands of times. `suspended` tells that its checks rest (ha_suspend).
+    `weight_up` is the sum of the effective weights of the real servers in service, `servers_up` how many are live, `held` how many serve
+    though they are not. They are kept, not summed at each question: a rack that fails asks thousands of times. `suspended` tells that
+    its checks rest (ha_suspend).
     """
 
-    __slots__ = ("downs", "quorate", "real_servers", "servers_up", "since", "spec", "suspended", "ups", "weight_up")
+    __slots__ = (
+        "downs",
+        "held",
+        "quorate",
+        "real_servers",
+        "servers_up",
+        "since",
+        "spec",
+        "suspended",
+        "ups",
+        "weight_up",
+    )
 
     def __init__(self, spec: VirtualServer, real_servers: dict[Endpoint, RealServerState], now: float) -> None:
         self.spec = spec
@@ -55,11 +69,19 @@ class VirtualServerState:
         """Sum up anew, after the real servers or their weights were changed."""
         self.weight_up = sum(server.effective_weight for server in self.real_servers.values())
         self.servers_up = sum(server.live for server in self.real_servers.values())
+        self.held = sum(server.hold is not None for server in self.real_servers.values())
 
     def count(self, server: RealServerState, *, was_live: bool, old_weight: int) -> None:
         """Follow one real server that went live or ceased to be, or whose weight changed; `old_weight` was its effective one."""
         self.weight_up += server.effective_weight - old_weight
         self.servers_up += server.live - was_live
+
+    def hold(self, server: RealServerState, hold: Hold | None) -> None:
+        """Hold a real server, or let go of it (None)."""
+        old_weight = server.effective_weight
+        self.held += (hold is not None) - (server.hold is not None)
+        server.hold = hold
+        self.weight_up += server.effective_weight - old_weight
 
     @property
     def sorry_active(self) -> bool:

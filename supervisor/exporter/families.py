@@ -400,6 +400,16 @@ def _virtual_servers(views: tuple[VirtualServerView, ...], now_wall: float) -> I
         ],
     )
     yield _gauge(
+        "lvs_virtual_server_held",
+        "Real servers that serve though they are down: held by min_healthy (guard), or because the director is suspected (blame).",
+        ("virtual_server", "by"),
+        [
+            ((v.virtual_server, by), sum(r.held == by for r in v.real_servers))
+            for v in views
+            for by in ("guard", "blame")
+        ],
+    )
+    yield _gauge(
         "lvs_virtual_server_sorry_active",
         "1 while the sorry server stands in.",
         one,
@@ -459,6 +469,7 @@ def _real_servers(views: tuple[VirtualServerView, ...], now_wall: float) -> Iter
     simple: tuple[tuple[str, str, Callable[[RealServerView], float | None]], ...] = (
         ("up", "1 while the checks say up; an operator's word does not change it.", lambda r: r.health == "UP"),
         ("enabled", "0 while an operator has drained or disabled it.", lambda r: r.enabled),
+        ("held", "1 while it serves though it is down, because something holds it.", lambda r: bool(r.held)),
         ("verdict_stale", "1 while its worker is silent: the last verdict is frozen.", lambda r: r.stale),
         ("weight", "Weight in the kernel; absent while it is not in the kernel's table.", lambda r: r.weight_kernel),
         ("target_weight", "Weight that is wanted; absent while it should not be there.", lambda r: r.weight_wanted),

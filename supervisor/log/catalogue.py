@@ -57,6 +57,7 @@ def _entry(
 _SERVER = "virtual_server real_server"
 _PROBE = f"{_SERVER} check result detail"
 _QUORUM = "weight_up quorum hysteresis servers_up servers_total cause_id"
+_HOLD = "weight up_left weight_left quorum cause_id"
 _DRIFT = f"kind want have action {_SERVER}"
 _SCRIPT = f"sink script user notice outcome error output {_SERVER}"
 _ADDRESS = "address interface virtual_server"
@@ -107,6 +108,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "real_server.drained": _entry(
         "warning", _SERVER, integer="cut_off", number="took_s", boolean="in_time", calm=("in_time", True)
     ),
+    "real_server.held": _entry("error", f"{_SERVER} held_by reason result detail", integer=_HOLD, number="expires_s"),
+    "real_server.released": _entry("warning", f"{_SERVER} held_by reason result detail", integer=_HOLD),
     "real_server.removed": _entry("info", f"{_SERVER} reason", boolean="stopping"),
     "check.changed": _entry("warning", _PROBE, integer="cause_id", boolean="up real_server_up", calm=("up", True)),
     "virtual_server.quorum_lost": _entry("error", "virtual_server sorry_server", integer=_QUORUM, boolean="at_start"),

@@ -10,6 +10,8 @@ from supervisor.model import (
     Forwarding,
     FwmarkKey,
     Method,
+    MinHealthy,
+    MinHealthyUnit,
     Protocol,
     SorryServer,
     TunnelChecksum,
@@ -349,3 +351,29 @@ def test_a_mark_has_the_family_that_the_first_line_with_a_say_gives_it() -> None
     assert [server.key.family for server in below.virtual_servers] == [4]
     above = config_of(virtual_server("ip_family inet6", old, new, head="fwmark 1", base=base), warnings=1)
     assert [server.key.family for server in above.virtual_servers] == [6]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("50%", MinHealthy(MinHealthyUnit.PERCENT, 50)),
+        ("2", MinHealthy(MinHealthyUnit.SERVERS, 2)),
+        ("weight 3", MinHealthy(MinHealthyUnit.WEIGHT, 3)),
+        ("off", None),
+    ],
+)
+def test_min_healthy_is_a_share_a_number_or_a_weight(words: str, found: MinHealthy | None) -> None:
+    inherited = "global_defs {\n min_healthy 10%\n}\n"
+    servers = real_server("weight 2"), real_server(head="10.1.0.2 80")
+    (server,) = config_of(inherited + virtual_server(f"min_healthy {words}", *servers)).virtual_servers
+    assert server.min_healthy == found
+    (server,) = config_of(inherited + virtual_server(*servers)).virtual_servers
+    assert server.min_healthy == MinHealthy(MinHealthyUnit.PERCENT, 10)
+    (server,) = config_of(virtual_server(*servers)).virtual_servers
+    assert server.min_healthy is None
+
+
+def test_a_min_healthy_that_nothing_can_reach_is_warned_of() -> None:
+    assert warnings_of(virtual_server("min_healthy weight 4", real_server("weight 3"))) == [
+        "min_healthy weight 4 is more than all real servers have together, 3: none of them that may be held ever leaves"
+    ]
