@@ -11,6 +11,7 @@ who gets a weight, when a sorry server steps in were all decided in `core` befor
              shows, `rounds`: when to look, `tally`: what it counts, `settings`: its duty beside the table, `notices`: what it
              tells the log);
 * `sole`     the mark that keeps a second writer of ours away from the same table;
+* `paths`    to which targets this host has no way any more (`routewire`, pure: how the kernel is asked);
 * `vip`      addresses on interfaces and how they are announced (frames in `neighbours`, pure). pyroute2's only home.
 
 May import: `core`, `model`, trio. May not: any other room, a logger, prometheus_client. Results leave as events and notices.

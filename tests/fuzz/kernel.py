@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from supervisor.ipvs import wire
 from supervisor.ipvs.neighbours import MAC_BYTES, claimant
 from supervisor.ipvs.netlink import _messages, _result
+from supervisor.ipvs.routewire import Link, read_links, read_ways
 
 _ADDRESSES = (IPv4Address("203.0.113.100"), IPv6Address("2001:db8::1234:5678"))
 _OWN_MAC = bytes.fromhex("020000000001")
@@ -45,3 +46,14 @@ def neighbours(data: bytes) -> None:
     for address in _ADDRESSES:
         mac = claimant(data, address, _OWN_MAC)
         assert mac is None or (len(mac) == MAC_BYTES and mac != _OWN_MAC)
+
+
+def routes(data: bytes) -> None:
+    """What the kernel says of interfaces and ways is read, or a WireError."""
+    links: dict[int, Link] = {}
+    with contextlib.suppress(wire.WireError):
+        read_links(data, links)
+    assert all(isinstance(link.name, str) for link in links.values())
+    with contextlib.suppress(wire.WireError):
+        for way in read_ways(data):
+            assert isinstance(way.interface, int)

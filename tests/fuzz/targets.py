@@ -38,4 +38,5 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "state": talks.state,
     "netlink": kernel.netlink,
     "neighbours": kernel.neighbours,
+    "routes": kernel.routes,
 }
