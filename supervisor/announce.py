@@ -20,6 +20,7 @@ from supervisor.core.transitions import (
     QuorumChanged,
     RealServerChanged,
     RealServerRemoved,
+    SelfBlame,
     SorryChanged,
     SuspensionChanged,
     Transition,
@@ -31,7 +32,7 @@ from supervisor.log import Log
 from supervisor.model import Config, IPAddress, ServiceKey
 
 
-def transition(told: Transition, log: Log) -> None:  # noqa: PLR0912  a branch for each kind
+def transition(told: Transition, log: Log) -> None:  # noqa: C901, PLR0912  a branch for each kind
     """Say one transition of the core."""
     match told:
         case RealServerChanged():
@@ -51,6 +52,8 @@ def transition(told: Transition, log: Log) -> None:  # noqa: PLR0912  a branch f
             _drained(told, log)
         case HoldChanged():
             _hold_changed(told, log)
+        case SelfBlame():
+            _self_blame(told, log)
         case SuspensionChanged():
             _suspension_changed(told, log)
         case CheckFailed():
@@ -230,6 +233,26 @@ def _hold_changed(changed: HoldChanged, log: Log) -> None:
         log.emit("real_server.held", text.rstrip() + ".", **fields, expires_s=changed.expires_s)
     else:
         log.emit("real_server.released", f"{who} is {changed.text}.", **fields)
+
+
+def _self_blame(told: SelfBlame, log: Log) -> None:
+    """Say that the director suspects itself, or does so no more."""
+    if told.suspected:
+        ends = "" if told.until_s is None else f", for {told.until_s:.0f} s at most"
+        text = f"This director's own network is suspected, not its real servers: {told.text}. Removals are held{ends}."
+        event = "director.self_blame"
+    else:
+        text = f"This director is no longer suspected, after {told.since_s:.0f} s; no removal is held any more."
+        event = "director.self_blame_over"
+    log.emit(
+        event,
+        text,
+        reason=told.text,
+        held=told.held,
+        real_servers=told.real_servers,
+        until_s=told.until_s,
+        since_s=told.since_s,
+    )
 
 
 def _suspension_changed(changed: SuspensionChanged, log: Log) -> None:

@@ -39,6 +39,7 @@ from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
 from supervisor.ipvs.dryrun import DryRunBackend, WatchedAddresses
 from supervisor.ipvs.kernel import KernelBackend, preload
 from supervisor.ipvs.memory import MemoryAddresses, MemoryBackend
+from supervisor.ipvs.paths import KernelPaths, NoPaths
 from supervisor.ipvs.vip import AddressPort, Report, VirtualAddresses
 from supervisor.log import Log, LogWriter, open_log
 from supervisor.model import Config
@@ -144,6 +145,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             start_runner=_runner_starter(account),
             open_pipe=open_pipe,
             addresses=_ADDRESSES[backend.name],
+            paths=NoPaths if backend.name == "memory" else KernelPaths,
             deliver=None,
             quiet=options.dry_run,
             keep=options.keep,

@@ -390,6 +390,14 @@ class KernelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BlameSettings:
+    """Whether this director suspects itself when nothing answers; `hold_max` is how long at most while it has no path, in seconds."""
+
+    on: bool = True
+    hold_max: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file, valid by construction.
 
@@ -408,6 +416,7 @@ class Config:
     warnings: int = 0
     files: tuple[str, ...] = field(default=())
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
+    blame: BlameSettings = BlameSettings()
 
     @property
     def has_scripts(self) -> bool:

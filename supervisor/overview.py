@@ -124,6 +124,9 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             fifo_dropped=sources.errands.fifos.dropped,
             rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
             state=sources.state,
+            suspected=director.blame.text,
+            suspected_s=None if director.blame.since is None else now - director.blame.since,
+            targets_without_path=len(director.blame.lost),
         ),
         views.virtual_servers(director, now),
     )
@@ -154,9 +157,10 @@ def summary(director: Director) -> str:
     live = sum(server.live for server in servers)
     overridden = sum(server.override is not None for server in servers)
     by_hand = f", {overridden} overridden by an operator" if overridden else ""
-    return (
-        f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live{by_hand}"
-    )
+    held = sum(server.hold is not None for server in servers)
+    by_us = f", {held} held in service though down" if held else ""
+    by_us += ", THE DIRECTOR ITSELF IS SUSPECTED" if director.blame.text else ""
+    return f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live{by_hand}{by_us}"
 
 
 def _workers(sources: Sources, now: float) -> tuple[WorkerView, ...]:

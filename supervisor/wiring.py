@@ -37,7 +37,7 @@ from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import AddressesSeen, Event, Overridden, Tick
+from supervisor.core.events import AddressesSeen, Event, Overridden, PathsSeen, Tick
 from supervisor.core.jobs import worker_of
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, Life, PoolMemory, Recall
@@ -46,6 +46,7 @@ from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
 from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.notices import Contested, Notice
+from supervisor.ipvs.paths import PathPort
 from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
@@ -110,6 +111,7 @@ class Outside:
     start_runner: StartRunner
     open_pipe: Open
     addresses: Callable[[AddressReport], AddressPort]
+    paths: Callable[[], PathPort]
     deliver: Deliver | None  # None: over SMTP
     load: Callable[[Path | None], Outcome]  # the file that runs, or another to look at
     log: Log
@@ -166,6 +168,7 @@ class Supervisor:
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
         self._addresses = outside.addresses(self._address_reported)
+        self._paths = outside.paths()
         self._address_news = trio.Event()
         self._presence_matters = trio.Event()
         self._rivals_matter = trio.Event()
@@ -206,6 +209,7 @@ class Supervisor:
                 watchers.start_soon(self._assign_addresses)
                 watchers.start_soon(self._watch_addresses)
                 watchers.start_soon(self._look_for_rivals)
+                watchers.start_soon(self._watch_paths)
                 if self._exporter:
                     watchers.start_soon(self._exporter.keeper.run)
                 if self._outside.admin:
@@ -340,6 +344,7 @@ class Supervisor:
         self._address_news.set()
         self._rivals_matter.set()
         self._note_presence()
+        self._paths.look_again()
         return outlook(old, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:
@@ -482,6 +487,10 @@ class Supervisor:
         """Have the director know which addresses are here, as soon as a virtual server hangs on it (ha_suspend)."""
         await self._presence_matters.wait()
         await self._addresses.watch(lambda addresses: self._send.send(AddressesSeen(addresses)))
+
+    async def _watch_paths(self) -> None:
+        """Have the director know to which targets this host has no way."""
+        await self._paths.watch(lambda: self._director.blame.targets, lambda lost: self._send.send(PathsSeen(lost)))
 
     def _address_reported(self, address: IPAddress, state: str, detail: str) -> None:
         self._facts.addresses[str(address)] = f"{state} {detail}".strip()

@@ -72,11 +72,16 @@ def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
     up = sum(row["health"] != "DOWN" for row in real)
     wishes = sum(row["override"] is not None for row in real)
     by_hand = f", {wishes} overridden by an operator" if wishes else ""
+    suspected = (
+        f"  THE DIRECTOR ITSELF IS SUSPECTED for {age(process['suspected_s'])}: {process['suspected']}."
+        if process["suspected"]
+        else ""
+    )
     reload = "" if process["reload_ok"] else "  THE LAST RELOAD WAS REJECTED, the configuration before it runs."
     return (
         f"vipervisor {process['version']}, up {age(process['uptime_s'])}, {process['config_source']}"
         f" ({process['config_digest']}), backend {process['backend']}: {count(len(servers), 'virtual server')},"
-        f" {up} of {count(len(real), 'real server')} not down{by_hand}.{_held(real)}{reload}"
+        f" {up} of {count(len(real), 'real server')} not down{by_hand}.{_held(real)}{suspected}{reload}"
     )
 
 

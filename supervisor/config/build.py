@@ -20,7 +20,7 @@ from supervisor.config.servers import Everywhere, VirtualServers
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
-from supervisor.model import DRIFT_GRACE_DEFAULT_S, Config
+from supervisor.model import DRIFT_GRACE_DEFAULT_S, BlameSettings, Config
 
 COMPAT = frozenset({"urls_one_by_one"})
 """What `compat` may ask for."""
@@ -66,6 +66,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
         default_interface=_interface(defaults, problems),
         assign_addresses=defaults.get("virtual_server_addresses", True),
         scripts=scripts.settings(defaults),
+        blame=BlameSettings(defaults.get("self_blame", True), defaults.get("self_blame_hold", 600.0)),
     )
 
 

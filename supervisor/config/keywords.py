@@ -294,6 +294,23 @@ GLOBAL_DEFS = (
         high=4294967295,
     ),
     Keyword("compat", Kind.TEXTS, "what to do as keepalived does it: urls_one_by_one", own=True),
+    Keyword(
+        "self_blame",
+        Kind.FLAG,
+        "hold removals when this director's own network is gone, or when nearly no host answers any more",
+        default=True,
+        own=True,
+    ),
+    Keyword(
+        "self_blame_hold",
+        Kind.TIMER,
+        "how long at most while there is no path to any server of a virtual server: longer than a switch takes to restart",
+        unit="s",
+        low=1,
+        high=86400,
+        default=600.0,
+        own=True,
+    ),
     replace(_MIN_HEALTHY, help="min_healthy of every virtual server that has none of its own (off)"),
     Keyword(
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True

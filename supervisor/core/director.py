@@ -15,7 +15,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import assert_never
 
-from supervisor.core import entrance, judgement, reconfiguring, telling
+from supervisor.core import entrance, judgement, reconfiguring, selfblame, telling
+from supervisor.core.blame import Blame
 from supervisor.core.drift import Adoption
 from supervisor.core.events import (
     AddressesSeen,
@@ -26,6 +27,7 @@ from supervisor.core.events import (
     KernelRead,
     KernelWritten,
     Overridden,
+    PathsSeen,
     Tick,
     WeightsAdopted,
     WorkerSilent,
@@ -97,6 +99,11 @@ class Director:
         return self.pools.jobs
 
     @property
+    def blame(self) -> Blame:
+        """What speaks against this director itself."""
+        return self.pools.blame
+
+    @property
     def reading(self) -> Reading:
         """What the kernel was last seen to have."""
         return self.pools.reading
@@ -106,8 +113,10 @@ class Director:
         return self.pools.desired()
 
     def next_deadline(self) -> float:
-        """Return when time alone will change something (trio's seconds): an operator's wish ends, or the time of one who leaves."""
-        return min(min(self._overridden.values(), default=math.inf), self.pools.departures.next_deadline())
+        """Return when time alone will change something (trio's seconds): a wish, a departure, a hold or a suspicion ends."""
+        pools = self.pools
+        wishes = min(self._overridden.values(), default=math.inf)
+        return min(wishes, pools.departures.next_deadline(), pools.hold_ends.first, pools.blame.next_deadline())
 
     def job_health(self, job: int) -> Health:
         """Return the health that a (new) worker should start this job from."""
@@ -191,7 +200,7 @@ class Director:
         self._overridden = {
             name: until for name, until in self._overridden.items() if self.pools.real_server(*name) is not None
         }
-        return told
+        return told + selfblame.reconsider(self.pools, now)
 
     def stop(self) -> list[Transition]:
         """Return what is told at a clean stop: with omega, every real server in service goes down, and its virtual server with it.
@@ -228,6 +237,8 @@ class Director:
                 told += self._read(event, now)
             case AddressesSeen(addresses):
                 told += self._addresses_seen(addresses)
+            case PathsSeen(lost):
+                told += selfblame.paths_seen(self.pools, lost, now)
             case Overridden():
                 for key, endpoint in event.targets:
                     told += self._wish(key, endpoint, event.override, now)
@@ -238,10 +249,10 @@ class Director:
                 pass
             case _:
                 assert_never(event)
-        return told
+        return told + selfblame.told(self.pools, now)
 
     def _reported(self, event: CheckReported, now: float) -> list[Transition]:
-        told: list[Transition] = []
+        told = selfblame.heard(self.pools, event, now)
         for virtual_server, server, check in self.pools.consumers(event.job):
             was, since, passed, knew = server.health.value, check.since, check.passes, check.health
             turned_or_weighed = check.report(event, now)
@@ -256,7 +267,9 @@ class Director:
             elif event.result is not None and event.failures and event.health is not Health.DOWN:
                 told.append(telling.retry_consumed(virtual_server, server, check))
             elif event.result is not None:
-                told += judgement.settle(self.pools, virtual_server, now)  # down for another reason than before
+                told += judgement.settle(
+                    self.pools, virtual_server, now, (server,)
+                )  # down for another reason than before
         return told
 
     def _addresses_seen(self, addresses: frozenset[IPAddress] | None) -> list[Transition]:
@@ -306,8 +319,9 @@ class Director:
         return self._wish(found.key, found.endpoint, wish, now)
 
     def _expire(self, now: float) -> list[Transition]:
-        """End the wishes whose time is over, and let go who had time to leave."""
+        """End the wishes and the holds whose time is over, and let go who had time to leave."""
         told: list[Transition] = [*self._drained(self.pools.departures.look(None, now))]
+        told += selfblame.expire(self.pools, now)
         for key, endpoint in [name for name, until in self._overridden.items() if until <= now]:
             del self._overridden[key, endpoint]
             server = self.pools.real_server(key, endpoint)

@@ -96,6 +96,13 @@ class AddressesSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PathsSeen:
+    """The targets of checks (and real servers) to which this host has no path now, and why; None: nobody can know."""
+
+    lost: Mapping[IPAddress, str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Overridden:
     """Somebody with the right to do so wants something of these real servers; None: nothing any more. Unknown ones are passed over."""
 
@@ -124,5 +131,6 @@ Event: TypeAlias = (
     | AddressesSeen
     | Overridden
     | WeightsAdopted
+    | PathsSeen
     | Tick
 )

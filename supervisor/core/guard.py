@@ -17,6 +17,7 @@ which take any server; that the mildest failure is held is ours. Without `min_he
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from supervisor.core import badness
 from supervisor.core.badness import Badness
@@ -27,66 +28,83 @@ from supervisor.core.realserver import RealServerState
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import MinHealthy, MinHealthyUnit
 
+_Order: TypeAlias = tuple[bool, bool, Badness, float, int]
+
 
 def chosen(virtual_server: VirtualServerState) -> list[RealServerState]:
     """Return the real servers that the guard holds in service as things are, the least bad first."""
     minimum = virtual_server.spec.min_healthy
     if minimum is None:
         return []
-    enabled = [server for server in virtual_server.real_servers.values() if server.admin is AdminState.ENABLED]
-    serving = [server for server in enabled if server.live or _held_by_another(server)]
-    if reached(minimum, serving, enabled):
+    percent, scale = minimum.unit is MinHealthyUnit.PERCENT, _SCALE[minimum.unit]
+    missing = 0 if percent else minimum.amount * scale
+    down: list[tuple[int, int, RealServerState]] = []
+    for number, server in enumerate(virtual_server.real_servers.values()):
+        if server.override is not None and server.admin is not AdminState.ENABLED:
+            continue
+        worth = _worth(minimum, server)
+        if percent:
+            missing += worth * minimum.amount
+        if server.live or _held_by_another(server):
+            missing -= worth * scale
+        elif worth:
+            down.append((number, worth * scale, server))
+    if missing <= 0:
         return []
-    candidates = [(_order(server, number), server) for number, server in enumerate(enabled) if may_be_held(server)]
-    held: list[RealServerState] = []
-    for _, server in sorted(candidates, key=lambda candidate: candidate[0]):
-        if reached(minimum, [*serving, *held], enabled):
+    held: list[tuple[int, RealServerState]] = []
+    candidates = [(_order(server, number), worth, server) for number, worth, server in down if may_be_held(server)]
+    for _, worth, server in sorted(candidates, key=lambda candidate: candidate[0]):
+        if missing <= 0:
             break
-        held.append(server)
-    return _needed(minimum, serving, held, enabled)
+        held.append((worth, server))
+        missing -= worth
+    return _needed(held, -missing)
+
+
+_SCALE = {MinHealthyUnit.PERCENT: 100, MinHealthyUnit.SERVERS: 1, MinHealthyUnit.WEIGHT: 1}
+"""Percentages are reckoned in hundredths, so that nothing is rounded."""
+
+
+def _worth(minimum: MinHealthy, server: RealServerState) -> int:
+    """Return what a real server in service is to the minimum: one server, or its weight; nothing with weight 0."""
+    weight = server.weight if server.override is None else server.weight_in_service
+    return min(weight, 1) if minimum.unit is MinHealthyUnit.SERVERS else weight
 
 
 def reached(minimum: MinHealthy, serving: Iterable[RealServerState], enabled: Iterable[RealServerState]) -> bool:
-    """Tell whether `serving` are enough, of all that are `enabled`."""
-    match minimum.unit:
-        case MinHealthyUnit.SERVERS:
-            return sum(server.weight_in_service > 0 for server in serving) >= minimum.amount
-        case MinHealthyUnit.WEIGHT:
-            return _weight(serving) >= minimum.amount
-        case MinHealthyUnit.PERCENT:
-            return _weight(serving) * 100 >= _weight(enabled) * minimum.amount
+    """Tell whether `serving` are enough, of all that are `enabled`: the rule itself, slow and plain."""
+    have = sum(_worth(minimum, server) for server in serving)
+    if minimum.unit is MinHealthyUnit.PERCENT:
+        return have * 100 >= sum(_worth(minimum, server) for server in enabled) * minimum.amount
+    return have >= minimum.amount
 
 
 def may_be_held(server: RealServerState) -> bool:
     """Tell whether a real server may serve though it is DOWN."""
-    if server.live or not server.proven or server.weight_in_service == 0 or _held_by_another(server):
+    if server.live or not server.proven or _held_by_another(server):
         return False
     if server.hold is not None and server.health is Health.UNKNOWN:
         return True  # a new configuration has replaced its checks, which have not spoken yet
     return badness.of_server(server) < Badness.UNKNOWN
 
 
-def _needed(
-    minimum: MinHealthy, serving: list[RealServerState], held: list[RealServerState], enabled: list[RealServerState]
-) -> list[RealServerState]:
-    """Return `held` without those, the worst first, whose weight turned out not to be needed."""
-    for server in reversed(held):
-        rest = [other for other in held if other is not server]
-        if reached(minimum, [*serving, *rest], enabled):
-            held = rest
-    return held
+def _needed(held: list[tuple[int, RealServerState]], spare: int) -> list[RealServerState]:
+    """Return `held` without those, the worst first, that turned out not to be needed; `spare` is what is there beyond the minimum."""
+    kept: list[RealServerState] = []
+    for worth, server in reversed(held):
+        if worth <= spare:
+            spare -= worth
+        else:
+            kept.append(server)
+    return kept[::-1]
 
 
 def _held_by_another(server: RealServerState) -> bool:
     return server.hold is not None and server.hold.by is not HeldBy.GUARD
 
 
-def _order(server: RealServerState, number: int) -> tuple[bool, bool, Badness, float, int]:
+def _order(server: RealServerState, number: int) -> _Order:
     """Return what the least bad is the smallest in."""
     how_bad = badness.of_server(server)
     newcomer = server.hold is None
     return how_bad >= Badness.UNREACHABLE, newcomer, how_bad, -server.since, number
-
-
-def _weight(servers: Iterable[RealServerState]) -> int:
-    return sum(server.weight_in_service for server in servers)

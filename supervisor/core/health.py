@@ -6,6 +6,7 @@ probe behind it, and answers one question: does this check let its real server b
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
 from supervisor.core.events import CheckReported, Health, Result
@@ -27,6 +28,7 @@ class Check:
 
     __slots__ = (
         "expires_at",
+        "failed_at",
         "failure",
         "failures",
         "health",
@@ -59,9 +61,17 @@ class Check:
         self.failures = 0
         self.result: Result | None = None
         self.failure: Result | None = None
+        self.failed_at: float | None = None
         self.heard_at: float | None = None
         self.stale = False
         self.expires_at = 0.0
+
+    @property
+    def began_at(self) -> float:
+        """When the last probe that failed began, as far as it is known (trio's seconds); minus infinity when none has."""
+        if self.failure is None or self.failed_at is None:
+            return -math.inf
+        return self.failed_at - self.failure.duration_s
 
     @property
     def passes(self) -> bool:
@@ -91,6 +101,7 @@ class Check:
             self.expires_at = event.result.expires_at or self.expires_at
             if event.result.reason not in INCONCLUSIVE:
                 self.failure = event.result if event.failures else None
+                self.failed_at = now if event.failures else None
         if event.health is not self.health and event.health is not Health.UNKNOWN:
             self.health = event.health
             self.since = now

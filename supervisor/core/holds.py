@@ -6,6 +6,7 @@ The suspicion against the director comes first, because it doubts the verdicts t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from supervisor.core import badness, guard, telling
@@ -25,50 +26,58 @@ class Moved(NamedTuple):
     was: Hold | None
 
 
-def settle(pools: Pools, virtual_server: VirtualServerState, now: float) -> list[Moved]:
+def settle(
+    pools: Pools, virtual_server: VirtualServerState, now: float, servers: Iterable[RealServerState] | None = None
+) -> list[Moved]:
     """Hold who is to be held and let go of the others; return whose hold began, ended or changed hands.
 
-    The quorum is the caller's to judge afterwards. Costs nothing where nobody is held and nobody asks for it.
+    `servers` are those that something has changed about, None: all. The guard always looks at all, where there is one. The quorum is
+    the caller's to judge afterwards.
     """
-    if not virtual_server.held and virtual_server.spec.min_healthy is None:
-        return []
-    moved: list[Moved] = []
-    kept = {id(server) for server in guard.chosen(virtual_server)}
-    for server in virtual_server.real_servers.values():
-        _bring(
-            pools,
-            virtual_server,
-            server,
-            _by_guard(virtual_server, server, now) if id(server) in kept else None,
-            moved,
-            now,
-        )
-    return moved
+    before: dict[int, Moved] = {}
+    if pools.blame.refuted(virtual_server, now):
+        servers = None
+    for server in virtual_server.real_servers.values() if servers is None else servers:
+        was = server.hold
+        hold = pools.blame.hold_for(virtual_server, server, now)
+        if hold is not None or (was is not None and (was.by is HeldBy.BLAME or server.live)):
+            before[id(server)] = Moved(server, was)
+            virtual_server.hold(server, hold)
+    if virtual_server.spec.min_healthy is not None or virtual_server.guarded:
+        _guard(virtual_server, before, now)
+    return [moved for moved in before.values() if _noted(pools, virtual_server, moved.server, moved.was, now)]
 
 
-def _by_guard(virtual_server: VirtualServerState, server: RealServerState, now: float) -> Hold:
-    if server.hold is not None and server.hold.by is HeldBy.GUARD:
-        return server.hold
-    minimum = virtual_server.spec.min_healthy
-    return Hold(HeldBy.GUARD, now, text=f"fewer than min_healthy {minimum} would be left")
+def _guard(virtual_server: VirtualServerState, before: dict[int, Moved], now: float) -> None:
+    """Do what the guard says; add to `before` whom that changes."""
+    kept = {id(server): server for server in guard.chosen(virtual_server)}
+    if virtual_server.guarded:
+        for server in virtual_server.real_servers.values():
+            if server.hold is not None and server.hold.by is HeldBy.GUARD and id(server) not in kept:
+                before.setdefault(id(server), Moved(server, server.hold))
+                virtual_server.hold(server, None)
+    for server in kept.values():
+        if server.hold is None:
+            before.setdefault(id(server), Moved(server, None))
+            text = f"fewer than min_healthy {virtual_server.spec.min_healthy} would be left"
+            virtual_server.hold(server, Hold(HeldBy.GUARD, now, text=text))
 
 
-def _bring(
-    pools: Pools,
-    virtual_server: VirtualServerState,
-    server: RealServerState,
-    hold: Hold | None,
-    moved: list[Moved],
-    now: float,
-) -> None:
-    """Give a real server its hold, or none."""
-    was = server.hold
-    if hold == was:
-        return
-    virtual_server.hold(server, hold)
-    if (hold and hold.by) is not (was and was.by):
-        server.why = _chain(pools.chronicle, server.why, server, was, now)
-        moved.append(Moved(server, was))
+def _noted(
+    pools: Pools, virtual_server: VirtualServerState, server: RealServerState, was: Hold | None, now: float
+) -> bool:
+    """Take note of the hold of a real server, and of its end; tell whether it is another one than before."""
+    hold, name = server.hold, (virtual_server.spec.key, server.spec.endpoint)
+    if hold is None or hold.next_at == math.inf:
+        pools.hold_ends.drop(name)
+    else:
+        pools.hold_ends.note(name, hold.next_at)
+    if (hold and hold.by) is (was and was.by):
+        return False
+    blamed = [each is not None and each.by is HeldBy.BLAME for each in (was, hold)]
+    pools.blame.held += blamed[1] - blamed[0]
+    server.why = _chain(pools.chronicle, server.why, server, was, now)
+    return True
 
 
 def told(virtual_server: VirtualServerState, moved: list[Moved], now: float) -> list[Transition]:

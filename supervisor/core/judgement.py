@@ -6,6 +6,8 @@ operator's wish that began or ended, a hold that began or ended (`holds`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from supervisor.core import holds, telling
 from supervisor.core.causes import Chain, Kind
 from supervisor.core.health import Check
@@ -39,9 +41,9 @@ def check_changed(
     if turned:
         told.append(telling.check_changed(virtual_server, server, check, chain))
     if not flipped and server.effective_weight == effective_old:
-        return told + settle(pools, virtual_server, now)
+        return told + settle(pools, virtual_server, now, (server,))
     server.why = telling.server_chain(pools.chronicle, chain, server, now)
-    moved = holds.settle(pools, virtual_server, now)
+    moved = holds.settle(pools, virtual_server, now, (server,))
     quorum_turned = virtual_server.judge(now)
     if flipped:
         told.append(
@@ -76,7 +78,7 @@ def override(
     server.override = wish
     virtual_server.count(server, was_live=server.live, old_weight=effective_old)
     server.why = telling.operator_chain(pools.chronicle, server, wish, before, now, expired=expired)
-    moved = holds.settle(pools, virtual_server, now)
+    moved = holds.settle(pools, virtual_server, now, (server,))
     quorum_turned = virtual_server.judge(now)
     told: list[Transition] = [
         telling.admin_changed(virtual_server, server, wish or before or Override(), now, weight_old, expired=expired)
@@ -88,10 +90,12 @@ def override(
     return told
 
 
-def settle(pools: Pools, virtual_server: VirtualServerState, now: float) -> list[Transition]:
-    """Bring up to date who is held in service, after something that changes no health: another reason, a word on the way, time."""
+def settle(
+    pools: Pools, virtual_server: VirtualServerState, now: float, servers: Iterable[RealServerState] | None = None
+) -> list[Transition]:
+    """Bring up to date who of `servers` (None: all) is held, after something that changes no health: a reason, a path, time."""
     sorry_before = virtual_server.sorry_in_service
-    moved = holds.settle(pools, virtual_server, now)
+    moved = holds.settle(pools, virtual_server, now, servers)
     if not moved:
         return []
     told = holds.told(virtual_server, moved, now)

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from supervisor.core.blame import Blame
 from supervisor.core.causes import Chronicle
 from supervisor.core.departures import Departures
 from supervisor.core.events import DestinationId, Health
 from supervisor.core.health import Check
+from supervisor.core.hold import Ends
 from supervisor.core.jobs import JobBook, definition
 from supervisor.core.memory import Clocks, PoolMemory, remember
 from supervisor.core.realserver import RealServerState
@@ -40,6 +42,8 @@ class Pools:
         self.virtual_servers: dict[ServiceKey, VirtualServerState] = {}
         self.departures = Departures()
         self.chronicle = Chronicle()
+        self.blame = Blame()
+        self.hold_ends = Ends()
         self.unread: set[DestinationId] = set()  # written, and not read back yet
         self.doubted: set[int] = (
             set()
@@ -59,6 +63,7 @@ class Pools:
         copy.jobs = self.jobs.fork()
         copy.departures = self.departures.fork()
         copy.doubted = set(self.doubted)
+        copy.blame, copy.hold_ends = self.blame.fork(), self.hold_ends.fork()
         copy.virtual_servers = {key: state.fork() for key, state in self.virtual_servers.items()}
         copy.replaced()
         return copy
@@ -148,6 +153,7 @@ class Pools:
             for server in virtual_server.real_servers.values():
                 for check in server.checks:
                     self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
+        self.blame.reconfigure(self.config.blame, self.virtual_servers.values())
         services = {key: self._service(key) for key in self._keys()}
         self._services = {key: service for key, service in services.items() if service is not None}
         self._dirty.clear()

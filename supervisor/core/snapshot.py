@@ -270,6 +270,11 @@ class ProcessView:
     fifo_dropped: int = 0
     rivals: tuple[RivalView, ...] = ()
     state: StateView = StateView()
+    suspected: str = (
+        ""  # the evidence against this director, because of which removals are held; empty: it is not suspected
+    )
+    suspected_s: float | None = None  # for so long
+    targets_without_path: int = 0  # addresses of checks and servers to which this host has no way
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,6 @@ def _successor(spec: CheckSpec, others: list[Check], now: float, *, live: bool) 
         if check.spec.type == spec.type:
             others.remove(check)
             successor = Check(spec, 0, now, health=check.health, trusted=check.trusted, weight=check.weight)
-            successor.failure = check.failure
+            successor.failure, successor.failed_at = check.failure, check.failed_at
             return successor
     return Check(spec, 0, now, trusted=live or not spec.alpha)

@@ -248,8 +248,26 @@ class HoldChanged:
     follower: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SelfBlame:
+    """The director suspects itself, and holds removals because of it; or does so no more.
+
+    `held` is how many real servers are held, of `real_servers` in all. `group` and what follows it mean nothing here.
+    """
+
+    suspected: bool
+    text: str  # the evidence
+    held: int
+    real_servers: int
+    until_s: float | None  # from now, at most; None: nobody is held any more
+    since_s: float
+    group: str = ""
+    group_use: int = 0
+    follower: bool = False
+
+
 LogOnly: TypeAlias = (
-    SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged | HoldChanged | Drained
+    SorryChanged | SuspensionChanged | CheckFailed | WeightChanged | AdminChanged | HoldChanged | SelfBlame | Drained
 )
 """What the log is told and nobody else: keepalived has no mail, script or line in a pipe for it."""
 

@@ -18,7 +18,7 @@ import copy
 from collections.abc import Collection
 from types import MappingProxyType
 
-from supervisor.core.hold import Hold
+from supervisor.core.hold import HeldBy, Hold
 from supervisor.core.override import AdminState
 from supervisor.core.quorum import quorate
 from supervisor.core.realserver import RealServerState
@@ -32,12 +32,13 @@ class VirtualServerState:
     """What is known of one virtual server.
 
     `weight_up` is the sum of the effective weights of the real servers in service, `servers_up` how many are live, `held` how many serve
-    though they are not. They are kept, not summed at each question: a rack that fails asks thousands of times. `suspended` tells that
-    its checks rest (ha_suspend).
+    though they are not, `guarded` how many of these for min_healthy. They are kept, not summed at each question: a rack that fails asks
+    thousands of times. `suspended` tells that its checks rest (ha_suspend).
     """
 
     __slots__ = (
         "downs",
+        "guarded",
         "held",
         "quorate",
         "real_servers",
@@ -70,6 +71,7 @@ class VirtualServerState:
         self.weight_up = sum(server.effective_weight for server in self.real_servers.values())
         self.servers_up = sum(server.live for server in self.real_servers.values())
         self.held = sum(server.hold is not None for server in self.real_servers.values())
+        self.guarded = sum(_by_guard(server.hold) for server in self.real_servers.values())
 
     def count(self, server: RealServerState, *, was_live: bool, old_weight: int) -> None:
         """Follow one real server that went live or ceased to be, or whose weight changed; `old_weight` was its effective one."""
@@ -80,6 +82,7 @@ class VirtualServerState:
         """Hold a real server, or let go of it (None)."""
         old_weight = server.effective_weight
         self.held += (hold is not None) - (server.hold is not None)
+        self.guarded += _by_guard(hold) - _by_guard(server.hold)
         server.hold = hold
         self.weight_up += server.effective_weight - old_weight
 
@@ -133,6 +136,10 @@ class VirtualServerState:
             weight = SORRY_WEIGHT if self.sorry_active else 0
             destinations[sorry.endpoint] = Destination(sorry.endpoint, weight, sorry.method)
         return Service(self.spec.key, settings(self.spec), MappingProxyType(destinations))
+
+
+def _by_guard(hold: Hold | None) -> bool:
+    return hold is not None and hold.by is HeldBy.GUARD
 
 
 def _destination(spec: RealServer, weight: int) -> Destination:

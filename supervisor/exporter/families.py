@@ -151,6 +151,16 @@ def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
         ("kind",),
         [((kind,), count) for kind, count in _overrides(virtual_servers).items()],
     )
+    yield _single(
+        "lvs_director_suspected",
+        "1 while removals are held because this director's own network is suspected.",
+        bool(process.suspected),
+    )
+    yield _single(
+        "lvs_targets_without_path",
+        "Addresses of checks and servers to which this host has no way (route, interface, carrier).",
+        process.targets_without_path,
+    )
     yield _single("lvs_inbox_length", "Events that wait for a decision.", process.inbox_length)
     yield _gauge(
         "lvs_virtual_address_info",

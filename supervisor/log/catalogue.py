@@ -118,6 +118,8 @@ CATALOGUE: Mapping[str, Entry] = {
     "virtual_server.sorry_off": _entry("info", "virtual_server sorry_server", integer="cause_id"),
     "virtual_server.suspended": _entry("info", "virtual_server"),
     "virtual_server.resumed": _entry("info", "virtual_server"),
+    "director.self_blame": _entry("error", "reason", integer="held real_servers", number="until_s since_s"),
+    "director.self_blame_over": _entry("warning", "reason", integer="held real_servers", number="until_s since_s"),
     "kernel.write_failed": _entry(
         "error", f"operation errno reason {_SERVER}", integer="attempt failed", number="next_retry_s"
     ),

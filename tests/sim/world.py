@@ -45,6 +45,7 @@ from supervisor.wiring import Order, Outside, Supervisor
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
 from tests.fakes.network import FakeNetwork
+from tests.fakes.paths import FakePaths
 from tests.fakes.pipes import FakePipes
 from tests.fakes.programs import FakePrograms, FakeRunnerChild, start_runner
 from tests.fakes.store import FakeStore
@@ -205,6 +206,7 @@ class World:
             start_runner=self._start_runner,
             open_pipe=self.pipes.open,
             addresses=self._make_addresses,
+            paths=self._make_paths,
             deliver=self._deliver,
             load=self._load,
             log=Log(self._line, "json", strict=True, host="story", pid=1, wall_clock=_wall_clock, lowest="debug"),
@@ -225,6 +227,10 @@ class World:
     def _make_addresses(self, report: AddressReport) -> FakeAddresses:
         self.addresses = FakeAddresses(report)
         return self.addresses
+
+    def _make_paths(self) -> FakePaths:
+        self.paths = FakePaths()
+        return self.paths
 
     async def _deliver(self, settings: MailSettings, text: bytes, recipients: Sequence[str]) -> None:
         del settings

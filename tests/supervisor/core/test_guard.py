@@ -137,7 +137,7 @@ def test_a_held_server_that_begins_to_refuse_makes_room_for_another() -> None:
         fail(director, last)
     assert held(director) == {23}
     told = fail(director, 23, REFUSED)
-    assert moves(told) == [(22, "", "guard"), (23, "guard", "")]
+    assert moves(told) == [(23, "guard", ""), (22, "", "guard")]
     assert weights(director) == {22: 1, 24: 1}
 
 
@@ -174,7 +174,7 @@ def test_the_operators_word_goes_before_a_hold() -> None:
     for last in (21, 22, 23):
         fail(director, last)
     told = director.handle(Overridden(((KEY, endpoint(23)),), Override(AdminState.DISABLED)), 50.0)
-    assert moves(told) == [(22, "", "guard"), (23, "guard", "")], "1 of the 3 that are enabled is less than half"
+    assert moves(told) == [(23, "guard", ""), (22, "", "guard")], "1 of the 3 that are enabled is less than half"
     assert weights(director) == {22: 1, 24: 1}
 
 
