@@ -235,6 +235,8 @@ class DriftPolicy(enum.Enum):
     REPAIR = "repair"  # undone at once; a weight that was set to 0 stands for a while
     ADOPT = "adopt"  # weights stand, the rest is undone
     REPORT = "report"  # it stands, and is told of
+
+
 class MinHealthyUnit(enum.Enum):
     """What `min_healthy` counts."""
 

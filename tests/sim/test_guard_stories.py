@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from supervisor import answers, overview
+from supervisor import overview
 from supervisor.admin import words
 from supervisor.core.snapshot import as_json
 from tests.fakes.network import healthy, refuse, slow, status
@@ -45,9 +45,7 @@ def test_a_database_that_is_slow_for_all_takes_half_of_the_pool_out_at_most(tmp_
         assert "2 HELD IN SERVICE THOUGH DOWN." in text
         assert text.count("held by guard: fewer than min_healthy 50% would be left") == 2
         assert "2 held in service though down" in overview.summary(world.supervisor.director)
-        why = words.why(
-            answers.why(world.supervisor.director, {"real_server": f"192.168.100.{min(kept)}"}, world.now())
-        )
+        why = words.why(await world.operate("why", real_server=f"192.168.100.{min(kept)}"))
         assert "in the kernel, held by guard: fewer than min_healthy 50% would be left" in why
         assert "hold          held by guard" in why
         behave(world, healthy(), 21, 22, 23, 24)
