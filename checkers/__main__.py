@@ -63,7 +63,15 @@ async def _serve(link_socket: socket.socket, cage: functools.partial[str]) -> No
         nursery.start_soon(timer.run)
         nursery.start_soon(network.run)
         try:
-            await worker.main(link, network.dialer, random.Random(), timer=timer, confine=cage, freeze=True)  # noqa: S311  jitter, no secret
+            await worker.main(
+                link,
+                network.dialer,
+                random.Random(),  # noqa: S311  jitter, no secret
+                timer=timer,
+                punctuality=network.punctuality,
+                confine=cage,
+                freeze=True,
+            )
         except (WireError, CageError) as error:
             failure = error
         nursery.cancel_scope.cancel()

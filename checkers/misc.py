@@ -65,6 +65,8 @@ async def check(target: Target, prepared: Script, dial: Dialer) -> Verdict:
     match ended.ending:
         case Ending.TIMED_OUT:
             return Verdict(Reason.PROCTOUT, ended.text or "not done in time", sent=prepared.command)
+        case Ending.LATE:
+            return Verdict(Reason.LATE, ended.text or "ended at its limit while we stood still", sent=prepared.command)
         case Ending.FAILED | Ending.REFUSED:
             return Verdict(Reason.PROCERR, ended.text or "it did not run to its end", sent=prepared.command)
         case Ending.DONE:

@@ -55,7 +55,7 @@ class Reason(enum.IntEnum):
     L7TOUT = 10  # no complete answer within the deadline
     LOCAL = 11  # we could not even try (no descriptor, bind failed): says nothing about the server
     LATE = 12  # the deadline passed while our own loop was not punctual: says nothing about the server
-    CRASHED = 13  # a bug in the checker
+    CRASHED = 13  # a bug in the checker: says nothing about the server
     PROCERR = 14  # script: failed
     PROCTOUT = 15  # script: not done within its limit
     PROCOK = 16  # script: succeeded
@@ -63,7 +63,7 @@ class Reason(enum.IntEnum):
     FILEERR = 18  # file: its value is that of a server that is down
 
 
-INCONCLUSIVE = frozenset({Reason.NONE, Reason.LOCAL, Reason.LATE})
+INCONCLUSIVE = frozenset({Reason.NONE, Reason.LOCAL, Reason.LATE, Reason.CRASHED})
 """Reasons that are no evidence about the real server: neither success nor failure is counted."""
 
 PASSED = frozenset({Reason.L4OK, Reason.L7OK, Reason.PROCOK, Reason.FILEOK})
@@ -149,9 +149,16 @@ class DeadlinePassed(ProbeError):
 
 
 class LocalTrouble(ProbeError):
-    """We could not try: no descriptor, no such source address, no permission."""
+    """We could not try: no descriptor, no such source address, no permission, no route.
+
+    `fault` names it in one word for whoever counts: an errno's name, or FAVOUR when the supervisor could not help.
+    """
 
     reason = Reason.LOCAL
+
+    def __init__(self, detail: str, fault: str = "OTHER") -> None:
+        super().__init__(detail)
+        self.fault = fault
 
 
 class Stream(Protocol):
@@ -190,6 +197,7 @@ class Ending(enum.IntEnum):
     TIMED_OUT = 1
     REFUSED = 2  # it could not even be tried, which says nothing of the server; `text` says why
     FAILED = 3  # a script that cannot be run as it stands, or that a signal ended; `text` says what happened
+    LATE = 4  # a script that was ended at its limit while whoever watched it stood still: says nothing of the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +213,13 @@ class Dialer(Protocol):
     """The only way to the network. One value serves one probe and carries its time limit.
 
     The limit is absolute for each connection: it starts with `connect` and everything on that stream must be over before it
-    ends. A probe that makes several requests (HTTP_GET with several urls) opens one connection for each.
+    ends. A probe that makes several requests (HTTP_GET with several urls) opens one connection for each. `fault` is that of the
+    last LocalTrouble that it raised, empty while there was none: checkers turn errors into verdicts, and the kit counts them.
     """
+
+    @property
+    def fault(self) -> str:
+        """The fault of our own in one word, empty for none."""
 
     async def connect(self, target: Target) -> Stream:
         """Open a TCP connection. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""

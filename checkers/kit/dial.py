@@ -7,41 +7,43 @@ the verdict is known, so that no TIME_WAIT is left (a server that counts resets 
 **Am I slow, or is the server?** A time-out is evidence only when this process was there to hear the answer. When a
 deadline passes, the dialer first takes a second look at the socket, because CPython's epoll may return nothing though data
 is ready when the process was stopped meanwhile; what is there then still counts. Then it adds up how long the process did not
-run during the probe (`Punctuality`); more than a tenth of the limit, and the time-out is *late*: inconclusive, to be repeated
+run during the probe (`kit.punctuality`); more than a tenth of the limit, and the time-out is *late*: inconclusive, to be repeated
 (reliability.md, section 7). Must never decide about a server otherwise, and must never resolve a name.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
 import select
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_task_rescheduled
 
-from checkers.kit.api import Answer, ConnectionLost, Datagrams, DeadlinePassed, Favour, Favours, ProbeError, Target
+from checkers.kit.api import (
+    Answer,
+    ConnectionLost,
+    Datagrams,
+    DeadlinePassed,
+    Favour,
+    Favours,
+    LocalTrouble,
+    ProbeError,
+    Target,
+)
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
-from checkers.kit.sockets import address_of, connect_error, errno_text, open_socket, privileged
-from checkers.kit.timer import TICK_S, Timer
-
-PULSE_S = 0.1
-"""How often punctuality is measured."""
-
-LOST_SHARE_MAX = 0.1
-"""Greatest part of a time limit that we may have been away for a time-out to count (reliability.md, section 7, point 3)."""
+from checkers.kit.punctuality import Mark, Punctuality, RunQueue, suspended_s
+from checkers.kit.sockets import address_of, connect_error, errno_text, is_local, open_socket, privileged
+from checkers.kit.timer import Timer
 
 TIDY_LENGTH = 4096
 """So many connections may wait for their deadline before the closed ones are thrown out. Ours: a megabyte."""
-
-SLACK_S = 2 * TICK_S
-"""Lateness that ticks explain."""
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close sends a reset
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -49,32 +51,13 @@ _BROKEN = select.EPOLLERR | select.EPOLLHUP
 _END = _BROKEN | select.EPOLLRDHUP
 
 
-class Punctuality:
-    """Adds up how long this process did not run though it should have.
-
-    A pulse every PULSE_S; whatever it comes later than a tick explains was lost.
-    """
-
-    def __init__(self, timer: Timer) -> None:
-        self._timer = timer
-        self.lost_s = 0.0
-
-    def start(self) -> None:
-        """Begin to measure; needs a running timer."""
-        due = trio.current_time() + PULSE_S
-        self._timer.call_at(due, functools.partial(self._pulse, due))
-
-    def _pulse(self, due: float) -> None:
-        self.lost_s += max(0.0, trio.current_time() - due - SLACK_S)
-        self.start()
-
-
 class Network:
     """The nested epoll, its task, and the gate. `dialer` is what `kit.worker.main` wants as `make_dialer`."""
 
-    def __init__(self, timer: Timer) -> None:
+    def __init__(self, timer: Timer, punctuality: Punctuality | None = None) -> None:
+        """`punctuality` is what `run` keeps looking; None: one that knows this process."""
         self.timer = timer
-        self.punctuality = Punctuality(timer)
+        self.punctuality = Punctuality(RunQueue().waited_s, suspended_s) if punctuality is None else punctuality
         self.epoll = select.epoll()
         self.connections: dict[int, Connection] = {}
         self.gate = Gate(timer)
@@ -93,7 +76,7 @@ class Network:
 
     async def run(self) -> NoReturn:
         """Watch the sockets until cancelled. The timer must run too."""
-        self.punctuality.start()
+        self._pulse(self.punctuality.begin(trio.current_time()))
         fd = self.epoll.fileno()
         try:
             while True:
@@ -101,6 +84,10 @@ class Network:
                 self.look()
         finally:
             self.epoll.close()
+
+    def _pulse(self, due: float) -> None:
+        """Have the timer look at `due` and ever after whether it is punctual."""
+        self.timer.call_at(due, lambda: self._pulse(self.punctuality.look(trio.current_time())))
 
     def look(self) -> None:
         """Hand out what the kernel has to tell now."""
@@ -144,9 +131,10 @@ class Deadlines:
 class SocketDialer:
     """The dialer of one probe (kit.api.Dialer)."""
 
-    __slots__ = ("_connections", "_favours", "_limit_s", "_network")
+    __slots__ = ("_connections", "_favours", "_limit_s", "_network", "fault")
 
     def __init__(self, network: Network, limit_s: float, favours: Favours) -> None:
+        self.fault = ""
         self._network = network
         self._limit_s = limit_s
         self._favours = favours
@@ -171,14 +159,25 @@ class SocketDialer:
 
     async def run_script(self) -> Answer:
         """See `kit.api.Dialer.run_script`."""
-        return await self._favours.answer(Favour.SCRIPT)
+        return await self._answered(Favour.SCRIPT)
 
     async def read_file(self) -> Answer:
         """See `kit.api.Dialer.read_file`."""
-        return await self._favours.answer(Favour.FILE)
+        return await self._answered(Favour.FILE)
+
+    async def _answered(self, favour: Favour) -> Answer:
+        try:
+            return await self._favours.answer(favour)
+        except LocalTrouble as trouble:
+            self.fault = trouble.fault
+            raise
 
     async def _asked(self, favour: Favour) -> socket.socket:
-        return socket.socket(fileno=await self._favours.socket(favour))
+        try:
+            return socket.socket(fileno=await self._favours.socket(favour))
+        except LocalTrouble as trouble:
+            self.fault = trouble.fault
+            raise
 
     async def _connect(
         self, target: Target, kind: socket.SocketKind, sock: socket.SocketType | None = None
@@ -186,10 +185,17 @@ class SocketDialer:
         gate = self._network.gate
         if gate.full:
             await gate.wait()
-        connection = Connection(self._network, self._limit_s, kind)
+        connection = Connection(self._network, self._limit_s, kind, self._note)
         self._connections.append(connection)
-        await connection.open(target, sock)
+        try:
+            await connection.open(target, sock)
+        except LocalTrouble as trouble:
+            self.fault = trouble.fault
+            raise
         return connection
+
+    def _note(self, trouble: LocalTrouble) -> None:
+        self.fault = trouble.fault
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
@@ -232,8 +238,9 @@ class Connection:
         "_fd",
         "_kind",
         "_limit_s",
-        "_lost_s",
+        "_mark",
         "_network",
+        "_note",
         "_sock",
         "_task",
         "closed",
@@ -241,12 +248,16 @@ class Connection:
         "deadline",
     )
 
-    def __init__(self, network: Network, limit_s: float, kind: socket.SocketKind) -> None:
+    def __init__(
+        self, network: Network, limit_s: float, kind: socket.SocketKind, note: Callable[[LocalTrouble], None]
+    ) -> None:
+        """`note` is told of every trouble of our own that comes after the connection stands."""
         self._network = network
+        self._note = note
         self._limit_s = limit_s
         self._kind = kind
         self.deadline = 0.0
-        self._lost_s = 0.0
+        self._mark = Mark(0.0, 0.0, 0)
         self._sock: socket.SocketType | None = None
         self._fd = -1
         self._task: Task | None = None
@@ -264,13 +275,13 @@ class Connection:
         network = self._network
         now = trio.current_time()
         network.gate.enter(self, now)
-        self._lost_s = network.punctuality.lost_s
+        self._mark = network.punctuality.mark(now)
         self.deadline = now + self._limit_s
         self._sock = sock = open_socket(target, self._kind) if sock is None else sock
         self._fd = fd = sock.fileno()
         error = sock.connect_ex(address_of(target))
         if error and error != errno.EINPROGRESS:
-            raise connect_error(error)
+            raise connect_error(error, at_once=True)
         network.connections[fd] = self
         network.epoll.register(fd, _EVENTS)
         network.deadlines(self._limit_s).add(self)
@@ -362,20 +373,22 @@ class Connection:
             reschedule(task)
 
     def _raise_expired(self) -> NoReturn:
-        lost_s = self._network.punctuality.lost_s - self._lost_s
-        lost_s += max(0.0, trio.current_time() - self.deadline - SLACK_S)
-        late = lost_s > LOST_SHARE_MAX * self._limit_s
+        now, punctuality = trio.current_time(), self._network.punctuality
+        late = punctuality.too_late(self._mark, now, self.deadline, self._limit_s)
         what = "complete answer" if self.connected else "connection"
         detail = f"no {what} within {self._limit_s:g} s"
         if late:
-            detail += f", of which this checker missed {lost_s:.3g} s itself"
+            detail += f", of which this checker missed {punctuality.away_s(self._mark, now):.3g} s itself"
         raise DeadlinePassed(detail, connected=self.connected, late=late)
 
     def _broken(self, error: OSError) -> ProbeError:
         """Return what an error of sending or receiving means: for datagrams it is the answer to an earlier one."""
-        if self._kind is socket.SOCK_DGRAM:
-            return connect_error(error.errno)
-        return ConnectionLost(errno_text(error.errno))
+        if self._kind is not socket.SOCK_DGRAM and not is_local(error.errno):
+            return ConnectionLost(errno_text(error.errno))
+        meaning = connect_error(error.errno)
+        if isinstance(meaning, LocalTrouble):
+            self._note(meaning)
+        return meaning
 
     def _socket(self) -> socket.SocketType:
         if self._sock is None:

@@ -19,6 +19,9 @@ import trio
 from checkers.kit.api import Answer, Ending, Favour, LocalTrouble
 from checkers.kit.frames import Grant
 
+FAVOUR = "FAVOUR"
+"""The fault of a favour that was not done (kit.api.LocalTrouble)."""
+
 SOCKET_PATIENCE_S = 5.0
 """Longest wait for a socket or a file: the supervisor opens one in a millisecond."""
 
@@ -62,9 +65,9 @@ class Desk:
             if asked.grant is None and (number, job, favour) in self.unsent:
                 self.unsent.remove((number, job, favour))
         if asked.grant is None:
-            raise LocalTrouble(f"the supervisor did not answer within {patience_s:g} s")
+            raise LocalTrouble(f"the supervisor did not answer within {patience_s:g} s", FAVOUR)
         if asked.grant.ending is Ending.REFUSED:
-            raise LocalTrouble(asked.grant.text)
+            raise LocalTrouble(asked.grant.text, FAVOUR)
         return Answer(asked.grant.ending, asked.grant.status, asked.grant.text), asked.descriptor
 
     def granted(self, grant: Grant, descriptor: int | None) -> None:
@@ -93,7 +96,7 @@ class JobFavours:
         """See `kit.api.Favours.socket`."""
         _, descriptor = await self._desk.ask(self._job(), favour, SOCKET_PATIENCE_S)
         if descriptor is None:
-            raise LocalTrouble("the supervisor sent no socket")
+            raise LocalTrouble("the supervisor sent no socket", FAVOUR)
         return descriptor
 
     async def answer(self, favour: Favour) -> Answer:
@@ -112,11 +115,11 @@ class NoFavours:
 
     async def socket(self, favour: Favour) -> int:
         """Raise LocalTrouble."""
-        raise LocalTrouble(f"no supervisor to ask for {favour.name}")
+        raise LocalTrouble(f"no supervisor to ask for {favour.name}", FAVOUR)
 
     async def answer(self, favour: Favour) -> Answer:
         """Raise LocalTrouble."""
-        raise LocalTrouble(f"no supervisor to ask for {favour.name}")
+        raise LocalTrouble(f"no supervisor to ask for {favour.name}", FAVOUR)
 
 
 NO_FAVOURS = NoFavours()

@@ -12,11 +12,15 @@ from typing import TypeAlias
 from checkers.kit.api import Ending, Favour, Health, Reason
 from checkers.kit.job import Job
 
-VERSION = 2
+VERSION = 3
 """Version of all frames: the first byte of each."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of every histogram in seconds: the same as supervisor.core.snapshot.DURATION_BUCKETS_S (a test compares them)."""
+
+
+FAULTS_MAX = 64
+"""Most different faults that a beat tells of: errno names, once for sockets and once for binding."""
 
 
 # Worker → supervisor
@@ -97,7 +101,9 @@ class Beat:
     """A sign of life, once a second. All counts grow from the start of the process.
 
     `loop_lag_s` is the greatest lateness of the timer since the last beat, `in_flight` the probes that run now, `overdue` the
-    jobs that should have started or ended their probe a second ago. `counts` holds (checker type, reason, how often).
+    jobs that should have started or ended their probe a second ago. `counts` holds (checker type, reason, how often), `faults` (what
+    our own machine refused, how often). `run_delay_s` is how long the process waited for a processor, `naps` how often it stood still,
+    `stretch` by how much it lengthens its pauses because something runs short (1: not at all).
     """
 
     epoch: int
@@ -109,6 +115,10 @@ class Beat:
     counts: tuple[tuple[str, Reason, int], ...]
     durations: tuple[tuple[str, Histogram], ...]
     schedule_lag: Histogram
+    run_delay_s: float = 0.0
+    naps: int = 0
+    stretch: int = 1
+    faults: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ An `alpha` check and an ordinary one differ in what the supervisor makes of UNKN
 a row bring up a check that is DOWN, or an alpha one that never was up; an ordinary one that is UNKNOWN serves already and needs one.
 
 Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in
-keepalived. LATE (our own loop was not punctual) is tried again at once, but the fourth in a row is taken for the time-out that it
-looks like: a machine that is always late must still notice a dead server (reliability.md, section 7).
+keepalived, and so does CRASHED (a bug in the checker). LATE (our own loop was not punctual) is tried again at once, but the fourth in
+a row is taken for the time-out that it looks like: a machine that is always late must still notice a dead server (reliability.md,
+section 7). After we stood still (`excuse`) the first failure is such a verdict too, whatever it is: links and routes may come back a
+moment later than we do.
 """
 
 from __future__ import annotations
@@ -31,8 +33,12 @@ FIRST_PROBE_S = 1.0
 LATE_MAX = 3
 """Most LATE verdicts in a row that are repeated at once (reliability.md, section 7, point 3)."""
 
+FRESH_ROUND_S = 5.0
+"""Longest pause before the fresh round after we stood still. Ours: a link that comes up again takes two to four seconds."""
+
+_SCRIPTS = frozenset({"MISC_CHECK"})
 _LONGER_PAUSE_WHILE_DOWN = frozenset({"HTTP_GET", "SSL_GET"})
-_PAUSE_FROM_BEGINNING = frozenset({"MISC_CHECK"})
+_PAUSE_FROM_BEGINNING = _SCRIPTS
 _FIRST_AT_ONCE = frozenset({"FILE_CHECK"})
 
 
@@ -90,10 +96,22 @@ class CheckState:
     there was a conclusive verdict, here or before the job came to this worker. `weight` is what the last success said of it.
     """
 
-    __slots__ = ("_late", "_settings", "_successes", "edges", "failures", "has_run", "health", "retry_it", "weight")
+    __slots__ = (
+        "_excused",
+        "_late",
+        "_settings",
+        "_successes",
+        "edges",
+        "failures",
+        "has_run",
+        "health",
+        "retry_it",
+        "weight",
+    )
 
     def __init__(self, settings: Settings, health: Health = Health.UNKNOWN, weight: int | None = None) -> None:
         self._settings = settings
+        self._excused = False
         self._late = 0
         self._successes = 0
         self.weight = weight
@@ -109,6 +127,10 @@ class CheckState:
             return now
         return now + FIRST_PROBE_S + rng.uniform(0.0, self._settings.warmup)
 
+    def excuse(self) -> None:
+        """We stood still: give the server one fresh round, whose failure does not count."""
+        self._excused = True
+
     def record(self, verdict: Verdict, now: float, began: float | None = None) -> Step:
         """Take in the verdict of a probe that ended at `now` (seconds) and began at `began` (None: the same).
 
@@ -120,16 +142,35 @@ class CheckState:
         return step
 
     def _record(self, verdict: Verdict, now: float) -> Step:
-        if verdict.reason is Reason.LATE:
+        late = verdict.reason is Reason.LATE
+        if late or self._is_excused(verdict):
             self._late += 1
             if self._late <= LATE_MAX:
-                return Step(changed=False, due=now, verdict=verdict)
-            verdict = replace(verdict, reason=Reason.L7TOUT if verdict.sent else Reason.L4TOUT)
+                if late:
+                    return Step(changed=False, due=now, verdict=verdict)
+                detail = f"not counted, for we stood still before: {verdict.detail}"
+                pause = max(self._settings.delay_before_retry, min(self._settings.delay_loop, FRESH_ROUND_S))
+                return Step(changed=False, due=now + pause, verdict=replace(verdict, reason=Reason.LATE, detail=detail))
+            if late:
+                verdict = replace(verdict, reason=self._looks_like(verdict))
         self._late = 0
         if not verdict.conclusive:
             return Step(changed=False, due=now + self._settings.delay_loop, verdict=verdict)
         self.has_run = True
         return self._succeeded(verdict, now) if verdict.ok else self._failed(verdict, now)
+
+    def _is_excused(self, verdict: Verdict) -> bool:
+        """Tell whether a verdict is a failure that must not count, and use up the excuse."""
+        if not self._excused or not verdict.conclusive:
+            return False
+        self._excused = False
+        return not verdict.ok and self.health is not Health.DOWN
+
+    def _looks_like(self, late: Verdict) -> Reason:
+        """Return the time-out that a late verdict would have been."""
+        if self._settings.type in _SCRIPTS:
+            return Reason.PROCTOUT
+        return Reason.L7TOUT if late.sent else Reason.L4TOUT
 
     def _succeeded(self, verdict: Verdict, now: float) -> Step:
         self.retry_it = 0

@@ -27,15 +27,31 @@ _LOCAL_ERRNOS = frozenset(
         errno.EINVAL,
         errno.EAFNOSUPPORT,  # no IPv6 in this kernel
         errno.ENODEV,
+        errno.ENETDOWN,  # our interface is down
     }
 )
-"""Errors of our own machine when opening, binding or connecting; every other one is the network's or the server's."""
+"""Errors of our own machine when opening, binding, connecting or sending; every other one is the network's or the server's."""
+
+_NO_ROUTE = errno.ENETUNREACH
+"""From the call itself: our table has no route, which says nothing of the server. Later, a router far away said it (icmp(7))."""
+
+SHORTAGES = frozenset({"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EAGAIN"})
+"""Faults of too much at once: fewer probes help."""
+
+_FAULT_WORDS = frozenset(errno.errorcode.values()) | {"OTHER", "FAVOUR"}
+
+
+def is_fault(name: str) -> bool:
+    """Tell whether this is a name that `kit.api.LocalTrouble.fault` can have."""
+    return name.removeprefix("bind:") in _FAULT_WORDS
+
 
 _TEXTS = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
     errno.EHOSTUNREACH: "no route to host",
     errno.ENETUNREACH: "network unreachable",
+    errno.ENETDOWN: "network interface down",
     errno.ETIMEDOUT: "timed out in the kernel",
     errno.EPIPE: "connection closed by the server",
 }
@@ -56,7 +72,7 @@ def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
     try:
         sock = socket.SocketType(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
-        raise LocalTrouble(f"cannot open a socket: {errno_text(error.errno)}") from error
+        raise LocalTrouble(f"cannot open a socket: {errno_text(error.errno)}", errno_name(error.errno)) from error
     prepare_socket(sock, target)
     return sock
 
@@ -70,7 +86,8 @@ def prepare_socket(sock: socket.SocketType, target: Target) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
     except OSError as error:
         sock.close()
-        raise LocalTrouble(f"cannot mark packets with {target.mark}: {errno_text(error.errno)}") from error
+        text = f"cannot mark packets with {target.mark}: {errno_text(error.errno)}"
+        raise LocalTrouble(text, errno_name(error.errno)) from error
     if target.bind_interface or target.bind_address or target.bind_port:
         try:
             _bind(sock, target)
@@ -79,7 +96,9 @@ def prepare_socket(sock: socket.SocketType, target: Target) -> None:
             place = f"{target.bind_address or '*'}:{target.bind_port}"
             if target.bind_interface:
                 place += f" on {target.bind_interface}"
-            raise LocalTrouble(f"cannot bind to {place}: {errno_text(error.errno)}") from error
+            # not the fault of the same name at connect, where it means that no port is left
+            fault = f"bind:{errno_name(error.errno)}"
+            raise LocalTrouble(f"cannot bind to {place}: {errno_text(error.errno)}", fault) from error
 
 
 def _hear_errors(sock: socket.SocketType, *, ipv6: bool) -> None:
@@ -108,7 +127,8 @@ def address_of(target: Target) -> tuple[str, int] | tuple[str, int, int, int]:
     try:
         return _sockaddr(target.address, target.port, target.bind_interface)
     except OSError as error:
-        raise LocalTrouble(f"no interface {target.bind_interface}: {errno_text(error.errno)}") from error
+        text = f"no interface {target.bind_interface}: {errno_text(error.errno)}"
+        raise LocalTrouble(text, errno_name(error.errno)) from error
 
 
 def _sockaddr(address: str, port: int, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
@@ -117,11 +137,24 @@ def _sockaddr(address: str, port: int, interface: str) -> tuple[str, int] | tupl
     return address, port
 
 
-def connect_error(number: int | None) -> ProbeError:
-    """Return what an errno of connecting means: LocalTrouble or ConnectFailed."""
-    if number in _LOCAL_ERRNOS:
-        return LocalTrouble(f"cannot connect: {errno_text(number)}")
+def is_local(number: int | None, *, at_once: bool = False) -> bool:
+    """Tell whether an errno of connecting or sending is our own machine's trouble.
+
+    `at_once`: the call itself returned it, so no packet went out and nobody else can have said it.
+    """
+    return number in _LOCAL_ERRNOS or (at_once and number == _NO_ROUTE)
+
+
+def connect_error(number: int | None, *, at_once: bool = False) -> ProbeError:
+    """Return what an errno of connecting means: LocalTrouble or ConnectFailed. `at_once`: see `is_local`."""
+    if is_local(number, at_once=at_once):
+        return LocalTrouble(f"cannot connect: {errno_text(number)}", errno_name(number))
     return ConnectFailed(errno_text(number))
+
+
+def errno_name(number: int | None) -> str:
+    """Return the name of an errno, such as EMFILE; OTHER for none that has one."""
+    return errno.errorcode.get(number or 0, "OTHER")
 
 
 def errno_text(number: int | None) -> str:

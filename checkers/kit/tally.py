@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from checkers.kit.api import Reason, Verdict
-from checkers.kit.frames import DURATION_BUCKETS_S, Histogram
+from checkers.kit.frames import DURATION_BUCKETS_S, FAULTS_MAX, Histogram
 
 
 class Buckets:
@@ -28,12 +28,22 @@ class Buckets:
 
 
 class Tally:
-    """Verdicts by checker type and reason, durations of conclusive probes by type, and how late probes started."""
+    """Verdicts by checker type and reason, durations of conclusive probes by type, our own faults, and how late probes started."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}  # checker type → how often, by the reason's number
         self._durations: dict[str, Buckets] = {}
+        self._faults: dict[str, int] = {}  # fault (kit.api.LocalTrouble) → how often
         self.schedule_lag = Buckets()
+
+    def add_fault(self, fault: str) -> None:
+        """Count one probe that our own machine made impossible."""
+        if fault in self._faults or len(self._faults) < FAULTS_MAX:
+            self._faults[fault] = self._faults.get(fault, 0) + 1
+
+    def faults(self) -> tuple[tuple[str, int], ...]:
+        """Return (fault, how often), sorted."""
+        return tuple(sorted(self._faults.items()))
 
     def add(self, checker: str, verdict: Verdict, duration_s: float) -> None:
         """Count one probe."""

@@ -190,6 +190,11 @@ class TlsDialer:
         self._server_name = server_name
         self.expires_at = 0.0
 
+    @property
+    def fault(self) -> str:
+        """See `kit.api.Dialer`."""
+        return self._dial.fault
+
     async def connect(self, target: Target) -> Stream:
         """Connect and shake hands, within one limit. Raises what `kit.api.Dialer.connect` does and the two errors of here."""
         context = self._context

@@ -34,6 +34,7 @@ from typing import NoReturn
 from checkers.kit.api import DETAIL_MAX_BYTES, Ending, Favour, Health, Reason
 from checkers.kit.frames import (
     DURATION_BUCKETS_S,
+    FAULTS_MAX,
     VERSION,
     Ask,
     AskState,
@@ -55,6 +56,7 @@ from checkers.kit.job import WEIGHT_MAX, Job, encode_job, job_from
 
 __all__ = [
     "DURATION_BUCKETS_S",
+    "FAULTS_MAX",
     "VERSION",
     "Ask",
     "AskState",
@@ -114,10 +116,11 @@ _RESULT_HEAD = struct.Struct(">QBddHHH")  # probe reason duration_s expires_at, 
 _STATE_HEAD = struct.Struct(">BBIIQBH")  # … epoch generation seq last number-of-entries
 _STATE_ENTRY = struct.Struct(">IBIIBq")  # job health edges failures has-weight weight
 _BEAT_HEAD = struct.Struct(
-    ">BBIIQdIIHB"
-)  # … epoch generation seq loop_lag_s in_flight overdue, numbers of counts and durations
+    ">BBIIQddIIIBHBB"
+)  # … epoch generation seq loop_lag_s run_delay_s in_flight overdue naps stretch, numbers of counts, durations and faults
 _TYPE_LENGTH = struct.Struct(">B")
 _COUNT = struct.Struct(">BQ")  # reason count
+_FAULT_COUNT = struct.Struct(">Q")
 _HISTOGRAM = struct.Struct(f">{_BUCKETS}Qd")
 _ASK_FRAME = struct.Struct(">BBIIQIIB")  # … epoch generation seq number job favour
 _GRANT_HEAD = struct.Struct(">BBIBBH")  # … number ending status, length of text
@@ -407,15 +410,15 @@ def _decode_state(data: bytes) -> State:
     return State(epoch, generation, seq, entries, _flag_in("state: last", last))
 
 
-def _type_out(name: str) -> bytes:
+def _name_out(name: str) -> bytes:
     data = _text_out(name)
     return _TYPE_LENGTH.pack(len(data)) + data
 
 
-def _type_in(data: bytes, start: int) -> tuple[str, int]:
+def _name_in(data: bytes, start: int) -> tuple[str, int]:
     (length,) = _TYPE_LENGTH.unpack_from(data, start)
     start += _TYPE_LENGTH.size
-    return _text_in("beat: checker type", data, start, length), start + length
+    return _text_in("beat: name", data, start, length), start + length
 
 
 def _histogram_out(histogram: Histogram) -> bytes:
@@ -428,8 +431,10 @@ def _histogram_in(data: bytes, start: int) -> tuple[Histogram, int]:
 
 
 def _encode_beat(frame: Beat) -> bytes:
-    if len(frame.counts) > COUNTS_MAX:
-        raise WireError(f"beat: expected at most {COUNTS_MAX} counts, got {len(frame.counts)}")
+    if len(frame.counts) > COUNTS_MAX or len(frame.faults) > FAULTS_MAX or not frame.stretch:
+        raise WireError(
+            f"beat: {len(frame.counts)} counts, {len(frame.faults)} faults, stretch {frame.stretch} cannot be"
+        )
     head = _BEAT_HEAD.pack(
         VERSION,
         _BEAT,
@@ -437,38 +442,62 @@ def _encode_beat(frame: Beat) -> bytes:
         frame.generation,
         frame.seq,
         _seconds_in("beat: loop lag", frame.loop_lag_s),
+        _seconds_in("beat: run delay", frame.run_delay_s),
         frame.in_flight,
         frame.overdue,
+        frame.naps,
+        frame.stretch,
         len(frame.counts),
         len(frame.durations),
+        len(frame.faults),
     )
-    counts = b"".join(_type_out(name) + _COUNT.pack(reason, count) for name, reason, count in frame.counts)
-    durations = b"".join(_type_out(name) + _histogram_out(histogram) for name, histogram in frame.durations)
-    return head + counts + durations + _histogram_out(frame.schedule_lag)
+    counts = b"".join(_name_out(name) + _COUNT.pack(reason, count) for name, reason, count in frame.counts)
+    durations = b"".join(_name_out(name) + _histogram_out(histogram) for name, histogram in frame.durations)
+    faults = b"".join(_name_out(name) + _FAULT_COUNT.pack(count) for name, count in frame.faults)
+    return head + counts + durations + _histogram_out(frame.schedule_lag) + faults
 
 
 def _decode_beat(data: bytes) -> Beat:
-    _, _, epoch, generation, seq, lag_s, in_flight, overdue, counts_number, durations_number = _BEAT_HEAD.unpack_from(
-        data
+    _, _, epoch, generation, seq, lag_s, run_delay_s, in_flight, overdue, naps, stretch, *numbers = (
+        _BEAT_HEAD.unpack_from(data)
     )
-    if counts_number > COUNTS_MAX:
-        raise WireError(f"beat: expected at most {COUNTS_MAX} counts, got {counts_number}")
+    counts_number, durations_number, faults_number = numbers
+    if counts_number > COUNTS_MAX or faults_number > FAULTS_MAX or not stretch:
+        raise WireError(f"beat: {counts_number} counts, {faults_number} faults or a stretch of {stretch} cannot be")
     start = _BEAT_HEAD.size
     counts = []
     for _ in range(counts_number):
-        name, start = _type_in(data, start)
+        name, start = _name_in(data, start)
         reason, count = _COUNT.unpack_from(data, start)
         start += _COUNT.size
         counts.append((name, _reason_in("beat: reason", reason), count))
     durations = []
     for _ in range(durations_number):
-        name, start = _type_in(data, start)
+        name, start = _name_in(data, start)
         histogram, start = _histogram_in(data, start)
         durations.append((name, histogram))
     schedule_lag, start = _histogram_in(data, start)
+    faults = []
+    for _ in range(faults_number):
+        name, start = _name_in(data, start)
+        faults.append((name, *_FAULT_COUNT.unpack_from(data, start)))
+        start += _FAULT_COUNT.size
     _require_length("beat", data, start)
-    lag_s = _seconds_in("beat: loop lag", lag_s)
-    return Beat(epoch, generation, seq, lag_s, in_flight, overdue, tuple(counts), tuple(durations), schedule_lag)
+    return Beat(
+        epoch,
+        generation,
+        seq,
+        _seconds_in("beat: loop lag", lag_s),
+        in_flight,
+        overdue,
+        tuple(counts),
+        tuple(durations),
+        schedule_lag,
+        _seconds_in("beat: run delay", run_delay_s),
+        naps,
+        stretch,
+        tuple(faults),
+    )
 
 
 def _assign_out(frame: Assign, jobs: list[bytes]) -> bytes:

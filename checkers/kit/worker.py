@@ -14,7 +14,8 @@ out after each assignment, on request and every STATE_EVERY_S; a beat every BEAT
 is asked of the supervisor (`kit.favours`).
 
 A new assignment replaces the old one, but a job that is still in it goes on undisturbed: same task, same timers, same state.
-A bug in a checker costs its own job one verdict CRASHED (the one broad `except` of the project) and nobody else anything.
+A bug in a checker costs its own job one verdict CRASHED (the one broad `except` of the project) and nobody else anything; that says
+nothing about the server. Nor does what went wrong while this process, or the whole machine, stood still (`kit.punctuality`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from checkers.kit.excerpt import clip
 from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.job import Job
 from checkers.kit.link import Link, LinkError
+from checkers.kit.punctuality import Punctuality
 from checkers.kit.schedule import CheckState, Random
+from checkers.kit.shedding import Shedding
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
 from checkers.kit.turns import OneByOne, Turns
@@ -52,12 +55,14 @@ async def main(
     rng: Random,
     *,
     timer: Timer | None = None,
+    punctuality: Punctuality | None = None,
     confine: Callable[[], str] | None = None,
     freeze: bool = False,
 ) -> None:
     """Be a worker until the link ends; see the module's docstring. Closes the link.
 
-    `timer` is one that somebody runs already (the dialer's); without it the worker runs its own. `confine` gives up
+    `timer` is one that somebody runs already (the dialer's); without it the worker runs its own. `punctuality` is one that somebody
+    keeps looking (the dialer's, too); without it this process is taken for one that never stands still. `confine` gives up
     privileges and returns what was reached, for Hello. `freeze` hides everything that an assignment made from the garbage
     collector (performance.md, point 7). Raises WireError when the supervisor says nonsense, LinkError never.
     """
@@ -69,7 +74,8 @@ async def main(
             if timer is None:
                 timer = Timer()
                 nursery.start_soon(timer.run)
-            worker = Worker(link, make_dialer, rng, timer, checkers, nursery, freeze=freeze)
+            punctuality = punctuality or Punctuality()
+            worker = Worker(link, make_dialer, rng, timer, punctuality, checkers, nursery, freeze=freeze)
             await link.send(wire.encode(wire.Hello(os.getpid(), clip(caged))))
             try:
                 await worker.obey()
@@ -94,6 +100,7 @@ class Runner:
         "job",
         "last_told",
         "longest_s",
+        "naps",
         "prepared",
         "probes",
         "scope",
@@ -102,8 +109,9 @@ class Runner:
         "turns",
     )
 
-    def __init__(self, job: Job, desk: Desk) -> None:
+    def __init__(self, job: Job, desk: Desk, naps: int) -> None:
         self.job = job
+        self.naps = naps  # of this process that were taken into account
         self.target = job.target
         self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
         self.state = CheckState(job, job.health, job.weight)
@@ -134,6 +142,7 @@ class Worker:
         make_dialer: MakeDialer,
         rng: Random,
         timer: Timer,
+        punctuality: Punctuality,
         checkers: dict[str, CheckerType],
         nursery: trio.Nursery,
         *,
@@ -143,6 +152,8 @@ class Worker:
         self._make_dialer = make_dialer
         self._rng = rng
         self._timer = timer
+        self._punctuality = punctuality
+        self._shedding = Shedding()
         self._checkers = checkers
         self._nursery = nursery
         self._freeze = freeze
@@ -203,7 +214,7 @@ class Worker:
                 runner = same.pop()
                 runner.job = job
             else:
-                runner = Runner(job, self._desk)
+                runner = Runner(job, self._desk, self._punctuality.naps)
                 runner.due = runner.state.start(trio.current_time(), self._rng)
                 fresh.append(runner)
             self._runners.setdefault(identity, []).append(runner)
@@ -234,6 +245,7 @@ class Worker:
                 runner.due_by = due + OVERDUE_S
                 await timer.sleep_until(due)
                 began = trio.current_time()
+                self._excuse(runner, began)  # a nap before this probe
                 tally.schedule_lag.add(began - due)
                 runner.probes += 1
                 runner.due_by = began + runner.longest_s + OVERDUE_S
@@ -243,6 +255,7 @@ class Worker:
                 finally:
                     self._in_flight -= 1
                 now = trio.current_time()
+                self._excuse(runner, now)  # a nap during it
                 turns = runner.turns
                 if turns is not None:
                     verdict = turns.weigh(verdict, state.health)
@@ -250,10 +263,18 @@ class Worker:
                 if turns is not None:
                     went_down = changed and state.health is Health.DOWN
                     runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
+                runner.due = self._shedding.due(verdict, now, runner.due)
                 tally.add(runner.job.type, verdict, now - began)
                 used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
                 if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
                     self._report(runner, verdict, now - began)
+
+    def _excuse(self, runner: Runner, now: float) -> None:
+        """Excuse the next failure of a job when this process stood still since it was looked at last."""
+        naps = self._punctuality.naps_at(now)
+        if naps != runner.naps:
+            runner.naps = naps
+            runner.state.excuse()
 
     async def _probe(self, runner: Runner) -> Verdict:
         """Probe once. Whatever happens in the checker becomes a verdict."""
@@ -273,6 +294,9 @@ class Worker:
             return Verdict(Reason.CRASHED, f"bug in {job.type}: {type(error).__name__}: {error} ({_place(error)})")
         finally:
             dial.close()
+            if dial.fault:
+                self._tally.add_fault(dial.fault)
+                self._shedding.note(dial.fault)
 
     def _report(self, runner: Runner, verdict: Verdict, duration_s: float) -> None:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
@@ -295,6 +319,7 @@ class Worker:
             await self._timer.sleep_until(beat_due)
             now = trio.current_time()
             beat_due = now + BEAT_EVERY_S
+            self._shedding.beat()
             self._beat_wanted = True
             if now >= state_due:
                 state_due = now + STATE_EVERY_S
@@ -352,6 +377,10 @@ class Worker:
             self._tally.counts(),
             self._tally.durations(),
             self._tally.schedule_lag.histogram(),
+            self._punctuality.waited_s(),
+            self._punctuality.naps,
+            self._shedding.factor,
+            self._tally.faults(),
         )
         await self._link.send(wire.encode(beat))
 

@@ -56,6 +56,12 @@ def test_a_script_that_is_not_done_in_time_has_failed() -> None:
     assert verdict_of(Answer(Ending.TIMED_OUT, text="killed after 3 s")).reason is Reason.PROCTOUT
 
 
+def test_a_script_that_was_ended_while_its_watcher_stood_still_says_nothing_of_the_server() -> None:
+    verdict = verdict_of(Answer(Ending.LATE, text="killed after its limit, in which the runner stood still"))
+    assert verdict.reason is Reason.LATE
+    assert not verdict.conclusive
+
+
 def test_a_script_that_nobody_can_run_says_nothing_of_the_server() -> None:
     with pytest.raises(LocalTrouble, match="the runner is not there"):
         verdict_of(Answer(Ending.REFUSED, text="the runner is not there"))

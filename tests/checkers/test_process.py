@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -61,11 +62,18 @@ class Process:
     """A worker process and our end of its link."""
 
     def __init__(
-        self, *arguments: str, program: tuple[str, ...] = ("-m", "checkers"), more: Mapping[str, str] = ENVIRONMENT
+        self,
+        *arguments: str,
+        program: tuple[str, ...] = ("-m", "checkers"),
+        more: Mapping[str, str] = ENVIRONMENT,
+        files: int = 0,
     ) -> None:
+        """`more` goes into its environment; `files`: so many descriptors at most."""
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.link.settimeout(20)
         command = [sys.executable, "-P", *program, "--link-fd", str(theirs.fileno()), *arguments]
+        if files:
+            command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], env={**ENVIRONMENT, **more}, stderr=subprocess.PIPE, text=True
         )
@@ -277,6 +285,146 @@ def test_a_body_that_was_made_to_hold_up_its_reader_does_not(
         assert worker.end() == (0, "")
 
 
+class SlowServers:
+    """A listener that answers every request after a while, from a thread for each."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=[client], daemon=True).start()
+
+    def _answer(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError):
+            client.recv(4096)
+            time.sleep(self._delay_s)
+            client.send(ANSWER)
+
+
+def beats_of(worker: Process, duration_s: float) -> list[wire.Beat]:
+    """Listen to a worker for a while; return its beats. Any report of DOWN fails."""
+    end = time.monotonic() + duration_s
+    beats = []
+    while time.monotonic() < end:
+        frame = worker.receive()
+        if isinstance(frame, wire.Beat):
+            beats.append(frame)
+        elif isinstance(frame, wire.Report):
+            assert frame.health is not wire.Health.DOWN, frame
+    return beats
+
+
+def reasons(beat: wire.Beat) -> set[str]:
+    return {reason.name for _, reason, _ in beat.counts}
+
+
+def numbered(port: int, count: int, **changes: Any) -> list[wire.Job]:
+    url = {"path": "/"}
+    return [
+        dataclasses.replace(job(port, "HTTP_GET", url=[url]), id=number, bind_address=f"127.0.0.{number}", **changes)
+        for number in range(1, count + 1)
+    ]
+
+
+def test_a_worker_without_descriptors_calls_nobody_dead_says_which_errno_and_probes_less_often() -> None:
+    """Forty probes that last 0.3 s each, every 0.2 s, and a dozen descriptors for all of them."""
+    with Process(files=24) as worker, SlowServers(0.3) as servers:
+        worker.assign(*numbered(servers.port, 40))
+        beats = beats_of(worker, 6.0)
+        last = beats[-1]
+        assert reasons(last) <= {"L7OK", "LOCAL", "LATE"}
+        assert {"L7OK", "LOCAL"} <= reasons(last)
+        assert dict(last.faults)["EMFILE"] > 0
+        assert last.stretch > 1
+        assert worker.end() == (0, "")
+
+
+def test_a_worker_that_has_no_source_port_left_calls_nobody_dead() -> None:
+    """Two checks from one source port to one server: the second finds it taken."""
+    with Process(*AS_NOBODY) as worker, SlowServers(0.3) as servers, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        one, other = numbered(servers.port, 2, bind_port=port)
+        worker.assign(one, dataclasses.replace(other, bind_address=one.bind_address))
+        last = beats_of(worker, 4.0)[-1]
+        assert reasons(last) <= {"L7OK", "LOCAL", "LATE"}
+        assert dict(last.faults).keys() <= {"EADDRNOTAVAIL", "EADDRINUSE", "bind:EADDRINUSE"}
+        assert sum(dict(last.faults).values()) > 0
+        assert worker.end() == (0, "")
+
+
+STALL = """
+import sys, time
+from checkers import http
+from checkers import __main__ as program
+check, begun = http.check, time.monotonic()
+stalls = [3.0, 8.0]
+async def stalling(target, prepared, dial):
+    if stalls and time.monotonic() - begun > stalls[0]:
+        stalls.pop(0)
+        end = time.monotonic() + 3.0
+        while time.monotonic() < end:
+            pass
+    return await check(target, prepared, dial)
+http.check = stalling
+sys.exit(program.main())
+"""
+
+
+def test_a_worker_whose_loop_is_stalled_for_three_seconds_calls_nobody_dead_and_says_how_late_it_was() -> None:
+    """Our own code keeps the processor for three seconds, twice, in the middle of forty probes with a limit of one second."""
+    with Process(program=("-c", STALL)) as worker, SlowServers(0.3) as servers:
+        worker.assign(*numbered(servers.port, 40))
+        beats = beats_of(worker, 12.0)
+        assert reasons(beats[-1]) <= {"L7OK", "LATE"}
+        assert max(beat.loop_lag_s for beat in beats) > 2.0
+        assert beats[-1].naps >= 2
+        assert worker.end() == (0, "")
+
+
+def test_a_starved_worker_says_how_long_it_waited_for_a_processor_and_calls_nobody_dead() -> None:
+    """Burners on every processor, and the worker has a worse nice value than they."""
+    burn = [sys.executable, "-c", "while True: pass"]
+    with Process() as worker, SlowServers(0.1) as servers:
+        worker.receive()
+        worker.assign(*numbered(servers.port, 20, delay_loop=0.5))
+        worker.until(wire.Beat)
+        os.setpriority(os.PRIO_PROCESS, worker.process.pid, 5)
+        burners = [subprocess.Popen(burn) for _ in range(2 * len(os.sched_getaffinity(0)))]
+        try:
+            beats = beats_of(worker, 6.0)
+        finally:
+            for burner in burners:
+                burner.kill()
+                burner.wait()
+        assert reasons(beats[-1]) <= {"L7OK", "LATE"}
+        assert beats[-1].run_delay_s > beats[0].run_delay_s + 0.2
+
+
+def test_a_sudden_end_by_a_broken_library_is_an_end_that_the_supervisor_sees() -> None:
+    with Process() as worker:
+        worker.receive()
+        worker.process.send_signal(signal.SIGSEGV)
+        assert worker.link.recv(10) == b""
+        assert worker.process.wait(20) == -signal.SIGSEGV
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_worker_quietly(number: signal.Signals) -> None:
     with Process() as worker:
@@ -288,7 +436,7 @@ def test_a_signal_ends_a_worker_quietly(number: signal.Signals) -> None:
 def test_a_supervisor_that_talks_nonsense_is_answered_by_an_end_with_a_reason() -> None:
     with Process() as worker:
         worker.receive()
-        worker.link.send(b"\x02\xff")
+        worker.link.send(b"\x03\xff")
         status, said = worker.end()
         assert (status, said) == (70, "checkers: frame: expected a type from the supervisor (5 to 7, 9), got 255\n")
 

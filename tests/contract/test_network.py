@@ -12,6 +12,7 @@ import trio
 
 from checkers.kit.api import Reason, Target, load
 from checkers.kit.dial import Network
+from checkers.kit.schedule import LATE_MAX
 from checkers.kit.timer import TICK_S, Timer
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.checkers.test_conformance import verdict_of
@@ -62,13 +63,21 @@ def test_real_sockets_give_the_same_verdicts_as_the_fake_and_within_the_same_dea
 
     async def probe(network: Network, case: Case, target: Target) -> None:
         for keyword, options, wanted in case.flavours:
-            start = trio.current_time()
-            verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
-            took_s = trio.current_time() - start
-            if verdict.reason is Reason.LATE:  # this machine was away: as in the worker, no evidence
+            for again in range(LATE_MAX, -1, -1):
+                start = trio.current_time()
+                mark = network.punctuality.mark(start)
                 verdict = await verdict_of(load(keyword), options, target, network.dialer(LIMIT_S))
-            if verdict.reason is not wanted or took_s > LIMIT_S + TICK_S + SLACK_S:
-                wrong.append(f"{case} {keyword} {options}: wanted {wanted.name}, got {verdict} after {took_s:.2f} s")
+                end = trio.current_time()
+                if verdict.reason is Reason.LATE and again:
+                    continue  # this machine was away: as in the worker, no evidence
+                if verdict.reason is Reason.LATE:
+                    break  # this machine has so much else to do that nothing can be said
+                took_s = end - start - network.punctuality.away_s(mark, end)
+                if verdict.reason is not wanted or took_s > LIMIT_S + TICK_S + SLACK_S:
+                    wrong.append(
+                        f"{case} {keyword} {options}: wanted {wanted.name}, got {verdict} after {took_s:.2f} s"
+                    )
+                break
 
     async def main() -> None:
         timer = Timer()

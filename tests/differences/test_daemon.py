@@ -5,6 +5,7 @@ Each test has the name of a row of docs/differences.md. Most of them are stories
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import trio
 
 from checkers.kit.api import Health, Reason, Verdict
 from checkers.kit.schedule import LATE_MAX, CheckState
+from checkers.kit.sockets import connect_error
 from supervisor import config
 from supervisor.core.diff import plan
 from supervisor.core.director import Director
@@ -100,6 +102,10 @@ def test_difference_time_outs_of_our_own_do_not_count() -> None:
         step = state.record(Verdict(Reason.LATE), 10.0)
         assert (step.changed, step.due) == (False, 10.0)
     assert state.health is Health.UP
+    state = CheckState(Settings(retry=0), Health.UP)
+    state.excuse()
+    state.record(Verdict(Reason.L4CON), 10.0)
+    assert state.health is Health.UP
 
 
 def test_difference_local_trouble_is_visible(tmp_path: Path) -> None:
@@ -116,6 +122,13 @@ def test_difference_local_trouble_is_visible(tmp_path: Path) -> None:
         assert counts["LOCAL"] >= 1
 
     play(story, ARTICLE.read_text(), tmp_path)
+
+
+def test_difference_no_route_of_our_own_does_not_count() -> None:
+    assert connect_error(errno.ENETUNREACH, at_once=True).reason is Reason.LOCAL
+    assert connect_error(errno.ENETDOWN).reason is Reason.LOCAL
+    assert connect_error(errno.ENETUNREACH).reason is Reason.L4CON  # said by a router
+    assert connect_error(errno.EHOSTUNREACH, at_once=True).reason is Reason.L4CON
 
 
 def test_difference_lvs_flush_spares_our_own_services(tmp_path: Path) -> None:

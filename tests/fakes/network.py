@@ -323,6 +323,7 @@ class FakeDialer:
         self._limit_s = limit_s
         self._favours = favours
         self._streams: list[FakeStream | FakeDatagrams] = []
+        self.fault = ""
 
     async def connect(self, target: Target) -> Stream:
         """See `kit.api.Dialer.connect`."""
@@ -335,7 +336,8 @@ class FakeDialer:
         how = server.behaviour.connect
         if how is Connect.NO_DESCRIPTOR:
             await trio.lowlevel.checkpoint()
-            raise LocalTrouble("cannot open a socket: too many open files")
+            self.fault = "EMFILE"
+            raise LocalTrouble("cannot open a socket: too many open files", self.fault)
         pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s
         if not await _sleep_within(pause_s, deadline):
             raise DeadlinePassed(f"no connection within {self._limit_s:g} s", connected=False)
@@ -370,7 +372,8 @@ class FakeDialer:
             server = FakeServer(target.address, target.port, Behaviour("nobody", Connect.REFUSE, udp=True))
         server.connections += 1
         if server.behaviour.connect is Connect.NO_DESCRIPTOR:
-            raise LocalTrouble("cannot open a socket: too many open files")
+            self.fault = "EMFILE"
+            raise LocalTrouble("cannot open a socket: too many open files", self.fault)
         datagrams = FakeDatagrams(server, trio.current_time() + self._limit_s, self._limit_s)
         self._streams.append(datagrams)
         return datagrams

@@ -166,6 +166,7 @@ class Network:
         self._size = size
         self._ending = ending
         self._certificate = certificate
+        self.fault = ""
         self.met: list[Server | Peer] = []
 
     async def connect(self, target: Target) -> Stream:

@@ -194,8 +194,10 @@ def test_the_source_address_port_and_interface_are_used() -> None:
             Target(place.address, place.port, bind_address="127.7.7.8", bind_port=port),
             Target(place.address, place.port, bind_address="127.7.7.8", bind_port=port, bind_interface="lo"),
         ):
-            stream = await network.dialer(1.0).connect(target)
-            await trio.sleep(0.05)
+            before = len(seen)
+            stream = await network.dialer(5.0).connect(target)
+            while len(seen) == before:  # noqa: ASYNC110  the listener's task sets no event of ours
+                await trio.sleep(0.01)
             stream.close()
         assert [address for address, _ in seen] == ["127.7.7.7", "127.7.7.8", "127.7.7.8"]
         assert [number for _, number in seen[1:]] == [port, port]
@@ -294,6 +296,67 @@ def test_errors_of_the_way_count_against_the_server_as_in_keepalived(number: int
 def test_errors_of_our_own_machine_never_count_against_the_server(number: int) -> None:
     with pytest.raises(LocalTrouble):
         raise connect_error(number)
+
+
+def test_a_route_that_we_do_not_have_is_our_own_trouble_and_one_that_a_router_misses_is_not() -> None:
+    with pytest.raises(LocalTrouble, match="network unreachable") as caught:
+        raise connect_error(errno.ENETUNREACH, at_once=True)
+    assert caught.value.fault == "ENETUNREACH"
+    with pytest.raises(ConnectFailed):
+        raise connect_error(errno.ENETUNREACH)
+    with pytest.raises(ConnectFailed):  # keepalived counts it too, and it may be the server's own host that is gone
+        raise connect_error(errno.EHOSTUNREACH, at_once=True)
+
+
+@pytest.mark.skipif(subprocess.call(["unshare", "-rn", "true"]) != 0, reason="no network namespace can be had")
+def test_without_any_route_every_target_is_our_own_trouble_over_tcp_and_udp() -> None:
+    """A network of our own in which nothing is up: real errors of the kernel."""
+    program = """
+import trio
+from checkers.kit.api import LocalTrouble, Target
+from checkers.kit.dial import Network
+from checkers.kit.timer import Timer
+
+async def main():
+    timer = Timer()
+    network = Network(timer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(timer.run)
+        nursery.start_soon(network.run)
+        for address in ("192.0.2.1", "127.0.0.1", "2001:db8::1"):
+            dialer = network.dialer(1.0)
+            for connect in (dialer.connect, dialer.connect_udp):
+                try:
+                    await connect(Target(address, 9))
+                    print("connected")
+                except LocalTrouble as trouble:
+                    print(trouble.fault, dialer.fault)
+            dialer.close()
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+    told = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert len(told) == 6
+    assert set(told) <= {"ENETUNREACH ENETUNREACH", "EADDRNOTAVAIL EADDRNOTAVAIL", "ENETDOWN ENETDOWN"}, told
+
+
+def test_memory_that_runs_out_in_the_middle_of_an_answer_is_our_own_trouble() -> None:
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        dialer = network.dialer(1.0)
+        stream = await dialer.connect(await listen(nursery))
+        assert isinstance(stream._broken(OSError(errno.ENOBUFS, "no buffer space")), LocalTrouble)
+        assert dialer.fault == "ENOBUFS"
+        assert isinstance(stream._broken(OSError(errno.ECONNRESET, "reset")), ConnectionLost)
+        dialer.close()
+
+    run(story)
 
 
 def test_closing_leaves_nothing_in_time_wait() -> None:

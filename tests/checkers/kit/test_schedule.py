@@ -180,3 +180,44 @@ def test_another_word_on_the_weight_is_a_change_and_a_failure_keeps_the_last_one
         (True, "UP", 10),
         (True, "UP", None),
     ]
+
+
+def test_a_bug_in_a_checker_changes_nothing_and_is_tried_again_after_the_loop_delay() -> None:
+    crashed = Verdict(Reason.CRASHED)
+    state = CheckState(Settings(retry=0), Health.UP)
+    assert history(state, [crashed, crashed, BAD]) == [("UP", 6.0), ("UP", 6.0), ("DOWN", 6.0)]
+
+
+@pytest.mark.parametrize("believed", [Health.UP, Health.UNKNOWN])
+def test_the_first_failure_after_we_stood_still_does_not_count_whatever_it_is(believed: Health) -> None:
+    state = CheckState(Settings(retry=0), believed)
+    state.excuse()
+    step = state.record(BAD, 100.0)
+    assert (state.health, step.due, step.verdict.reason) == (believed, 105.0, Reason.LATE)
+    assert state.record(BAD, 105.0).verdict.reason is Reason.L4CON
+    assert state.health is Health.DOWN
+
+
+def test_a_success_uses_up_the_excuse_and_what_says_nothing_does_not() -> None:
+    state = CheckState(Settings(retry=0), Health.UP)
+    state.excuse()
+    assert [health for health, _ in history(state, [LOCAL, LATE, BAD])] == ["UP"] * 3
+    state.excuse()
+    assert [health for health, _ in history(state, [GOOD, BAD])] == ["UP", "DOWN"]
+
+
+def test_a_machine_that_stands_still_again_and_again_notices_a_dead_server_all_the_same() -> None:
+    state = CheckState(Settings(retry=0), Health.UP)
+    for _ in range(LATE_MAX):
+        state.excuse()
+        state.record(BAD, 0.0)
+        assert state.health is Health.UP
+    state.excuse()
+    state.record(BAD, 0.0)
+    assert state.health is Health.DOWN
+
+
+def test_a_late_script_that_counts_is_told_as_the_time_out_of_a_script() -> None:
+    state = CheckState(Settings(type="MISC_CHECK"))
+    late = Verdict(Reason.LATE, sent="/bin/test")
+    assert [state.record(late, 0.0).verdict.reason for _ in range(LATE_MAX + 1)][-1] is Reason.PROCTOUT

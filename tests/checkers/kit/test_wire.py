@@ -38,6 +38,10 @@ beats = st.builds(
     st.lists(st.tuples(texts, reasons, uint64), max_size=20).map(tuple),
     st.lists(st.tuples(texts, histograms), max_size=5).map(tuple),
     histograms,
+    seconds,
+    uint32,
+    st.integers(1, 255),
+    st.lists(st.tuples(texts, uint64), max_size=wire.FAULTS_MAX).map(tuple),
 )
 hellos = st.builds(wire.Hello, uint32, texts)
 from_worker = hellos | reports | states | beats | asks
@@ -107,9 +111,9 @@ def test_what_the_supervisor_says_is_what_a_worker_hears(frame: wire.FromSupervi
     assert wire.decode_from_supervisor(wire.encode(frame)) == frame
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x02" + tail))
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x03" + tail))
 @example(b"")
-@example(b"\x02\x02")
+@example(b"\x03\x02")
 def test_any_bytes_of_a_worker_are_refused_or_mean_exactly_one_frame(data: bytes) -> None:
     try:
         frame = wire.decode_from_worker(data)
@@ -143,10 +147,10 @@ def test_a_frame_of_a_worker_that_is_cut_off_or_has_more_is_refused(
         wire.decode_from_worker(whole + b"\x00")
 
 
-@given(st.binary(max_size=200).map(lambda tail: b"\x02" + tail))
-@example(b"\x02\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b"[" * 5000)
-@example(b"\x02\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b'[{"retry":NaN}]')
-@example(b"\x02\x05" + struct.pack(">IIHH", 1, 1, 1, 1) + b"[]")
+@given(st.binary(max_size=200).map(lambda tail: b"\x03" + tail))
+@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b"[" * 5000)
+@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b'[{"retry":NaN}]')
+@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 1, 1) + b"[]")
 def test_any_bytes_of_the_supervisor_are_refused_or_can_be_said_again(data: bytes) -> None:
     try:
         frame = wire.decode_from_supervisor(data)
