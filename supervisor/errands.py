@@ -128,6 +128,8 @@ def _answer(ended: Ended) -> Answer:
             return Answer(Ending.FAILED, text=clip(str(ended)))
         case Outcome.TIMED_OUT:
             return Answer(Ending.TIMED_OUT, text=clip(str(ended)))
+        case Outcome.LATE:
+            return Answer(Ending.LATE, text=clip(str(ended)))
         case Outcome.COULD_NOT_START:
             ours = ended.status in _OUR_OWN_TROUBLE
             return Answer(Ending.REFUSED if ours else Ending.FAILED, text=clip(str(ended)))

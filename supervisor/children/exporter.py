@@ -1,7 +1,7 @@
 """The conversation with the exporter: it asks for a snapshot, it gets one line.
 
 The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, all that it can
-say is a greeting and "snapshot". Anything else ends it.
+say is a greeting, "snapshot" and "alive". Anything else ends it, and so does silence.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import trio
 
 from checkers.kit.excerpt import clip
 from supervisor.children.keeper import Keeper, ProtocolBroken
+from supervisor.children.patience import HelloPatience, first_word, patiently
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
@@ -23,8 +24,8 @@ LINE_MAX_BYTES = 4096
 PAUSE_SHARE = 2.0
 """After a snapshot the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
 
-HELLO_MAX_S = 30.0
-"""A starting exporter may take this long until its first line."""
+SILENCE_MAX_S = 10.0
+"""An exporter says "alive" once a second, but while it renders a scrape, which takes seconds for the largest tables."""
 
 
 class StreamLink:
@@ -53,6 +54,7 @@ class ExporterChild:
         self._log = log
         self._heard_at: float | None = None
         self._free_at = 0.0
+        self._patience = HelloPatience()
         self.keeper: Keeper[StreamLink] = Keeper("exporter", start, self._converse, log, self._ended)
 
     def view(self, now: float) -> WorkerView:
@@ -82,24 +84,21 @@ class ExporterChild:
     async def _answer(self, stream: trio.abc.Stream) -> None:
         greeted = False
         rest = b""
-        with trio.CancelScope() as scope:
-            scope.deadline = trio.current_time() + HELLO_MAX_S
-            async for data in stream:
-                self._heard_at = trio.current_time()
-                *lines, rest = (rest + data).split(b"\n")
-                if len(rest) > LINE_MAX_BYTES:
-                    raise ProtocolBroken("a line without an end")
-                for line in lines:
-                    if not greeted:
-                        self._greet(line)
-                        greeted = True
-                        scope.deadline = float("inf")
-                    elif line == b"snapshot":
-                        await stream.send_all(await self._asked())
-                    else:
-                        raise ProtocolBroken(f"expected snapshot, got {line[:40]!r}")
-        if scope.cancelled_caught:
-            raise ProtocolBroken(f"no greeting within {HELLO_MAX_S:g} s")
+        data = await first_word(lambda: _received(stream), self._patience)
+        while data:
+            self._heard_at = trio.current_time()
+            *lines, rest = (rest + data).split(b"\n")
+            if len(rest) > LINE_MAX_BYTES:
+                raise ProtocolBroken("a line without an end")
+            for line in lines:
+                if not greeted:
+                    self._greet(line)
+                    greeted = True
+                elif line == b"snapshot":
+                    await self._send(stream, await self._asked())
+                elif line != b"alive":
+                    raise ProtocolBroken(f"expected snapshot or alive, got {line[:40]!r}")
+            data = await patiently(lambda: _received(stream), SILENCE_MAX_S)
 
     async def _asked(self) -> bytes:
         """Return the snapshot of a moment when it may cost us something again."""
@@ -109,6 +108,14 @@ class ExporterChild:
         now = trio.current_time()
         self._free_at = now + PAUSE_SHARE * (now - begun)
         return answer
+
+    @staticmethod
+    async def _send(stream: trio.abc.Stream, data: bytes) -> None:
+        """Send an answer. Raises ProtocolBroken when it is not taken: whoever does not read hangs, too."""
+        with trio.move_on_after(SILENCE_MAX_S):
+            await stream.send_all(data)
+            return
+        raise ProtocolBroken(f"took no answer within {SILENCE_MAX_S:g} s")
 
     def _greet(self, line: bytes) -> None:
         try:
@@ -127,3 +134,7 @@ class ExporterChild:
             listening=self.listening,
         )
         complain_of_cage("exporter", self.caged, self._log)
+
+
+async def _received(stream: trio.abc.Stream) -> bytes:
+    return bytes(await stream.receive_some())

@@ -4,8 +4,9 @@
     running = runner.begin(script, environment, timeout_s)                        # the same in two steps, begun at once and in order
 
 Starts with the first call to `require`; until then there is no process. At most `RUNNING_MAX` programs are with the runner at once, the
-others wait here, in order; so what it is given always begins at once, and one that says nothing of a program long after its limit is
-broken. Programs that were with a runner that died are answered with RUNNER_LOST: whether they ran is not known.
+others wait here, in order; so what it is given always begins at once. One that says nothing of a program long after its limit, or
+nothing at all for `SILENCE_MAX_S`, is broken. Programs that were with a runner that died are answered with RUNNER_LOST: whether they
+ran is not known.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 import trio
 
 from checkers.kit.link import Link, LinkError
 from supervisor.children.keeper import Keeper, ProtocolBroken
+from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_word, patiently
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 from supervisor.model import Script
 from supervisor.runner.protocol import (
     RUNNING_MAX,
+    Alive,
     Cancel,
     Ended,
     Hello,
@@ -35,9 +38,6 @@ from supervisor.runner.protocol import (
     decode_report,
     encode,
 )
-
-HELLO_MAX_S = 30.0
-"""A starting runner may take this long until its greeting."""
 
 WAIT_MAX_S = 30.0
 """A program that no runner has taken for so long is given up: one is started again within seconds, or there is something wrong."""
@@ -107,6 +107,8 @@ class ScriptRunner:
         self._moved = trio.Event()
         self._required = trio.Event()
         self._heard_at: float | None = None
+        self._patience = HelloPatience()
+        self._lag_s = 0.0
         self.keeper: Keeper[Link] = Keeper("runner", start, self._converse, log, self._lost)
 
     @property
@@ -198,7 +200,7 @@ class ScriptRunner:
             pid=self.keeper.pid,
             restarts=self.keeper.restarts,
             age_s=None if self._heard_at is None else now - self._heard_at,
-            loop_lag_s=0.0,
+            loop_lag_s=self._lag_s,
             in_flight=len(self._with_runner),
             overdue=0,
             caged=self.caged,
@@ -221,21 +223,18 @@ class ScriptRunner:
             raise broken
 
     async def _greet(self, link: Link) -> None:
-        with trio.move_on_after(HELLO_MAX_S):
-            report = _read(await _received(link))
-            if not isinstance(report, Hello):
-                raise ProtocolBroken("expected a greeting")
-            self.caged = report.caged
-            self._log.emit(
-                "worker.started",
-                f"runner runs with {report.caged}",
-                worker="runner",
-                worker_pid=self.keeper.pid,
-                caged=report.caged,
-            )
-            complain_of_cage("runner", report.caged, self._log)
-            return
-        raise ProtocolBroken(f"no greeting within {HELLO_MAX_S:g} s")
+        report = _read(await first_word(lambda: _received(link), self._patience))
+        if not isinstance(report, Hello):
+            raise ProtocolBroken("expected a greeting")
+        self.caged = report.caged
+        self._log.emit(
+            "worker.started",
+            f"runner runs with {report.caged}",
+            worker="runner",
+            worker_pid=self.keeper.pid,
+            caged=report.caged,
+        )
+        complain_of_cage("runner", report.caged, self._log)
 
     async def _give(self, link: Link) -> None:
         """Pass programs on while there is room, and the wishes to end them at once."""
@@ -259,20 +258,26 @@ class ScriptRunner:
 
     async def _listen(self, link: Link) -> None:
         while True:
+            data = await patiently(lambda: _received(link), SILENCE_MAX_S)
+            if not data:
+                return
+            self._heard(_read(data))
             due_at = min((running.due_at for running in self._with_runner.values()), default=math.inf)
-            with trio.move_on_at(min(due_at, trio.current_time() + OVERDUE_S)):
-                data = await _received(link)
-                if not data:
-                    return
-                self._heard(_read(data))
-                continue
             if trio.current_time() >= due_at:
                 raise ProtocolBroken("it says nothing of a program that must have ended")
 
-    def _heard(self, report: Hello | Ended) -> None:
+    def _heard(self, report: Hello | Alive | Ended) -> None:
         self._heard_at = trio.current_time()
-        if not isinstance(report, Ended):
-            raise ProtocolBroken("a second greeting")
+        match report:
+            case Hello():
+                raise ProtocolBroken("a second greeting")
+            case Alive(lag_s):
+                self._lag_s = lag_s
+                return
+            case Ended():
+                pass
+            case _:
+                assert_never(report)
         running = self._with_runner.pop(report.id, None)
         if running is None:
             raise ProtocolBroken(f"it speaks of program {report.id}, which it was not given")
@@ -283,6 +288,7 @@ class ScriptRunner:
     async def _lost(self) -> None:
         """The incarnation is over, and what was with it with it."""
         self.caged = ""
+        self._lag_s = 0.0
         lost, self._with_runner = self._with_runner, {}
         self._orders.clear()
         for running in lost.values():
@@ -301,7 +307,7 @@ async def _received(link: Link) -> bytes:
         raise ProtocolBroken(str(error)) from error
 
 
-def _read(data: bytes) -> Hello | Ended:
+def _read(data: bytes) -> Hello | Alive | Ended:
     """Raises ProtocolBroken."""
     if not data:
         raise ProtocolBroken("it ended before its greeting")

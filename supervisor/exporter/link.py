@@ -1,6 +1,7 @@
 """The exporter's end of the socket to the supervisor: asks for a snapshot when somebody needs one, keeps it for a second.
 
-Lines in both directions: first our greeting, then one "snapshot" for each answer, which is one line (`core.snapshot.encode`).
+Lines in both directions: first our greeting, then one "snapshot" for each answer, which is one line (`core.snapshot.encode`), and
+"alive" every ALIVE_EVERY_S, so that the supervisor knows that we do not hang.
 At most one question is open, so that a supervisor that is busy finds no heap of them afterwards; a late answer serves whoever
 waits then. This module must never ask without need and never trust the length of an answer.
 """
@@ -18,6 +19,9 @@ from supervisor.core.snapshot import Snapshot, decode
 
 ANSWER_MAX_S = 2.0
 """The supervisor may take this long; then a scrape is told that there is no answer."""
+
+ALIVE_EVERY_S = 1.0
+"""How often the supervisor is given a sign of life (reliability.md, section 6)."""
 
 CACHE_S = 1.0
 """A snapshot serves everybody for this long (observability.md and reliability.md, section 8)."""
@@ -52,7 +56,7 @@ class SupervisorLink:
     async def run(self) -> None:
         """Converse until the supervisor closes its end. Raises ValueError when it says something that is no snapshot."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ask)
+            nursery.start_soon(self._speak)
             with contextlib.suppress(trio.BrokenResourceError):  # it died: the same as an orderly end
                 await self._listen()
             nursery.cancel_scope.cancel()
@@ -70,15 +74,27 @@ class SupervisorLink:
             return self._latest
         raise NoAnswer
 
-    async def _ask(self) -> None:
+    async def _speak(self) -> None:
+        """Ask when somebody needs an answer, and give signs of life. The only sender after the greeting."""
+        alive_due = trio.current_time() + ALIVE_EVERY_S
+        question: trio.Event | None = None  # set when the one that is open is answered
         while True:
-            await self._wanted.wait()
-            answered = self._answered
-            try:
-                await self._stream.send_all(b"snapshot\n")
-            except trio.BrokenResourceError:
-                return  # `_listen` sees the end
-            await answered.wait()
+            with trio.move_on_at(alive_due):
+                await (self._wanted if question is None else question).wait()
+            if question is not None and question.is_set():
+                question = None
+            said = b""
+            if question is None and self._wanted.is_set():
+                question = self._answered
+                said = b"snapshot\n"
+            if trio.current_time() >= alive_due:
+                alive_due = trio.current_time() + ALIVE_EVERY_S
+                said += b"alive\n"
+            if said:
+                try:
+                    await self._stream.send_all(said)
+                except trio.BrokenResourceError:
+                    return  # `_listen` sees the end
 
     async def _listen(self) -> None:
         buffer = bytearray()

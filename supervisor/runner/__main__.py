@@ -18,6 +18,7 @@ import trio
 
 from checkers.kit import cage, limits, policies
 from checkers.kit.link import SeqpacketLink
+from checkers.kit.punctuality import Punctuality, RunQueue, suspended_s
 from supervisor.runner.accounts import Fallback
 from supervisor.runner.executor import serve
 from supervisor.runner.process import Machine
@@ -55,11 +56,13 @@ def main() -> int:
 async def _run(inherited: socket.socket, fallback: Fallback, caged: str) -> None:
     link = SeqpacketLink(trio.socket.from_stdlib_socket(inherited))
     machine = Machine(fallback)
+    punctuality = Punctuality(RunQueue().waited_s, suspended_s)
     broken: ProtocolError | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(machine.run)
+        nursery.start_soon(punctuality.run)
         try:
-            await serve(link, machine.launch, caged)
+            await serve(link, machine.launch, caged, punctuality)
         except ProtocolError as error:
             broken = error
         link.close()

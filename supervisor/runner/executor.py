@@ -13,9 +13,11 @@ from typing import Protocol, TypeAlias, assert_never
 import trio
 
 from checkers.kit.link import Link, LinkError
+from checkers.kit.punctuality import Punctuality
 from supervisor.runner.protocol import (
     OUTPUT_MAX_CHARACTERS,
     RUNNING_MAX,
+    Alive,
     Cancel,
     Ended,
     Hello,
@@ -32,6 +34,13 @@ KILLED_MAX_S = 1.0
 
 LAST_OUTPUT_S = 0.05
 """After the end of a program its output is read this much longer; what it left behind may hold the pipe open for ever."""
+
+
+SECOND_LOOK_S = 0.05
+"""At the limit of a program: when it was the runner that stood still, the end of a program that was in time is there at once."""
+
+ALIVE_EVERY_S = 1.0
+"""How often the supervisor is given a sign of life (reliability.md, section 6)."""
 
 
 class CouldNotStart(Exception):
@@ -65,9 +74,10 @@ Launch: TypeAlias = Callable[[Run], Program]
 class _Life:
     """One program from its order to its report."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, punctuality: Punctuality) -> None:
         self.run = run
         self.cancelled = False
+        self._punctuality = punctuality
         self.scope = trio.CancelScope()
         self._output = bytearray()
 
@@ -90,16 +100,24 @@ class _Life:
 
     async def _end_of(self, program: Program) -> tuple[Outcome, int]:
         """Wait for the end, and bring it about at the limit."""
+        begun = trio.current_time()
+        mark = self._punctuality.mark(begun)
         with self.scope:
-            status = await program.ended()
-            return (Outcome.EXITED, status & 255) if status >= 0 else (Outcome.SIGNALLED, -status)
+            return _ended(await program.ended())
+        limit_s = self.run.timeout_s or 0.0
+        late = not self.cancelled and self._punctuality.too_late(mark, trio.current_time(), begun + limit_s, limit_s)
+        if late:
+            with trio.move_on_after(SECOND_LOOK_S):
+                return _ended(await program.ended())
         program.signal(signal.SIGTERM)
         with trio.move_on_after(self.run.kill_after_s):
             await program.ended()
         program.signal(signal.SIGKILL)
         with trio.move_on_after(KILLED_MAX_S):
             await program.ended()
-        return (Outcome.CANCELLED if self.cancelled else Outcome.TIMED_OUT), 0
+        if self.cancelled:
+            return Outcome.CANCELLED, 0
+        return (Outcome.LATE if late else Outcome.TIMED_OUT), 0
 
     async def _collect(self, program: Program) -> None:
         """Keep the beginning of the output and read the rest away, so that nobody has to wait for a full pipe."""
@@ -108,8 +126,12 @@ class _Life:
             self._output += data[: max(0, room)]
 
 
-async def serve(link: Link, launch: Launch, caged: str) -> None:
-    """Greet, and carry out orders until the link ends; what runs then is not ended here. Raises ProtocolError."""
+async def serve(link: Link, launch: Launch, caged: str, punctuality: Punctuality | None = None) -> None:
+    """Greet, and carry out orders until the link ends; what runs then is not ended here. Raises ProtocolError.
+
+    `punctuality` is one that somebody keeps looking; without it this process is taken for one that never stands still.
+    """
+    punctuality = punctuality or Punctuality()
     lives: dict[int, _Life] = {}
 
     async def see_through(life: _Life) -> None:
@@ -124,11 +146,12 @@ async def serve(link: Link, launch: Launch, caged: str) -> None:
     async with trio.open_nursery() as nursery:
         try:
             await link.send(encode(Hello(caged)))
+            nursery.start_soon(_beat, link)
             while data := await link.receive():
                 order = decode_order(data)
                 match order:
                     case Run():
-                        lives[order.id] = life = _admitted(order, lives)
+                        lives[order.id] = life = _Life(_admitted(order, lives), punctuality)
                         nursery.start_soon(see_through, life)
                     case Cancel(number):
                         if number in lives:  # else its report is on the way
@@ -145,13 +168,30 @@ async def serve(link: Link, launch: Launch, caged: str) -> None:
         raise broken
 
 
-def _admitted(run: Run, lives: dict[int, _Life]) -> _Life:
+async def _beat(link: Link) -> None:
+    """Give a sign of life again and again."""
+    lag_s = 0.0
+    while True:
+        try:
+            await link.send(encode(Alive(lag_s)))
+        except LinkError:
+            return  # nobody is there to hear it; `serve` sees the end too
+        due = trio.current_time() + ALIVE_EVERY_S
+        await trio.sleep_until(due)
+        lag_s = trio.current_time() - due
+
+
+def _ended(status: int) -> tuple[Outcome, int]:
+    return (Outcome.EXITED, status & 255) if status >= 0 else (Outcome.SIGNALLED, -status)
+
+
+def _admitted(run: Run, lives: dict[int, _Life]) -> Run:
     """Raises ProtocolError: the supervisor keeps count too."""
     if run.id in lives:
         raise ProtocolError(f"program {run.id} runs already")
     if len(lives) >= RUNNING_MAX:
         raise ProtocolError(f"more than {RUNNING_MAX} programs at once")
-    return _Life(run)
+    return run
 
 
 def _short(text: str) -> str:

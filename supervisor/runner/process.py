@@ -211,9 +211,12 @@ class Machine:
 
 
 def _children() -> list[int]:
-    """Our children, the ended ones too (proc(5): children of the one thread that we have)."""
+    """Our children, the ended ones too (proc(5): children of the one thread that we have); none when there is no descriptor to look."""
     pid = os.getpid()
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split()]
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split()]
+    except OSError:
+        return []
 
 
 def _kill(pid: int) -> None:

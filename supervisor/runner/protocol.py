@@ -1,7 +1,7 @@
 """What the supervisor and the runner say to each other: one JSON object per message, checked on both sides as if a stranger wrote it.
 
     supervisor → runner   Run, Cancel
-    runner → supervisor   Hello, Ended
+    runner → supervisor   Hello, Alive, Ended
 
 `encode` writes any of them; `decode_order` (for the runner) and `decode_report` (for the supervisor) read one half each, and raise
 ProtocolError for anything else: another shape, an unknown or missing field, a number out of range, a text that cannot be an
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import enum
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +33,10 @@ RUNNING_MAX = 64
 """Programs at once. Each is a process or more and two descriptors of the runner; the others wait in the supervisor."""
 
 TIMEOUT_MAX_S = 86_400.0
+
+SECONDS_MAX = 1e12
+"""Longest duration: finite, and longer than any machine runs."""
+
 OUTPUT_MAX_CHARACTERS = 2048
 """What is kept of a program's output: enough for a complaint, too little to fill a log."""
 
@@ -51,6 +54,7 @@ class Outcome(enum.Enum):
     EXITED = "exited"  # status is its exit status
     SIGNALLED = "signalled"  # status is the signal
     TIMED_OUT = "timed out"  # killed at its limit
+    LATE = "late"  # killed at its limit, but the runner stood still meanwhile: whether it was done in time is not known
     CANCELLED = "cancelled"  # killed because we asked for it
     COULD_NOT_START = "could not start"  # reason says why, status is the errno where there is one
     RUNNER_LOST = "runner lost"  # only said by the supervisor's side: whether it ran is not known
@@ -89,6 +93,13 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """A sign of life, once a second. `lag_s` is how late the runner's loop was since the last one."""
+
+    lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A program has ended, or never began. `output` is the beginning of its standard output and error, printable."""
 
@@ -112,6 +123,8 @@ class Ended:
                 return f"ended by signal {self.status}"
             case Outcome.TIMED_OUT:
                 return f"killed after its limit, {self.duration_s:.1f} s"
+            case Outcome.LATE:
+                return f"killed after its limit, {self.duration_s:.1f} s, in which the runner stood still"
             case Outcome.CANCELLED:
                 return "ended by us"
             case Outcome.COULD_NOT_START | Outcome.RUNNER_LOST:
@@ -119,7 +132,7 @@ class Ended:
 
 
 Order: TypeAlias = Run | Cancel
-Report: TypeAlias = Hello | Ended
+Report: TypeAlias = Hello | Alive | Ended
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
@@ -151,6 +164,8 @@ def _as_json(message: Order | Report) -> dict[str, Any]:
             return {"cancel": message.id}
         case Hello():
             return {"hello": message.caged}
+        case Alive():
+            return {"alive": message.lag_s}
         case Ended():
             return {
                 "ended": message.id,
@@ -191,6 +206,8 @@ def decode_report(data: bytes) -> Report:
     fields = _Fields(data)
     if fields.has("hello"):
         report: Report = Hello(fields.take("hello", _printable))
+    elif fields.has("alive"):
+        report = Alive(fields.number("alive", 0.0, SECONDS_MAX))
     else:
         report = Ended(
             id=fields.integer("ended", 1, ID_MAX),
@@ -198,7 +215,7 @@ def decode_report(data: bytes) -> Report:
             status=fields.integer("status", 0, 255),
             reason=fields.take("reason", _printable),
             output=fields.take("output", _printable),
-            duration_s=fields.number("duration_s", 0.0, math.inf),
+            duration_s=fields.number("duration_s", 0.0, SECONDS_MAX),
         )
     fields.end()
     return report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,12 +12,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from checkers.kit.link import Link, memory_link_pair
+from checkers.kit.link import Link, LinkError, memory_link_pair
+from supervisor.children.patience import SILENCE_MAX_S
 from supervisor.children.runner import ScriptRunner
 from supervisor.children.spawn import Child
 from supervisor.log import Log
 from supervisor.model import Script
-from supervisor.runner.protocol import RUNNING_MAX, Hello, Outcome, encode
+from supervisor.runner.protocol import RUNNING_MAX, Alive, Hello, Outcome, encode
 from tests.fakes.programs import Behaviour, FakePrograms, start_runner
 
 SCRIPT = Script(("/x",))
@@ -96,9 +99,18 @@ def test_a_runner_that_breaks_the_wire_is_replaced_and_its_programs_are_answered
     assert complaint in broken[0]
 
 
+async def beat(puppet: Puppet) -> None:
+    """Be a runner that lives and does nothing."""
+    await puppet.link.send(encode(Hello("puppet")))
+    with contextlib.suppress(LinkError):
+        while True:
+            await trio.sleep(1)
+            await puppet.link.send(encode(Alive(0.25)))
+
+
 def test_a_runner_that_forgets_a_program_is_replaced_long_after_its_limit() -> None:
     async def talk(puppet: Puppet) -> None:
-        await puppet.link.send(encode(Hello("puppet")))
+        await beat(puppet)
 
     async def use(runner: ScriptRunner) -> None:
         begun = trio.current_time()
@@ -108,6 +120,44 @@ def test_a_runner_that_forgets_a_program_is_replaced_long_after_its_limit() -> N
 
     (line,) = [line for line in play(use, talk) if line["event"] == "worker.protocol_error"]
     assert line["reason"] == "it says nothing of a program that must have ended"
+
+
+def test_a_runner_that_says_nothing_any_more_is_replaced_within_seconds() -> None:
+    async def talk(puppet: Puppet) -> None:
+        await puppet.link.send(encode(Hello("puppet")))
+
+    async def use(runner: ScriptRunner) -> None:
+        begun = trio.current_time()
+        assert (await runner.run(SCRIPT, {}, 60.0)).outcome is Outcome.RUNNER_LOST
+        assert trio.current_time() - begun < SILENCE_MAX_S + 1
+
+    lines = play(use, talk)
+    assert [line["reason"] for line in lines if line["event"] == "worker.protocol_error"] == ["silent for 3.5 s"]
+
+
+def test_a_runner_that_beats_is_left_alone_and_says_how_late_it_is() -> None:
+    async def use(runner: ScriptRunner) -> None:
+        runner.require()
+        await trio.sleep(60)
+        assert runner.keeper.restarts == 0
+        assert runner.view(trio.current_time()).loop_lag_s == 0.25
+
+    play(use, beat)
+
+
+def test_a_runner_that_never_greets_is_replaced_and_gets_more_time_each_time() -> None:
+    starts: list[float] = []
+
+    async def talk(_puppet: Puppet) -> None:
+        starts.append(trio.current_time())
+        await trio.sleep_forever()
+
+    async def use(runner: ScriptRunner) -> None:
+        runner.require()
+        await trio.sleep(125)
+
+    play(use, talk)
+    assert [round(b - a) for a, b in itertools.pairwise(starts)] == [20, 40, 60]
 
 
 def test_a_runner_that_never_greets_is_no_reason_to_wait_for_ever() -> None:

@@ -57,9 +57,11 @@ def test_the_greeting_is_one_line_of_json() -> None:
 
 def test_nobody_asks_without_need() -> None:
     async def story(_link: SupervisorLink, supervisor: Stream, _clock: Clock) -> None:
-        with trio.move_on_after(60) as scope:
-            await supervisor.receive_some()
-        assert scope.cancelled_caught
+        said = b""
+        with trio.move_on_after(60.5):
+            while True:
+                said += await supervisor.receive_some()
+        assert said == b"alive\n" * 60  # signs of life, and nothing else
 
     play(story)
 
@@ -86,7 +88,9 @@ def test_a_busy_supervisor_finds_one_question_and_its_late_answer_is_good() -> N
             with pytest.raises(NoAnswer):
                 await link.fetch()
         assert trio.current_time() - begin == pytest.approx(3 * ANSWER_MAX_S)
-        assert await supervisor.receive_some() == b"snapshot\n"
+        said = await supervisor.receive_some()
+        assert said.startswith(b"snapshot\n")
+        assert said.count(b"snapshot") == 1
         await supervisor.send_all(aged(1))
         await trio.testing.wait_all_tasks_blocked()
         snapshot, _ = await link.fetch()
@@ -99,7 +103,8 @@ def test_the_clock_of_a_snapshot_follows_the_supervisors_time_and_not_the_delay_
     async def story(link: SupervisorLink, supervisor: Stream, clock: Clock) -> None:
         async def ask(uptime_s: float, delay_s: float) -> float:
             async def answer() -> None:
-                await supervisor.receive_some()
+                while b"snapshot" not in await supervisor.receive_some():
+                    pass
                 await trio.sleep(delay_s)
                 await supervisor.send_all(aged(uptime_s))
 

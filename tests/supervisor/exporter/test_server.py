@@ -40,6 +40,8 @@ class Supervisor:
         async for data in stream:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
+                if line == b"alive":
+                    continue
                 assert line == b"snapshot"
                 self.questions += 1
                 if not self.silent:

@@ -19,6 +19,7 @@ import trio
 
 from checkers.kit.link import Link, SeqpacketLink
 from supervisor.children import spawn
+from supervisor.children.patience import SILENCE_MAX_S
 from supervisor.children.runner import ScriptRunner
 from supervisor.children.spawn import Child
 from supervisor.log import Log
@@ -310,6 +311,43 @@ def test_a_runner_that_is_killed_takes_its_programs_with_it(folder: Path) -> Non
         child().kill()
         assert str(await running.ended()) == "could not run: the runner was restarted"
         await until(lambda: not alive(int((folder / "pid").read_text())))
+
+    play(use)
+
+
+def test_a_runner_that_is_stopped_is_replaced_within_seconds_and_the_next_one_runs_programs(folder: Path) -> None:
+    async def use(runner: ScriptRunner, child: Callable[[], Child]) -> None:
+        running = runner.begin(shell(folder, "exec sleep 60"), {}, 60.0)
+        await trio.sleep(1.0)
+        stopped = child()
+        os.kill(stopped.pid, signal.SIGSTOP)
+        with trio.fail_after(SILENCE_MAX_S + 3):
+            assert (await running.ended()).outcome is Outcome.RUNNER_LOST
+        assert (await runner.run(shell(folder, "exit 0", "other"), {}, 10.0)).succeeded
+        assert child() is not stopped
+        assert runner.keeper.restarts == 1
+
+    play(use)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("exec sleep 0.5", Outcome.EXITED), ("exec sleep 60", Outcome.LATE)],
+    ids=["done in time", "never done"],
+)
+def test_a_program_whose_limit_passes_while_the_runner_is_stopped_is_not_called_too_slow(
+    folder: Path, text: str, outcome: Outcome
+) -> None:
+    async def use(runner: ScriptRunner, child: Callable[[], Child]) -> None:
+        runner.require()
+        await until(lambda: bool(runner.caged))
+        running = runner.begin(shell(folder, text), {}, 1.2)
+        await trio.sleep(0.3)
+        os.kill(child().pid, signal.SIGSTOP)
+        await trio.sleep(2.5)
+        os.kill(child().pid, signal.SIGCONT)
+        assert (await running.ended()).outcome is outcome
+        assert runner.keeper.restarts == 0
 
     play(use)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from supervisor.runner import protocol
 from supervisor.runner.protocol import (
+    Alive,
     Cancel,
     Ended,
     Hello,
@@ -66,8 +67,8 @@ def test_the_runner_reads_what_the_supervisor_writes(order: Run | Cancel) -> Non
     assert decode_order(encode(order)) == order
 
 
-@given(ENDINGS | st.builds(Hello, TEXTS.map(protocol.printable)))
-def test_the_supervisor_reads_what_the_runner_writes(report: Ended | Hello) -> None:
+@given(ENDINGS | st.builds(Hello, TEXTS.map(protocol.printable)) | st.builds(Alive, st.floats(0, 1e9)))
+def test_the_supervisor_reads_what_the_runner_writes(report: Ended | Hello | Alive) -> None:
     assert decode_report(encode(report)) == report
 
 

@@ -1,0 +1,61 @@
+"""How long a child may be silent, and how long it may take to its first word.
+
+Every child says something at least once a second. One that does not is stopped, hung or starved beyond use, and is replaced; what it
+said while it was we who stood still is there at a second look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from supervisor.children.keeper import ProtocolBroken
+
+SILENCE_MAX_S = 3.5
+"""A child beats once a second; three beats missed, and half a second for the way, mean that it hangs (reliability.md, section 6)."""
+
+SECOND_LOOK_S = 0.1
+"""After the patience with a child is over: when it was we who stood still, what it said meanwhile is there at once."""
+
+HELLO_MAX_S = 20.0
+"""A starting child may take this long until its first word, for the first time. Python and the imports take 0.3 s; with ten busy
+neighbours for each processor it was 9 s (measured)."""
+
+HELLO_LONGEST_S = 60.0
+"""After each start without a word it may take twice as long, up to this: a machine that is this slow must not be kept from starting."""
+
+
+class HelloPatience:
+    """How long a starting child may take to its first word."""
+
+    def __init__(self) -> None:
+        self.limit_s = HELLO_MAX_S
+
+    def met(self) -> None:
+        """It spoke."""
+        self.limit_s = HELLO_MAX_S
+
+    def missed(self) -> None:
+        """It did not."""
+        self.limit_s = min(2 * self.limit_s, HELLO_LONGEST_S)
+
+
+async def patiently(receive: Callable[[], Awaitable[bytes]], patience_s: float) -> bytes:
+    """Return what `receive` returns within `patience_s`. Raises ProtocolBroken for silence."""
+    for wait_s in (patience_s, SECOND_LOOK_S):
+        with trio.move_on_after(wait_s):
+            return await receive()
+    raise ProtocolBroken(f"silent for {patience_s:g} s")
+
+
+async def first_word(receive: Callable[[], Awaitable[bytes]], patience: HelloPatience) -> bytes:
+    """Return the first word of a starting child. Raises ProtocolBroken when it does not come."""
+    limit_s = patience.limit_s
+    patience.missed()
+    for wait_s in (limit_s, SECOND_LOOK_S):
+        with trio.move_on_after(wait_s):
+            word = await receive()
+            patience.met()
+            return word
+    raise ProtocolBroken(f"no greeting within {limit_s:g} s")
