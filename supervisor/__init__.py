@@ -15,7 +15,8 @@ The whole flow is one file, `wiring`, and it is the only one that knows more tha
 |                |                                 | CAP_NET_BIND_SERVICE; started by root also | the next start adopts the table   |
 |                |                                 | what children as another user need         |                                   |
 | checker worker | `python -m checkers`            | none                                       | its verdicts freeze, it is back   |
-|                |                                 |                                            | within two seconds                |
+|                |                                 |                                            | within two seconds; others do its |
+|                |                                 |                                            | checks if not                     |
 | exporter       | `python -m supervisor.exporter` | none                                       | a scrape fails, nothing else      |
 | runner         | `python -m supervisor.runner`   | CAP_SETUID, CAP_SETGID, CAP_KILL if root   | scripts fail loudly, it is back   |
 |                |                                 | started us; only with scripts in the file  | at once                           |

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import grp
 import os
 import signal
@@ -156,6 +157,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             notifier=Notifier(),
             wall_clock=lambda: datetime.now(UTC),
             workers=options.workers or _worker_count(checks),
+            memory_bytes=spawn.memory_bytes,
             admin=control,
             access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
             log_dropped=lambda: writer.dropped,
@@ -164,7 +166,9 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
         )
         if not options.dry_run:
             trackfiles.begin(loaded.track_files, log, starting=True)
-        trio.run(_main, Supervisor(loaded, outside))
+        supervisor = Supervisor(loaded, outside)
+        _hide_from_the_collector()
+        trio.run(_main, supervisor)
         backend.close()
     finally:
         options.admin_socket.unlink(missing_ok=True)
@@ -201,7 +205,16 @@ def _load_again(options: Options, log: Log, file: Path | None) -> Outcome:
     outcome = config.load(file or options.file, config_id=options.config_id, lenient=options.lenient)
     if outcome.config is not None and not options.dry_run and file is None:
         trackfiles.begin(outcome.config.track_files, log, starting=False)
+    if file is None:
+        _hide_from_the_collector()
     return outcome
+
+
+def _hide_from_the_collector() -> None:
+    """Keep what a configuration consists of out of every collection from now on: 143 ms each with 10,000 servers (reliability.md, 2.24)."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 async def _main(supervisor: Supervisor) -> None:

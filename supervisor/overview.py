@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from supervisor import __version__
-from supervisor.children.checkers import CheckerPool
 from supervisor.children.exporter import ExporterChild
+from supervisor.children.pool import CheckerPool
 from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
@@ -127,6 +127,8 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             suspected=director.blame.text,
             suspected_s=None if director.blame.since is None else now - director.blame.since,
             targets_without_path=len(director.blame.lost),
+            workers_lost_s=pool.lost_for_s(),
+            checks_quarantined=len(pool.condemned()),
         ),
         views.virtual_servers(director, now),
     )

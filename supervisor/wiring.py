@@ -24,14 +24,14 @@ from pathlib import Path
 
 import trio
 
-from checkers.kit.wire import Job
 from supervisor import __version__, announce, answers, kernelnews, overview
 from supervisor.admin import server as admin
 from supervisor.admin.access import NOBODY_ELSE, Access
 from supervisor.admin.desk import Desk, Verb, question
-from supervisor.children.checkers import CheckerPool, CheckerWorker, StartChecker, job_of
+from supervisor.children.checkers import StartChecker, job_of
 from supervisor.children.exporter import ExporterChild, StartExporter
 from supervisor.children.favours import DoFavour, RunScript
+from supervisor.children.pool import CheckerPool
 from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
@@ -41,6 +41,7 @@ from supervisor.core.events import AddressesSeen, Event, Overridden, PathsSeen, 
 from supervisor.core.jobs import worker_of
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, Life, PoolMemory, Recall
+from supervisor.core.events import AddressesSeen, Event, Overridden, Tick
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
@@ -51,7 +52,7 @@ from supervisor.ipvs.vip import AddressPort
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
 from supervisor.log import Log
-from supervisor.model import Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey, VirtualServer
+from supervisor.model import CheckSpec, Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey, VirtualServer
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver, Mailer
 from supervisor.orders import Orders
@@ -118,6 +119,7 @@ class Outside:
     notifier: Notifier
     wall_clock: Callable[[], datetime]
     workers: int = 1
+    memory_bytes: Callable[[int], int] = lambda _pid: 0  # how much memory a child has in use; 0: nobody knows
     admin: socket.socket | None = None
     access: Access = NOBODY_ELSE  # who may ask and order over that socket
     in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
@@ -157,11 +159,18 @@ class Supervisor:
             self._writer.claim()
         self._errands = Errands(config, outside.start_runner, outside.open_pipe, self._log, checks_only=outside.quiet)
         favour = outside.favour(self._errands.check)
-        workers = [
-            CheckerWorker(index, outside.start_checker, self._jobs, self._send, self._log, favour)
-            for index in range(outside.workers)
-        ]
-        self._pool = CheckerPool(workers)
+        self._pool = CheckerPool(
+            outside.workers,
+            outside.start_checker,
+            self._jobs,
+            lambda spec, number: job_of(
+                spec, number, self._director.job_health(number), self._director.job_weight(number)
+            ),
+            self._send,
+            self._log,
+            favour,
+            outside.memory_bytes,
+        )
         start = outside.start_exporter
         self._exporter = ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log) if start else None
         self._mailer = Mailer(
@@ -437,14 +446,10 @@ class Supervisor:
             self._outside.notifier.watchdog()
             self._outside.notifier.status(overview.summary(self._director))
 
-    def _jobs(self, index: int) -> list[Job]:
-        """Return what worker `index` shall check now."""
-        return [
-            job_of(spec, number, self._director.job_health(number), self._director.job_weight(number))
-            for spec, number in self._director.jobs.jobs.items()
-            if (self._outside.workers == 1 or worker_of(spec, self._outside.workers) == index)
-            and self._director.is_awake(number)
-        ]
+    def _jobs(self) -> Mapping[CheckSpec, int]:
+        """Return every job that is to be checked now."""
+        director = self._director
+        return {spec: number for spec, number in director.jobs.jobs.items() if director.is_awake(number)}
 
     # -- remembering -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
+SLOW_S = 0.5
+"""A loop that is later than this is shown."""
+
 HEALTH_SIGNS = {"UP": "●", "DOWN": "✖", "UNKNOWN": "○"}
 
 
@@ -35,7 +38,7 @@ def age(seconds: float | None) -> str:
 def status(snapshot: dict[str, Any]) -> str:
     """Return one screen about everything that runs now."""
     process = snapshot["process"]
-    lines = [_headline(process, snapshot["virtual_servers"]), *_rivals(process)]
+    lines = [_headline(process, snapshot["virtual_servers"]), *_needs(process), *_rivals(process)]
     drift = _drift(process["writer"])
     for server in snapshot["virtual_servers"]:
         lines.append("")
@@ -105,6 +108,35 @@ def _drift(writer: dict[str, Any]) -> dict[str, list[str]]:
             f"changed by somebody else: {what} has {standing['words']}"
         )
     return found
+
+
+def _needs(process: dict[str, Any]) -> list[str]:
+    """Return a line for each thing that is wrong with ourselves, so that nobody takes it for the servers'."""
+    lines = []
+    if process["workers_lost_s"]:
+        lines.append(f"NO CHECKER WORKER for {age(process['workers_lost_s'])}: every verdict is frozen.")
+    if process["checks_quarantined"]:
+        checks = count(process["checks_quarantined"], "check")
+        lines.append(f"{checks} kept apart in checker-ward, because workers die of it.")
+    for worker in process["workers"]:
+        said = []
+        if not worker["pid"]:
+            said.append("does not run")
+        if worker["loop_lag_s"] >= SLOW_S:
+            said.append(f"is late by {worker['loop_lag_s']:.1f} s")
+        if worker["stretch"] > 1:
+            said.append(f"probes {worker['stretch']} times less often, because something runs short")
+        if said:
+            lines.append(f"{worker['name']} {', '.join(said)}{_inconclusive(worker)}.")
+    return lines
+
+
+def _inconclusive(worker: dict[str, Any]) -> str:
+    """Return what a worker's inconclusive probes were, empty for none."""
+    if not worker["inconclusive"]:
+        return ""
+    faults = ", ".join(f"{fault} {number}" for fault, number in sorted(worker["faults"].items()))
+    return f" ({count(worker['inconclusive'], 'probe')} inconclusive so far{f': {faults}' if faults else ''})"
 
 
 def _virtual_server(server: dict[str, Any]) -> str:

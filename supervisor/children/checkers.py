@@ -3,8 +3,9 @@
 Everything a worker says is checked: its frames must be well-formed (`checkers.kit.wire`), of this incarnation (epoch), without a gap
 (seq), about jobs that it was given, and not many times more than these explain (`children.allowance`). A worker can at worst lie about
 its own jobs; anything else ends it. Verdicts of an older
-configuration are passed over: the full state that follows each assignment says them again. A worker that is silent for
-`SILENCE_MAX_S` is killed; until its successor has spoken its verdicts are frozen, because absence of evidence is no evidence.
+configuration are passed over: the full state that follows each assignment says them again. A worker that is silent, or unfit
+(`core.fitness`), is killed; until its successor has spoken its verdicts are frozen, because absence of evidence is no evidence.
+Who checks what is decided for all workers together (`children.pool`), and of a job only its owner is believed.
 What it may not do itself it asks of us, for its own jobs and one favour a job at a time (`children.favours`).
 """
 
@@ -13,9 +14,8 @@ from __future__ import annotations
 import json
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import assert_never
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Protocol, assert_never
 
 import trio
 
@@ -23,60 +23,41 @@ from checkers.kit import wire
 from checkers.kit.api import TYPES, Favour, Reason
 from checkers.kit.api import Health as WireHealth
 from checkers.kit.link import Link, LinkError
+from checkers.kit.sockets import is_fault
 from supervisor.children.allowance import Allowance, gap_s
 from supervisor.children.favours import DoFavour, Granted, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
+from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_word, patiently
 from supervisor.children.spawn import Child, complain_of_cage
+from supervisor.children.totals import Totals
 from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
+from supervisor.core.fitness import Finding, Fitness, Kind, Symptoms
 from supervisor.core.jobs import definition
-from supervisor.core.snapshot import CheckCount, CheckTiming, Histogram, WorkerView
+from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 from supervisor.model import CheckSpec
 
-SILENCE_MAX_S = 3.5
-"""A worker beats once a second; three beats missed, and half a second for the way, mean that it hangs (reliability.md, section 6)."""
-
-SECOND_LOOK_S = 0.1
-"""After the patience with a worker is over: when it was we who stood still, what it said meanwhile is there at once."""
-
 SOCKETS_MAX = 64
 """Sockets that are opened for one worker and not yet on their way to it. One that never reads cannot have us hold more."""
-
-HELLO_MAX_S = 30.0
-"""A starting worker may take this long until its first frame: Python and the imports, on a machine under load."""
 
 StartChecker = Callable[[int, int], Awaitable[tuple[Child, Link]]]
 """Starts worker INDEX in incarnation EPOCH."""
 
 
-@dataclass
-class _Totals:
-    """Cumulative counts of one worker: what former incarnations reached, and what the present one says."""
+class Station(Protocol):
+    """What a worker asks of those who know all workers."""
 
-    ended: dict[tuple[str, Reason], int] = field(default_factory=dict)
-    ended_durations: dict[str, Histogram] = field(default_factory=dict)
-    ended_lag: Histogram = field(default_factory=Histogram)
-    beat: wire.Beat | None = None
+    def jobs(self, index: int) -> Sequence[wire.Job]:
+        """Return what worker INDEX shall check now, with the health that the director believes."""
 
-    def close(self) -> None:
-        """The incarnation is over: keep what it reached."""
-        self.ended, self.ended_durations, self.ended_lag = self.counts(), self.durations(), self.lag()
-        self.beat = None
+    def owned(self, index: int, jobs: Iterable[int]) -> tuple[int, ...]:
+        """Return those of the jobs that are this worker's and nobody else's now: only their owner is believed."""
 
-    def counts(self) -> dict[tuple[str, Reason], int]:
-        total = dict(self.ended)
-        for kind, reason, count in self.beat.counts if self.beat else ():
-            total[kind, reason] = total.get((kind, reason), 0) + count
-        return total
+    def spoke(self, index: int) -> None:
+        """It said a full state of what it was given last."""
 
-    def durations(self) -> dict[str, Histogram]:
-        total = dict(self.ended_durations)
-        for kind, histogram in self.beat.durations if self.beat else ():
-            total[kind] = _sum(total.get(kind, Histogram()), histogram)
-        return total
-
-    def lag(self) -> Histogram:
-        return _sum(self.ended_lag, self.beat.schedule_lag) if self.beat else self.ended_lag
+    def ended(self, index: int, jobs: Collection[int], *, blame: bool) -> None:
+        """It ended, and had these jobs. `blame`: it died with them, and not because it was to be replaced."""
 
 
 class CheckerWorker:
@@ -84,20 +65,28 @@ class CheckerWorker:
 
     def __init__(
         self,
+        name: str,
         index: int,
         start: StartChecker,
-        jobs: Callable[[int], Sequence[wire.Job]],
+        station: Station,
         inbox: trio.MemorySendChannel[Event],
         log: Log,
         favour: DoFavour,
+        memory_bytes: Callable[[int], int],
     ) -> None:
-        """`jobs` returns what worker INDEX shall check now, with the health that the director believes; `favour` does one for a job."""
+        """`favour` does one for a job; `memory_bytes` returns how much memory the process of a number has, 0 if nobody knows."""
         self.index = index
-        self.totals = _Totals()
+        self.totals = Totals()
         self.caged = ""
         self._heard_at: float | None = None
-        self._jobs = jobs
+        self._patience = HelloPatience()
+        self._station = station
         self._favour = favour
+        self._memory_of = memory_bytes
+        self._memory_bytes = 0
+        self._fitness = Fitness()
+        self._given = False  # this incarnation has its jobs
+        self._unfit = False  # this incarnation is to be replaced, and not to blame
         self._owned: dict[int, wire.Job] = {}
         self._asking: set[int] = set()  # jobs with a favour under way
         self._granted: deque[tuple[int, wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
@@ -111,9 +100,7 @@ class CheckerWorker:
         """Set by the first greeting of all."""
         self._inbox = inbox
         self._log = log
-        self.keeper: Keeper[Link] = Keeper(
-            f"checker-{index}", lambda epoch: start(index, epoch), self._converse, log, self._ended
-        )
+        self.keeper: Keeper[Link] = Keeper(name, lambda epoch: start(index, epoch), self._converse, log, self._ended)
 
     def reassign(self) -> None:
         """The jobs changed: tell the worker as soon as it listens. Returns at once."""
@@ -122,7 +109,7 @@ class CheckerWorker:
 
     def view(self, now: float) -> WorkerView:
         """Return what observers may know of this worker."""
-        beat = self.totals.beat
+        beat, totals = self.totals.beat, self.totals
         return WorkerView(
             name=self.keeper.name,
             pid=self.keeper.pid,
@@ -132,6 +119,13 @@ class CheckerWorker:
             in_flight=beat.in_flight if beat else 0,
             overdue=beat.overdue if beat else 0,
             caged=self.caged,
+            checks=len(self._owned) if self._given else 0,
+            run_delay_s=totals.run_delay_s(),
+            naps=totals.naps(),
+            inconclusive=totals.inconclusive(),
+            faults=totals.faults(),
+            stretch=beat.stretch if beat else 1,
+            memory_bytes=self._memory_bytes,
         )
 
     async def _converse(self, link: Link, epoch: int) -> None:
@@ -150,17 +144,26 @@ class CheckerWorker:
 
     async def _ended(self) -> None:
         """The incarnation is over: keep its counts, freeze its verdicts."""
+        silent = self._station.owned(self.index, self._owned)
+        self._station.ended(self.index, self._owned, blame=self._given and not self._unfit)
+        self.dismiss()
+        await self._inbox.send(WorkerSilent(silent))
+
+    def dismiss(self) -> None:
+        """There is no process any more, or there shall be none: forget what was between it and us."""
         self.totals.close()
         self.caged = ""
+        self._memory_bytes = 0
         self._assign = True
+        self._given = self._unfit = False
+        self._tell(self._fitness.ended())
         self._asking.clear()
         while self._granted:
             _close(self._granted.popleft()[2])
         self._places = trio.Semaphore(SOCKETS_MAX)
-        await self._inbox.send(WorkerSilent(tuple(self._owned)))
 
     async def _greet(self, link: Link) -> None:
-        hello = await self._receive(link, HELLO_MAX_S)
+        hello = self._read(await first_word(lambda: _received(link), self._patience))
         if not isinstance(hello, wire.Hello):
             raise ProtocolBroken(f"expected a hello, got {type(hello).__name__ if hello else 'the end'}")
         self.caged = hello.caged
@@ -199,7 +202,7 @@ class CheckerWorker:
     def _assignment(self, epoch: int) -> list[bytes]:
         """Return the frames of what the worker shall check from now on."""
         self._generation += 1
-        jobs = self._jobs(self.index)
+        jobs = self._station.jobs(self.index)
         try:
             frames = wire.assign_frames(epoch, self._generation, jobs)
         except wire.WireError:
@@ -208,6 +211,7 @@ class CheckerWorker:
         self._owned = {job.id: job for job in jobs}
         self._scripts_at = {job: at for job, at in self._scripts_at.items() if job in self._owned}
         self._allowance = Allowance(jobs, trio.current_time())
+        self._given = True
         return frames
 
     def _fits(self, job: wire.Job) -> bool:
@@ -227,7 +231,7 @@ class CheckerWorker:
     async def _listen(self, link: Link, epoch: int, nursery: trio.Nursery) -> None:
         seq = 0
         while True:
-            frame = await self._receive(link, SILENCE_MAX_S)
+            frame = self._read(await patiently(lambda: _received(link), SILENCE_MAX_S))
             if frame is None:
                 return
             if isinstance(frame, wire.Hello):
@@ -280,18 +284,8 @@ class CheckerWorker:
                 places.release()
         return done
 
-    async def _receive(self, link: Link, patience_s: float) -> wire.FromWorker | None:
-        """Return the next frame, None at the end. Raises ProtocolBroken for garbage and for silence."""
-        data: bytes | None = None
-        try:
-            for wait_s in (patience_s, SECOND_LOOK_S):
-                with trio.move_on_after(wait_s):
-                    data = await link.receive()
-                    break
-        except LinkError as error:
-            raise ProtocolBroken(str(error)) from error
-        if data is None:
-            raise ProtocolBroken(f"silent for {patience_s:g} s")
+    def _read(self, data: bytes) -> wire.FromWorker | None:
+        """Return a frame, None at the end. Raises ProtocolBroken for garbage."""
         if not data:
             return None
         self._heard_at = trio.current_time()
@@ -304,78 +298,85 @@ class CheckerWorker:
         """Turn one valid frame into events."""
         match frame:
             case wire.Beat():
-                self._require_known(*(entry[0] for entry in frame.counts), *(entry[0] for entry in frame.durations))
-                self.totals.beat = frame
+                self._take_beat(frame)
             case wire.Report() if frame.generation == self._generation:
-                self._require_owned((frame.job,))
-                await self._inbox.send(_event(frame, frame.result))
+                if self._believed((frame.job,)):
+                    self._note_crash(frame)
+                    await self._inbox.send(_event(frame, frame.result))
             case wire.State() if frame.generation == self._generation:
-                self._require_owned(entry.job for entry in frame.entries)
+                believed = set(self._believed(entry.job for entry in frame.entries))
                 for entry in frame.entries:
-                    await self._inbox.send(_event(entry, None))
+                    if entry.job in believed:
+                        await self._inbox.send(_event(entry, None))
                 if frame.last:
-                    await self._inbox.send(WorkerSpeaking(tuple(self._owned)))
+                    await self._inbox.send(WorkerSpeaking(self._station.owned(self.index, self._owned)))
+                    self._station.spoke(self.index)
             case wire.Report() | wire.State():
                 pass  # of an older configuration: the state that follows the assignment says it again
             case _:
                 assert_never(frame)
 
-    def _require_owned(self, jobs: Iterable[int]) -> None:
-        foreign = [job for job in jobs if job not in self._owned]
-        if foreign:
-            raise ProtocolBroken(f"spoke of job {foreign[0]}, which it does not have")
+    def _believed(self, jobs: Iterable[int]) -> tuple[int, ...]:
+        """Return those of the jobs that are this worker's still; another worker may have got one. Raises ProtocolBroken."""
+        spoken = tuple(jobs)
+        for job in spoken:
+            if job not in self._owned:
+                raise ProtocolBroken(f"spoke of job {job}, which it does not have")
+        return self._station.owned(self.index, spoken)
 
-    def _require_known(self, *kinds: str) -> None:
-        """What is counted lives on after the worker, and in Prometheus."""
-        foreign = [kind for kind in kinds if kind not in TYPES]
-        if foreign:
-            raise ProtocolBroken(f"counted checks of type {foreign[0]}, which there is not")
+    def _take_beat(self, beat: wire.Beat) -> None:
+        """Raises ProtocolBroken: also for a worker that had better be replaced."""
+        odd = [kind for kind, *_ in (*beat.counts, *beat.durations) if kind not in TYPES]
+        odd += [fault for fault, _ in beat.faults if not is_fault(fault)]
+        if odd:
+            raise ProtocolBroken(f"counted {odd[0]!r}, which there is not")
+        self.totals.beat = beat
+        self._memory_bytes = self._memory_of(self.keeper.pid) if self.keeper.pid else 0
+        symptoms = Symptoms(beat.loop_lag_s, beat.run_delay_s, dict(beat.faults), self._memory_bytes, len(self._owned))
+        self._tell(self._fitness.beat(trio.current_time(), symptoms))
+
+    def _tell(self, findings: Iterable[Finding]) -> None:
+        """Log what is wrong with the worker itself, or is right again. Raises ProtocolBroken for one that is unfit."""
+        for finding in findings:
+            match finding.kind:
+                case Kind.UNFIT:
+                    self._unfit = True
+                    raise ProtocolBroken(f"to be replaced: {finding.text}")
+                case Kind.TROUBLE:
+                    event, what = "worker.local_trouble", "is refused what it needs by its own machine"
+                case Kind.SLOW:
+                    event, what = "worker.slow", "is slow"
+                case _:
+                    assert_never(finding.kind)
+            self._log.emit(
+                event,
+                f"{self.keeper.name} {'no longer ' if finding.over else ''}{what}: {finding.text}",
+                worker=self.keeper.name,
+                reason=finding.text,
+                stretch=self.totals.beat.stretch if self.totals.beat else 1,
+                over=finding.over,
+            )
+
+    def _note_crash(self, report: wire.Report) -> None:
+        """A bug in a checker says nothing of its server, but somebody should know."""
+        if report.result is not None and report.result.reason is Reason.CRASHED:
+            job = self._owned[report.job]
+            self._log.emit(
+                "check.crashed",
+                f"{job.type} of {job.target}: {report.result.detail}",
+                worker=self.keeper.name,
+                check=job.type,
+                target=str(job.target),
+                detail=report.result.detail,
+            )
 
 
-class CheckerPool:
-    """All workers together."""
-
-    def __init__(self, workers: Sequence[CheckerWorker]) -> None:
-        self.workers = tuple(workers)
-
-    async def run(self) -> None:
-        """Keep all workers alive until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for worker in self.workers:
-                nursery.start_soon(worker.keeper.run)
-
-    async def greeted(self) -> None:
-        """Wait until every worker has greeted once."""
-        for worker in self.workers:
-            await worker.greeted.wait()
-
-    def reassign(self) -> None:
-        """The configuration changed: each worker gets its jobs anew."""
-        for worker in self.workers:
-            worker.reassign()
-
-    def counts(self) -> tuple[CheckCount, ...]:
-        """Return how often each checker type gave each reason."""
-        total: dict[tuple[str, Reason], int] = {}
-        for worker in self.workers:
-            for key, count in worker.totals.counts().items():
-                total[key] = total.get(key, 0) + count
-        return tuple(CheckCount(kind, reason.name, count) for (kind, reason), count in sorted(total.items()))
-
-    def durations(self) -> tuple[CheckTiming, ...]:
-        """Return how long the probes of each checker type took."""
-        total: dict[str, Histogram] = {}
-        for worker in self.workers:
-            for kind, histogram in worker.totals.durations().items():
-                total[kind] = _sum(total.get(kind, Histogram()), histogram)
-        return tuple(CheckTiming(kind, total[kind]) for kind in sorted(total))
-
-    def schedule_lag(self) -> Histogram:
-        """Return how late probes started."""
-        total = Histogram()
-        for worker in self.workers:
-            total = _sum(total, worker.totals.lag())
-        return total
+async def _received(link: Link) -> bytes:
+    """Return the next message, b"" at the end. Raises ProtocolBroken for one that is too long."""
+    try:
+        return await link.receive()
+    except LinkError as error:
+        raise ProtocolBroken(str(error)) from error
 
 
 def _event(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
@@ -388,11 +389,6 @@ def _event(level: wire.Report | wire.StateEntry, result: wire.ReportResult | Non
 
 HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHealth.DOWN: Health.DOWN}
 """The wire's numbers of health and the core's own values."""
-
-
-def _sum(one: Histogram, other: Histogram | wire.Histogram) -> Histogram:
-    counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))
-    return Histogram(counts, one.sum_s + other.sum_s)
 
 
 def _close(sock: socket.SocketType | None) -> None:

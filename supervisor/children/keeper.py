@@ -57,6 +57,7 @@ class Keeper(Generic[LinkT]):
         self._log = log
         self._ended = ended
         self._policy = RestartPolicy()
+        self._hastened = trio.Event()
 
     async def run(self) -> None:
         """Keep the child alive until cancelled."""
@@ -79,7 +80,14 @@ class Keeper(Generic[LinkT]):
                 uptime_s=ran,
                 next_start_s=pause,
             )
-            await trio.sleep(pause)
+            self._hastened = trio.Event()
+            with trio.move_on_after(pause):
+                await self._hastened.wait()
+
+    def hasten(self) -> None:
+        """What the child died of may be gone: start it at once, if it is waiting, and forget how often it died."""
+        self._policy.forgive()
+        self._hastened.set()
 
     async def _live(self, epoch: int) -> str:
         """Run one incarnation to its end and return how it ended."""

@@ -27,6 +27,9 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds both packages; a child finds its code there, wherever it was started."""
 
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
 class UnknownUser(Exception):
     """The user that children shall run as does not exist; the text names the remedy."""
 
@@ -91,6 +94,14 @@ class ProcessChild:
             self._process.kill()
         except OSError:  # it is gone already, or (a stopped one of another user) not ours to kill any more
             return
+
+
+def memory_bytes(pid: int) -> int:
+    """Return how much memory a process has in use (proc(5), statm, resident), 0 when that cannot be known."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def complain_of_cage(name: str, caged: str, log: Log) -> None:

@@ -49,11 +49,18 @@ class JobBook:
         return copy
 
 
-def worker_of(spec: CheckSpec, workers: int) -> int:
-    """Return the index (0 to workers - 1) of the worker that runs a job.
+def ranking(spec: CheckSpec, workers: int) -> tuple[int, ...]:
+    """Return the indices of all workers (0 to workers - 1) in the order in which they are to run a job.
 
-    Rendezvous hashing: when the number of workers changes by one, only the jobs that must move do.
+    Rendezvous hashing: the first that is there runs it, so when one comes or goes, only the jobs that must move do.
     """
+    if workers == 1:
+        return (0,)
     name = definition(spec)
     scores = (int.from_bytes(hashlib.blake2b(f"{name}/{i}".encode(), digest_size=8).digest()) for i in range(workers))
-    return max((score, index) for index, score in enumerate(scores))[1]
+    return tuple(index for _, index in sorted(((score, index) for index, score in enumerate(scores)), reverse=True))
+
+
+def worker_of(spec: CheckSpec, workers: int) -> int:
+    """Return the index of the worker that runs a job while all are there."""
+    return ranking(spec, workers)[0]

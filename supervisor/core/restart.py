@@ -18,6 +18,10 @@ class RestartPolicy:
         self._pause = 0.0
         self.restarts = 0
 
+    def forgive(self) -> None:
+        """What it died of may be gone: the next pauses are short again."""
+        self._pause = 0.0
+
     def exited(self, ran_s: float) -> float:
         """Note that the child ended after `ran_s` seconds; return how long to wait before starting it again."""
         self.restarts += 1

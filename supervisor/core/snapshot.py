@@ -143,6 +143,13 @@ class WorkerView:
     in_flight: int
     overdue: int
     caged: str  # what it could get: "uid=65534 caps=0 nnp=1"
+    checks: int = 0  # that it was given
+    run_delay_s: float = 0.0  # how long it has waited for a processor, like all counts here over all its incarnations
+    naps: int = 0  # how often it, or the machine, stood still
+    inconclusive: int = 0  # probes that said nothing about their server
+    faults: Mapping[str, int] = dataclasses.field(default_factory=dict)  # what its own machine refused it → how often
+    stretch: int = 1  # by how much it lengthens its pauses, because something runs short
+    memory_bytes: int = 0  # 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +282,8 @@ class ProcessView:
     )
     suspected_s: float | None = None  # for so long
     targets_without_path: int = 0  # addresses of checks and servers to which this host has no way
+    workers_lost_s: float = 0.0  # for so long there has been no checker worker; 0: there is one
+    checks_quarantined: int = 0  # checks that kill workers and are kept apart
 
 
 @dataclass(frozen=True, slots=True)

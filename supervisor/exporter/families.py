@@ -309,6 +309,57 @@ def _workers(process: ProcessView, now_wall: float) -> Iterator[Metric]:
         ("worker",),
         [((worker.name,), worker.loop_lag_s) for worker in process.workers],
     )
+    yield from _workers_in_need(process)
+
+
+def _workers_in_need(process: ProcessView) -> Iterator[Metric]:
+    """Yield what tells our own trouble from the servers'."""
+    checkers = [worker for worker in process.workers if worker.name.startswith("checker")]
+    yield _single(
+        "lvs_workers_lost",
+        "1 while no checker worker is there and every verdict is frozen.",
+        process.workers_lost_s > 0,
+    )
+    yield _single("lvs_checks_quarantined", "Checks that kill workers and are kept apart.", process.checks_quarantined)
+    yield _gauge(
+        "lvs_worker_checks", "Checks that a worker has.", ("worker",), [((w.name,), w.checks) for w in checkers]
+    )
+    yield _counter(
+        "lvs_worker_run_delay_seconds_total",
+        "Time that a worker waited for a processor.",
+        ("worker",),
+        [((worker.name,), worker.run_delay_s) for worker in checkers],
+    )
+    yield _counter(
+        "lvs_worker_naps_total",
+        "How often a worker, or the machine, stood still for a second or more.",
+        ("worker",),
+        [((worker.name,), worker.naps) for worker in checkers],
+    )
+    yield _counter(
+        "lvs_worker_local_faults_total",
+        "Probes that this machine made impossible, by what it refused.",
+        ("worker", "fault"),
+        [((worker.name, fault), count) for worker in checkers for fault, count in sorted(worker.faults.items())],
+    )
+    yield _counter(
+        "lvs_worker_inconclusive_total",
+        "Probes that said nothing about their server: our own trouble, lateness or bugs.",
+        ("worker",),
+        [((worker.name,), worker.inconclusive) for worker in checkers],
+    )
+    yield _gauge(
+        "lvs_worker_stretch",
+        "By how much a worker lengthens its pauses, because something runs short.",
+        ("worker",),
+        [((worker.name,), worker.stretch) for worker in checkers],
+    )
+    yield _gauge(
+        "lvs_worker_resident_memory_bytes",
+        "Memory that a worker has in use.",
+        ("worker",),
+        [((worker.name,), worker.memory_bytes or None) for worker in checkers],
+    )
 
 
 def _telling(process: ProcessView) -> Iterator[Metric]:

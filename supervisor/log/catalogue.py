@@ -149,6 +149,15 @@ CATALOGUE: Mapping[str, Entry] = {
     "worker.restarted": _entry("warning", "worker caged", integer="worker_pid restarts checks", number="outage_s"),
     "worker.stale": _entry("warning", "worker reason", integer="worker_pid checks", number="age_s"),
     "worker.protocol_error": _entry("error", "worker reason", integer="worker_pid"),
+    "worker.local_trouble": _entry("warning", "worker reason", integer="stretch", boolean="over", calm=("over", True)),
+    "worker.slow": _entry("warning", "worker reason", integer="stretch", boolean="over", calm=("over", True)),
+    "worker.suspects": _entry("warning", "worker", integer="checks"),
+    "worker.quarantine": _entry("error", "worker check"),
+    "worker.quarantine_over": _entry("info", "check", integer="checks"),
+    "workers.jobs_moved": _entry("info", "", integer="checks"),
+    "workers.all_lost": _entry("error", "", integer="checks", number="silent_s"),
+    "workers.back": _entry("info", "", number="silent_s"),
+    "check.crashed": _entry("error", "worker check target detail"),
     "notify.sent": _entry("info", "sink subject recipients", integer="attempt", number="duration_s"),
     "notify.failed": _entry(
         "warning", "sink subject recipients error", integer="attempt", number="next_retry_s", boolean="final"

@@ -25,9 +25,10 @@ import trio
 from trio.testing import MockClock
 
 from checkers.kit import worker as checker_worker
-from checkers.kit.api import Answer, Ending, Favour
+from checkers.kit.api import Answer, Ending, Favour, Favours, Stream, Target
 from checkers.kit.job import Job
 from checkers.kit.link import Link, memory_link_pair
+from checkers.kit.punctuality import Punctuality
 from supervisor import config
 from supervisor.admin.access import Caller
 from supervisor.admin.protocol import Request
@@ -46,6 +47,7 @@ from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
 from tests.fakes.network import FakeNetwork
 from tests.fakes.paths import FakePaths
+from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.pipes import FakePipes
 from tests.fakes.programs import FakePrograms, FakeRunnerChild, start_runner
 from tests.fakes.store import FakeStore
@@ -58,13 +60,19 @@ class TaskChild:
         self.pid = pid
         self.scope = trio.CancelScope()
         self.frozen = False
+        self.punctuality = Punctuality()  # a story that lets the machine stand still counts a nap here
         self._over = trio.Event()
         self._how = "exit 0"
 
-    async def run(self, link: Link, network: FakeNetwork, rng: random.Random) -> None:
+    async def run(self, link: Link, network: FakeNetwork, rng: random.Random, poison: set[str]) -> None:
+        """Be the worker. It dies of connecting to an address of `poison`."""
+
+        def dialer(limit_s: float, favours: Favours) -> FakeDialer:
+            return PoisonedDialer(network, limit_s, favours, poison, self.kill)
+
         try:
             with self.scope:
-                await checker_worker.main(link, network.dialer, rng)
+                await checker_worker.main(link, dialer, rng, punctuality=self.punctuality)
         finally:
             link.close()
             self._over.set()
@@ -77,6 +85,22 @@ class TaskChild:
         if not self._over.is_set():
             self._how = "signal SIGKILL"
             self.scope.cancel()
+
+
+class PoisonedDialer(FakeDialer):
+    """A dialer of a worker that dies of some servers, as by a bug in a library."""
+
+    def __init__(
+        self, network: FakeNetwork, limit_s: float, favours: Favours, poison: set[str], die: Callable[[], None]
+    ) -> None:
+        super().__init__(network, limit_s, favours)
+        self._poison = poison
+        self._die = die
+
+    async def connect(self, target: Target) -> Stream:
+        if target.address in self._poison:
+            self._die()
+        return await super().connect(target)
 
 
 class FrozenLink:
@@ -119,6 +143,8 @@ class World:
     links: dict[int, FrozenLink] = field(default_factory=dict)
     workers: int = 1
     rivals: tuple[Rival, ...] = ()  # who else writes the table
+    poison: set[str] = field(default_factory=set)  # addresses that a worker dies of
+    no_starts: set[int] = field(default_factory=set)  # workers that cannot be started now
     files: dict[str, str] = field(default_factory=dict)  # path → first line
     store: FakeStore = field(default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp()))
     life: Life = Life("boot 1", "net:[1] 1")
@@ -254,13 +280,17 @@ class World:
 
     async def _start_checker(self, index: int, epoch: int) -> tuple[Child, Link]:
         del epoch
+        if index in self.no_starts:
+            raise OSError("no more processes")
         await trio.sleep(0.3)  # Python starts
         self._pids += 1
         child = TaskChild(self._pids)
         ours, theirs = memory_link_pair()
         self.children[index] = child
         self.links[index] = FrozenLink(ours)
-        self._nursery.start_soon(partial(child.run, theirs, self.network, random.Random(self.rng.random())))
+        self._nursery.start_soon(
+            partial(child.run, theirs, self.network, random.Random(self.rng.random()), self.poison)
+        )
         return child, self.links[index]
 
     async def _start_runner(self, epoch: int) -> tuple[Child, Link]:

@@ -221,6 +221,20 @@ def test_the_status_screen_names_every_server_with_a_word_for_its_health() -> No
     assert "QUORUM LOST" in screen or all(server.quorate for server in shown.virtual_servers)
 
 
+def test_the_status_screen_says_first_what_is_wrong_with_ourselves() -> None:
+    shown = as_json(snapshot())
+    lines = words.status(shown).splitlines()
+    assert "checker-0 probes 2 times less often, because something runs short" in lines[1]
+    assert lines[1].endswith("(7 probes inconclusive so far: EMFILE 5, ENETUNREACH 1).")
+    assert lines[2] == "exporter does not run."
+    shown["process"] |= {"workers_lost_s": 75.0, "checks_quarantined": 2}
+    shown["process"]["workers"][0]["loop_lag_s"] = 3.2
+    lines = words.status(shown).splitlines()
+    assert lines[1] == "NO CHECKER WORKER for 1m15s: every verdict is frozen."
+    assert lines[2] == "2 checks kept apart in checker-ward, because workers die of it."
+    assert lines[3] == "supervisor is late by 3.2 s."
+
+
 def test_why_prints_the_chain_in_order_with_what_was_sent_and_received() -> None:
     row = as_json(snapshot())["virtual_servers"][0]["real_servers"][0]
     chain = [

@@ -43,7 +43,7 @@ def ended_with(frames: list[wire.Frame], jobs: list[wire.Job] | None = None) -> 
     async def play() -> str:
         stage = Stage()
         if jobs is not None:
-            stage.jobs = jobs
+            stage.given = jobs
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stage.worker.keeper.run)
             await stage.hello()
@@ -101,7 +101,7 @@ class Counting(Stage):
 def test_only_so_many_sockets_are_opened_for_one_worker_at_once() -> None:
     async def play() -> int:
         stage = Counting()
-        stage.jobs = [dataclasses.replace(JOB, id=number) for number in range(1, 301)]
+        stage.given = [dataclasses.replace(JOB, id=number) for number in range(1, 301)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stage.worker.keeper.run)
             await stage.hello()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 import pytest
 import trio
@@ -17,9 +18,10 @@ from checkers.kit.api import Answer, Ending, Favour, Reason
 from checkers.kit.api import Health as WireHealth
 from checkers.kit.link import Link, MemoryLink, memory_link_pair
 from supervisor.children import spawn
-from supervisor.children.checkers import SECOND_LOOK_S, SILENCE_MAX_S, CheckerWorker
+from supervisor.children.checkers import CheckerWorker, StartChecker, Station
 from supervisor.children.exporter import ExporterChild, StreamLink
 from supervisor.children.favours import Granted
+from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
 from supervisor.log import Log
@@ -51,8 +53,29 @@ class Stage:
         self.log = Log(lambda line, _level: self.lines.append(line.decode()), strict=True)
         self.theirs: list[MemoryLink] = []
         self.children: list[Scripted] = []
-        self.jobs = [JOB]
-        self.worker = CheckerWorker(0, self.start, lambda _index: self.jobs, self.send, self.log, self.favour)
+        self.given = [JOB]
+        self.mine = True  # whether it owns its jobs
+        self.spoken = 0
+        self.ends: list[bool] = []
+        self.memory = 0
+        self.worker = self.make("checker-0", self.start)
+
+    def make(self, name: str, start: StartChecker) -> CheckerWorker:
+        station: Station = self
+        return CheckerWorker(name, 0, start, station, self.send, self.log, self.favour, lambda _pid: self.memory)
+
+    def jobs(self, index: int) -> list[wire.Job]:
+        assert index == 0
+        return self.given
+
+    def owned(self, _index: int, jobs: Iterable[int]) -> tuple[int, ...]:
+        return tuple(jobs) if self.mine else ()
+
+    def spoke(self, _index: int) -> None:
+        self.spoken += 1
+
+    def ended(self, _index: int, _jobs: Collection[int], *, blame: bool) -> None:
+        self.ends.append(blame)
 
     async def favour(self, _job: wire.Job, _favour: Favour) -> Granted:
         await trio.sleep(0.1)
@@ -169,7 +192,7 @@ def test_a_favour_is_answered_with_the_number_it_was_asked_with() -> None:
     on_stage(part)
 
 
-@pytest.mark.parametrize("data", [b"\x00", b"\x02\x02", b"\x02\x09garbage", b"\xff" * 300])
+@pytest.mark.parametrize("data", [b"\x00", b"\x03\x02", b"\x03\x09garbage", b"\x02\x01", b"\xff" * 300])
 def test_garbage_ends_a_worker(data: bytes) -> None:
     async def part(stage: Stage) -> None:
         await stage.hello()
@@ -191,6 +214,87 @@ def test_a_verdict_of_an_older_configuration_is_passed_over() -> None:
         assert len(stage.events()) == 1
 
     on_stage(part)
+
+
+def test_of_a_job_that_went_to_another_worker_nothing_is_believed_and_nobody_is_killed_for_it() -> None:
+    """Two workers speak of one job for a moment, while it moves: its new owner is right."""
+
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        stage.mine = False
+        await stage.say(report(1))
+        await stage.say(wire.State(1, 1, 2, (wire.StateEntry(1, WireHealth.DOWN, 0, 0),), last=True))
+        assert stage.events() == [WorkerSpeaking(())]
+        assert not stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+@pytest.mark.parametrize(
+    "beat",
+    [
+        wire.Beat(1, 1, 1, 0.0, 0, 0, (("NO_SUCH", Reason.L4OK, 1),), (), wire.Histogram()),
+        wire.Beat(1, 1, 1, 0.0, 0, 0, (), (("NO_SUCH", wire.Histogram()),), wire.Histogram()),
+        wire.Beat(1, 1, 1, 0.0, 0, 0, (), (), wire.Histogram(), faults=(("whatever comes to its mind", 1),)),
+    ],
+)
+def test_a_worker_cannot_make_up_names_to_be_counted(beat: wire.Beat) -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.say(beat)
+        await trio.sleep(1)
+        assert stage.children[0].killed.is_set()
+
+    assert any(", which there is not" in line for line in on_stage(part).lines)
+
+
+def test_a_worker_that_leaks_is_replaced_and_its_jobs_are_not_to_blame() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.say(wire.Beat(1, 1, 1, 0.0, 0, 0, (), (), wire.Histogram()))
+        assert not stage.children[0].killed.is_set()
+        stage.memory = 4 << 30
+        await stage.say(wire.Beat(1, 1, 2, 0.0, 0, 0, (), (), wire.Histogram()))
+        await trio.sleep(1)
+        assert stage.children[0].killed.is_set()
+        assert stage.ends == [False]
+
+    assert any("it has grown to 4096 MiB" in line for line in on_stage(part).lines)
+
+
+def test_a_worker_that_dies_with_its_jobs_is_told_apart_from_one_that_never_had_any() -> None:
+    async def part(stage: Stage) -> None:
+        await trio.sleep(0.01)
+        stage.theirs[0].close()
+        await trio.sleep(1)
+        await stage.hello()
+        await trio.sleep(0.1)
+        stage.theirs[1].close()
+        await trio.sleep(1)
+        assert stage.ends == [False, True]
+
+    on_stage(part)
+
+
+def test_a_bug_in_a_checker_is_logged_with_its_place() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        result = wire.ReportResult(3, Reason.CRASHED, 0.01, "bug in TCP_CHECK: ZeroDivisionError (tcp.py:12)")
+        await stage.say(wire.Report(1, 1, 1, 1, WireHealth.UP, 0, 0, result))
+        assert not stage.children[0].killed.is_set()
+
+    (line,) = (json.loads(line) for line in on_stage(part).lines if "check.crashed" in line)
+    assert (line["level"], line["target"]) == ("error", "192.0.2.1:80")
+    assert "tcp.py:12" in line["detail"]
+
+
+def test_a_worker_that_never_greets_is_replaced() -> None:
+    async def part(stage: Stage) -> None:
+        await trio.sleep(HELLO_MAX_S + 1)
+        assert stage.children[0].killed.is_set()
+        assert len(stage.children) == 2
+
+    assert any("no greeting within 20 s" in line for line in on_stage(part).lines)
 
 
 def test_a_silent_worker_is_killed_in_time_and_a_beating_one_is_not() -> None:
@@ -222,7 +326,7 @@ def test_a_worker_is_not_blamed_for_a_silence_in_which_it_was_we_who_stood_still
 def test_a_job_that_no_frame_can_carry_is_named_and_left_out_and_the_others_are_checked() -> None:
     async def part(stage: Stage) -> None:
         huge = dataclasses.replace(JOB, id=2, address="192.0.2.2", options={"regex": "x" * 70_000})
-        stage.jobs = [huge, JOB]
+        stage.given = [huge, JOB]
         await stage.hello()
         assign = wire.decode_from_supervisor(await stage.theirs[0].receive())
         assert isinstance(assign, wire.Assign)
@@ -253,7 +357,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_with_longer_pauses() -> N
             starts.append(trio.current_time())
             raise OSError("no more processes")
 
-        worker = CheckerWorker(1, fail, lambda _index: [], stage.send, stage.log, stage.favour)
+        worker = stage.make("checker-1", fail)
         with trio.move_on_after(10):
             await worker.keeper.run()
         gaps = [round(b - a, 3) for a, b in itertools.pairwise(starts)]
@@ -261,6 +365,27 @@ def test_a_child_that_cannot_be_started_is_tried_again_with_longer_pauses() -> N
         assert len(starts) < 12
 
     assert any("no more processes" in line for line in on_stage(part).lines)
+
+
+def test_a_child_whose_killer_may_be_gone_is_started_at_once_and_its_next_pauses_are_short_again() -> None:
+    async def part(stage: Stage) -> None:
+        starts: list[float] = []
+
+        async def fail(_index: int, _epoch: int) -> tuple[Child, Link]:
+            starts.append(trio.current_time())
+            raise OSError("no more processes")
+
+        worker = stage.make("checker-1", fail)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.keeper.run)
+            await trio.sleep(20)
+            before = len(starts)
+            worker.keeper.hasten()
+            await trio.sleep(0.5)
+            nursery.cancel_scope.cancel()
+        assert len(starts) - before == 4  # at once, after 0.05, 0.1 and 0.2 s
+
+    on_stage(part)
 
 
 def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
@@ -310,13 +435,61 @@ def test_the_exporter_greets_and_gets_a_snapshot_a_line_for_each_question() -> N
         ((b'{"error":"cannot listen on 127.0.0.1:1"}\n',), "cannot listen"),
         ((b"nonsense\n",), "malformed greeting"),
         ((b"[]\n",), "malformed greeting"),
-        ((HELLO, b"delete everything\n"), "expected snapshot, got"),
+        ((HELLO, b"delete everything\n"), "expected snapshot or alive, got"),
         ((HELLO, b"x" * 5000), "a line without an end"),
     ],
 )
 def test_an_exporter_that_says_anything_else_is_ended(said: tuple[bytes, ...], complaint: str) -> None:
     lines, _, _ = play_exporter(*said)
     assert any(complaint in line and "worker.protocol_error" in line for line in lines)
+
+
+def test_an_exporter_that_is_silent_is_replaced_and_one_that_lives_is_not() -> None:
+    lines, _, _ = play_exporter(HELLO, *[b"alive\n"] * 200)
+    assert not any("protocol_error" in line for line in lines)
+    starts, lines = exporter_for(25.0, HELLO)
+    assert len(starts) == 3
+    assert any("silent for 10 s" in line for line in lines)
+
+
+def test_an_exporter_that_never_greets_is_replaced() -> None:
+    starts, lines = exporter_for(25.0)
+    assert len(starts) == 2
+    assert any("no greeting within 20 s" in line for line in lines)
+
+
+def test_an_exporter_that_takes_no_answer_is_replaced() -> None:
+    starts, lines = exporter_for(15.0, HELLO + b"snapshot\n", full=True)
+    assert len(starts) == 2
+    assert any("took no answer within 10 s" in line for line in lines)
+
+
+def exporter_for(duration_s: float, *said: bytes, full: bool = False) -> tuple[list[float], list[str]]:
+    """Let exporters that say the same and then nothing run for a while; return when each was started, and the log.
+
+    `full`: nobody takes what is sent to them.
+    """
+    lines: list[str] = []
+    starts: list[float] = []
+
+    async def main() -> None:
+        async def start(_epoch: int) -> tuple[Child, StreamLink]:
+            starts.append(trio.current_time())
+            here, there = trio.testing.lockstep_stream_pair() if full else trio.testing.memory_stream_pair()
+            for data in said:
+                nursery.start_soon(there.send_all, data)
+            keep.append(there)
+            return Scripted(), StreamLink(here)
+
+        keep: list[trio.abc.Stream] = []
+        log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ExporterChild(start, lambda: b"{}", log).keeper.run)
+            await trio.sleep(duration_s)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    return starts, lines
 
 
 def test_children_never_run_as_root_or_as_a_user_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
