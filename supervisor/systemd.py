@@ -10,7 +10,16 @@ import contextlib
 import os
 import socket
 import time
+import weakref
 from collections.abc import MutableMapping
+
+
+def _speaker() -> socket.socket | None:
+    """Open the socket, once for all: without a descriptor left we would else be taken for dead, and killed."""
+    try:
+        return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    except OSError:
+        return None
 
 
 class Notifier:
@@ -25,18 +34,18 @@ class Notifier:
         period_us = environ.pop("WATCHDOG_USEC", "")
         watched_pid = environ.pop("WATCHDOG_PID", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address  # an abstract socket
+        self._speaker = _speaker() if address else None
+        if self._speaker is not None:
+            weakref.finalize(self, self._speaker.close)
         ours = watched_pid in {"", str(os.getpid())}
         self.watchdog_period_s: float | None = int(period_us) / 1e6 if ours and period_us.isdecimal() else None
         """WATCHDOG=1 is due at least this often, in seconds; None: nobody watches."""
 
     def _tell(self, *lines: str) -> None:
-        if not self._address:
+        if self._speaker is None:
             return
-        with (
-            contextlib.suppress(OSError),  # nobody listens, or it is slow: never our problem
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as speaker,
-        ):
-            speaker.sendto("\n".join(lines).encode(), self._address)
+        with contextlib.suppress(OSError):  # nobody listens, or it is slow: never our problem
+            self._speaker.sendto("\n".join(lines).encode(), self._address)
 
     def ready(self) -> None:
         """Startup or reload is done."""

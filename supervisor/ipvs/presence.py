@@ -30,18 +30,20 @@ async def watch(read: Callable[[], frozenset[IPAddress]], seen: Seen) -> NoRetur
     `read` returns them and may block: it runs in a thread.
     """
     known: frozenset[IPAddress] | None = None
-    with trio.socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as news:
-        await news.bind((0, _ADDRESS_GROUPS))
-        while True:
-            try:
-                found = await trio.to_thread.run_sync(read)
-            except Exception:  # noqa: BLE001  pyroute2 has many; the last known addresses hold meanwhile
-                await trio.sleep(READ_AGAIN_S)
-                continue
-            if found != known:
-                known = found
-                await seen(found)
-            await _something_changed(news)
+    while True:
+        try:
+            with trio.socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            ) as news:
+                await news.bind((0, _ADDRESS_GROUPS))
+                while True:
+                    found = await trio.to_thread.run_sync(read)
+                    if found != known:
+                        known = found
+                        await seen(found)
+                    await _something_changed(news)
+        except Exception:  # noqa: BLE001  pyroute2 has many, and descriptors may run out; the last known addresses hold meanwhile
+            await trio.sleep(READ_AGAIN_S)
 
 
 async def _something_changed(news: trio.socket.SocketType) -> None:

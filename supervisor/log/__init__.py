@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -142,14 +143,24 @@ class Log:
         return handler
 
 
+REPEATED_AFTER_S = 10.0
+"""The same place in a library is heard once in so many seconds."""
+
+
 class _Bridge(logging.Handler):
     """Turns records of the standard library's logging into `library.message`."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._clock = clock
+        self._said: dict[tuple[str, int], float] = {}  # place of a message → when it was told
 
     def emit(self, record: logging.LogRecord) -> None:
+        place, now = (record.pathname, record.lineno), self._clock()
+        if now < self._said.get(place, -REPEATED_AFTER_S) + REPEATED_AFTER_S:
+            return  # a library that cannot accept a connection says so ten times a second
+        self._said[place] = now
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):  # the library's format does not fit its arguments

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 import socket
 import time
 
@@ -74,3 +75,17 @@ def test_a_manager_that_does_not_read_stops_nobody(tmp_path: pathlib.Path) -> No
             notifier.watchdog()
         assert time.monotonic() - begin < 5
     notifier.ready()  # and neither does one that is gone
+
+
+def test_without_a_descriptor_left_the_watchdog_is_fed_all_the_same(tmp_path: pathlib.Path) -> None:
+    with listening(str(tmp_path / "notify")) as manager:
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            notifier.watchdog()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert manager.recv(1000) == b"WATCHDOG=1"

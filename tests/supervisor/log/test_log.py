@@ -319,3 +319,15 @@ def test_a_line_costs_little() -> None:
     for _ in itertools.repeat(None, 2000):
         log.emit("real_server.state_changed", "Down.", virtual_server=SERVICE, real_server=SERVER, to="DOWN")
     assert (time.process_time() - begin) / 2000 < 0.001
+
+
+def test_a_library_that_repeats_itself_is_heard_now_and_then() -> None:
+    """A listener without descriptors says so ten times a second."""
+    lines = Lines()
+    now = [0.0]
+    bridge = _Bridge(make(lines), lambda: now[0])
+    record = logging.LogRecord("trio.serve_listeners", logging.ERROR, "trio.py", 12, "accept returned EMFILE", (), None)
+    for _ in range(300):
+        bridge.emit(record)
+        now[0] += 0.1
+    assert len(lines.raw) == 3
