@@ -38,10 +38,8 @@ from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Foresight, outlook
 from supervisor.core.director import Director
 from supervisor.core.events import AddressesSeen, Event, Overridden, PathsSeen, Tick
-from supervisor.core.jobs import worker_of
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, Life, PoolMemory, Recall
-from supervisor.core.events import AddressesSeen, Event, Overridden, Tick
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands

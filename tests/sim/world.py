@@ -45,9 +45,8 @@ from supervisor.systemd import Notifier
 from supervisor.wiring import Order, Outside, Supervisor
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
-from tests.fakes.network import FakeNetwork
-from tests.fakes.paths import FakePaths
 from tests.fakes.network import FakeDialer, FakeNetwork
+from tests.fakes.paths import FakePaths
 from tests.fakes.pipes import FakePipes
 from tests.fakes.programs import FakePrograms, FakeRunnerChild, start_runner
 from tests.fakes.store import FakeStore
