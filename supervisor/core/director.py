@@ -243,8 +243,7 @@ class Director:
                 for key, endpoint in event.targets:
                     told += self._wish(key, endpoint, event.override, now)
             case WeightsAdopted(adoptions):
-                for adoption in adoptions:
-                    told += self._adopt(adoption, now)
+                told += [change for adoption in adoptions for change in self._adopt(adoption, now)]
             case Tick():
                 pass
             case _:
