@@ -30,12 +30,12 @@ UNREACHABLE_WORDS = (
     "no route to host",
     "network unreachable",
     "timed out in the kernel",
-    "network is down",
+    "network interface down",
     "host is down",
 )
 """Texts of L4CON that mean a way that does not exist, not a host that says no (`checkers.kit.sockets.errno_text`)."""
 
-NO_WAY_WORDS = ("network unreachable", "network is down")
+NO_WAY_WORDS = ("network unreachable", "network interface down")
 """Those of them that this host's own routing says at once: ENETUNREACH, ENETDOWN."""
 
 _BY_REASON = {
