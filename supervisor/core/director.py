@@ -221,7 +221,7 @@ class Director:
 
     # -- events ----------------------------------------------------------------------------------------------------
 
-    def handle(self, event: Event, now: float) -> list[Transition]:  # noqa: PLR0912  a branch for each kind
+    def handle(self, event: Event, now: float) -> list[Transition]:
         """Take one event in and return the transitions that it caused, in the order in which they happened."""
         told = self._expire(now) if now >= self.next_deadline() else []
         match event:
