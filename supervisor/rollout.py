@@ -16,7 +16,7 @@ from typing import Any, Protocol, assert_never
 
 import trio
 
-from supervisor.admin.access import Caller
+from supervisor.admin.access import Access, Caller
 from supervisor.admin.desk import Verb
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.config import Outcome, render
@@ -63,12 +63,17 @@ class HasDirector(Protocol):
 
 
 class Rollout:
-    """Carries the verbs out. `load` reads a file by its path; it may take a second."""
+    """Carries the verbs out. `load` reads a file by its path; it may take a second. `access`: who may have us read one."""
 
     def __init__(
-        self, program: HasDirector, reloads: Reloads, load: Callable[[Path | None], Awaitable[Outcome]]
+        self,
+        program: HasDirector,
+        reloads: Reloads,
+        load: Callable[[Path | None], Awaitable[Outcome]],
+        access: Access,
     ) -> None:
         self._program = program
+        self._access = access
         self._reloads = reloads
         self._load = load
 
@@ -80,9 +85,16 @@ class Rollout:
             "confirm": Verb(self.confirm),
         }
 
-    async def plan(self, args: dict[str, Any], _caller: Caller) -> dict[str, Any]:
-        """Say what a reload with a file would do. Raises RequestError with every problem of the file."""
+    async def plan(self, args: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """Say what a reload with a file would do. Raises RequestError with every problem of the file.
+
+        The problems show lines of the file, and we may be able to read what the caller may not: so to name another file than the one
+        that runs takes the right to change something.
+        """
         file = args.get("file")
+        refusal = None if file is None else self._access.refusal(caller, changes=True)
+        if refusal is not None:
+            raise RequestError(f"a plan for a file of your choice: {refusal}", Status.REFUSED)
         if file is not None and not (isinstance(file, str) and Path(file).is_absolute()):
             raise RequestError('"file" is the absolute path of a configuration, or left out for the one that runs')
         outcome = await self._load(None if file is None else Path(file))

@@ -523,7 +523,7 @@ class Supervisor:
         return {
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
             "why": question(lambda args: answers.why(self._director, self._writer.view(), args, trio.current_time())),
-            **Rollout(self, self._reloads, self._load).verbs(),
+            **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }
 

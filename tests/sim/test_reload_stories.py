@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import trio
 
+from supervisor.admin.access import Access, Caller
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import Load
+from supervisor.rollout import Rollout
 from tests.fakes.network import refuse
 from tests.sim.test_change_stories import ARTICLE, alive
 from tests.sim.world import World, play
@@ -198,5 +200,18 @@ def test_nonsense_for_a_number_of_seconds_is_refused(tmp_path: Path, args: dict[
     async def story(world: World) -> None:
         with pytest.raises(RequestError, match="is a number of seconds"):
             await world.operate("reload", **args)
+
+    play(story, ARTICLE, tmp_path)
+
+
+def test_who_may_only_ask_has_no_file_read_but_the_one_that_runs(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        access = Access(owner=0, group=50)
+        rollout = Rollout(world.supervisor, world.supervisor._reloads, world.supervisor._load, access)
+        member = Caller(uid=1001, gid=50, pid=4712, user="bob")
+        assert not any((await rollout.plan({}, member))["changes"].values())
+        with pytest.raises(RequestError, match="bob may ask and not change anything") as caught:
+            await rollout.plan({"file": "/etc/shadow"}, member)
+        assert caught.value.status is Status.REFUSED
 
     play(story, ARTICLE, tmp_path)
