@@ -44,10 +44,11 @@ from supervisor.ipvs.paths import KernelPaths, NoPaths
 from supervisor.ipvs.vip import AddressPort, Report, VirtualAddresses
 from supervisor.log import Log, LogWriter, open_log
 from supervisor.model import Config
+from supervisor.outside import Order, Outside
 from supervisor.pipes import open_pipe
 from supervisor.statefolder import Folder, present_life
 from supervisor.systemd import Notifier
-from supervisor.wiring import Order, Outside, Supervisor
+from supervisor.wiring import Supervisor
 
 KEPT = frozenset(
     {cage.CAP_NET_ADMIN, cage.CAP_NET_RAW, cage.CAP_NET_BIND_SERVICE, cage.CAP_SETUID, cage.CAP_SETGID, cage.CAP_KILL}

@@ -8,58 +8,44 @@ answer comes back the same way, as an event.
                                                                      ├─ table ──→ writer (mailbox of one) ─→ backend
                                                                      └─ edges ──→ log, mail, scripts, pipes
 
-Nothing here knows a policy, a protocol or a syntax. What lies outside (kernel, processes, network, clock) is given in `Outside`, so a
+Nothing here knows a policy, a protocol or a syntax. What lies outside (kernel, processes, network, clock) is given in `outside.Outside`, so a
 story on a virtual clock runs this very file. On a bug the program dies with its traceback and cleans nothing up: the kernel goes on
 forwarding, and the next start adopts its table.
 """
 
 from __future__ import annotations
 
-import enum
-import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import trio
 
 from supervisor import __version__, announce, answers, kernelnews, overview
 from supervisor.admin import server as admin
-from supervisor.admin.access import NOBODY_ELSE, Access
 from supervisor.admin.desk import Desk, Verb, question
-from supervisor.children.checkers import StartChecker, job_of
-from supervisor.children.exporter import ExporterChild, StartExporter
-from supervisor.children.favours import DoFavour, RunScript
+from supervisor.children.checkers import job_of
+from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
-from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import AddressesSeen, Event, Overridden, PathsSeen, Tick
+from supervisor.core.events import Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import Clocks, Life, PoolMemory, Recall
+from supervisor.core.memory import Clocks, PoolMemory, Recall
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
-from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.notices import Contested, Notice
-from supervisor.ipvs.paths import PathPort
-from supervisor.ipvs.vip import AddressPort
-from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.ipvs.writer import Writer
-from supervisor.log import Log
-from supervisor.model import CheckSpec, Config, FlushOnStop, IPAddress, KernelSettings, ServiceKey, VirtualServer
-from supervisor.notify.fifo import Open
-from supervisor.notify.smtp import Deliver, Mailer
+from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, ServiceKey, VirtualServer
+from supervisor.notify.smtp import Mailer
 from supervisor.orders import Orders
+from supervisor.outside import Order, Outside
 from supervisor.reloading import Reloads
 from supervisor.remembering import Present, Remembering
-from supervisor.rivals import Rival
 from supervisor.rollout import Rollout
-from supervisor.statefolder import Store
-from supervisor.systemd import Notifier
+from supervisor.surroundings import START_MAX_S, Surroundings
 
 INBOX_MAX = 4096
 """Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""
@@ -76,12 +62,6 @@ TURN_PASSES = 4
 TICK_S = 0.5
 """How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
 
-START_MAX_S = 10.0
-"""At start, addresses and "ready" wait this long for the kernel to be as wanted; a service that it refuses must not stop the rest."""
-
-CHECKERS_FIRST_S = 2.0
-"""Addresses wait at most this long for the checkers to start: what assigns them is loaded only then, and that keeps a processor busy."""
-
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
 
@@ -90,44 +70,6 @@ SETTINGS_MAX_S = 5.0
 
 MAIL_MAX_S = 5.0
 """At a clean stop, the longest wait for mail that is under way."""
-
-
-class Order(enum.Enum):
-    """What an operator (or a signal) wants of the running program."""
-
-    STOP = "stop"
-    RELOAD = "reload"
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Everything around the decisions: the real thing in production, a fake in a story."""
-
-    backend: Backend
-    start_checker: StartChecker
-    favour: Callable[[RunScript], DoFavour]
-    start_exporter: StartExporter | None
-    start_runner: StartRunner
-    open_pipe: Open
-    addresses: Callable[[AddressReport], AddressPort]
-    paths: Callable[[], PathPort]
-    deliver: Deliver | None  # None: over SMTP
-    load: Callable[[Path | None], Outcome]  # the file that runs, or another to look at
-    log: Log
-    notifier: Notifier
-    wall_clock: Callable[[], datetime]
-    workers: int = 1
-    memory_bytes: Callable[[int], int] = lambda _pid: 0  # how much memory a child has in use; 0: nobody knows
-    admin: socket.socket | None = None
-    access: Access = NOBODY_ELSE  # who may ask and order over that socket
-    in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
-    log_dropped: Callable[[], int] = lambda: 0
-    quiet: bool = False  # a dry run: the log alone is told
-    rivals: Callable[[], tuple[Rival, ...]] = lambda: ()  # who else writes the table
-    keep: bool = False  # a clean stop leaves the table and the addresses as they are
-    caged: str = ""  # what this process could give up, and which walls stand around it
-    store: Store | None = None  # where is kept what the next start should know; None: nowhere
-    life: Life = Life()
 
 
 class Supervisor:
@@ -174,19 +116,14 @@ class Supervisor:
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
-        self._addresses = outside.addresses(self._address_reported)
-        self._paths = outside.paths()
-        self._address_news = trio.Event()
-        self._presence_matters = trio.Event()
-        self._rivals_matter = trio.Event()
-        self._note_presence()
+        self._surroundings = Surroundings(outside, self)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def run(self, orders: trio.MemoryReceiveChannel[Order]) -> None:
         """Run until a STOP order, then undo what we did and return. When cancelled, undo nothing."""
         now = trio.current_time()
-        self._facts = overview.Facts(started_at=now, config_at=now, caged=self._outside.caged)
+        self._facts = self._surroundings.facts = overview.Facts(now, now, caged=self._outside.caged)
         outside = self._outside
         self._reloads = Reloads(self, self._load, self._facts, self._log, outside.notifier)
         self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
@@ -213,10 +150,7 @@ class Supervisor:
             nursery.start_soon(self._remembering.run, self._memories, lambda: self._director.has_news, self._present)
             async with trio.open_nursery() as watchers:
                 watchers.start_soon(self._pool.run)
-                watchers.start_soon(self._assign_addresses)
-                watchers.start_soon(self._watch_addresses)
-                watchers.start_soon(self._look_for_rivals)
-                watchers.start_soon(self._watch_paths)
+                watchers.start_soon(self._surroundings.run, self._send.send)
                 if self._exporter:
                     watchers.start_soon(self._exporter.keeper.run)
                 if self._outside.admin:
@@ -283,7 +217,7 @@ class Supervisor:
         self._writer.adjust(KernelSettings())
         empty = await self._writer.settle(STOP_MAX_S)
         await self._writer.adjusted(SETTINGS_MAX_S)
-        await self._addresses.release()
+        await self._surroundings.release()
         return empty
 
     def _log_stopped(self, left: str) -> None:
@@ -336,6 +270,10 @@ class Supervisor:
         """Wait until the kernel is as wanted; tell whether it came to that."""
         return await self._writer.settle(timeout_s)
 
+    async def greeted(self) -> None:
+        """Wait until every checker has greeted once."""
+        await self._pool.greeted()
+
     def take_over(self, config: Config) -> Foresight:
         """Replace the configuration; the kernel, the children and the sinks follow."""
         now = trio.current_time()
@@ -348,10 +286,7 @@ class Supervisor:
         self._tell(self._director.reconfigure(config, now))
         self._writer.want(self._director.desired())
         self._pool.reassign()
-        self._address_news.set()
-        self._rivals_matter.set()
-        self._note_presence()
-        self._paths.look_again()
+        self._surroundings.reconfigured()
         return outlook(old, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:
@@ -363,21 +298,7 @@ class Supervisor:
         """Say what the writer noticed; who might have done it is looked for when somebody keeps doing it."""
         kernelnews.notice(notice, self._log)
         if isinstance(notice, Contested):
-            self._rivals_matter.set()
-
-    async def _look_for_rivals(self) -> None:
-        """Tell of other programs that write the table: at start, after each reload, and when somebody undoes our work."""
-        told: set[Rival] = set()
-        while True:
-            self._rivals_matter = trio.Event()
-            look = self._outside.rivals
-            found = await trio.to_thread.run_sync(look) if self._outside.in_thread else look()
-            for rival in found:
-                if rival not in told:
-                    kernelnews.rival(rival, self._log)
-            told = set(found)
-            self._facts.rivals = found
-            await self._rivals_matter.wait()
+            self._surroundings.contested()
 
     def _adjust_kernel(self) -> None:
         """Have the kernel's time-outs and sync daemons as the configuration says; a dry run leaves them."""
@@ -427,7 +348,7 @@ class Supervisor:
             if isinstance(transition, SuspensionChanged):
                 self._pool.reassign()
             if isinstance(transition, Drained) and transition.virtual_server not in self._director.virtual_servers:
-                self._address_news.set()  # the last one may have held the address of a virtual server that left
+                self._surroundings.left()  # the last one may have held the address of a virtual server that left
 
     async def _tick(self) -> None:
         """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
@@ -467,37 +388,6 @@ class Supervisor:
     def _present(self) -> Present:
         leaving = {**self._writer.leaving(), **self._director.leaving()}
         return Present(self._config.digest, self._writer.held, leaving)
-
-    # -- addresses -------------------------------------------------------------------------------------------------
-
-    async def _assign_addresses(self) -> None:
-        """Assign the virtual addresses once the kernel can serve them, and again whenever the configuration changes."""
-        with trio.move_on_after(CHECKERS_FIRST_S):
-            await self._pool.greeted()
-        while True:
-            self._address_news = trio.Event()
-            await self._writer.settle(START_MAX_S)
-            config = self._config
-            wanted = self._director.addresses() if config.assign_addresses else frozenset()
-            await self._addresses.assign(wanted, config.default_interface)
-            await self._address_news.wait()
-
-    def _note_presence(self) -> None:
-        if any(vs.ha_suspend for vs in self._config.virtual_servers):
-            self._presence_matters.set()
-
-    async def _watch_addresses(self) -> None:
-        """Have the director know which addresses are here, as soon as a virtual server hangs on it (ha_suspend)."""
-        await self._presence_matters.wait()
-        await self._addresses.watch(lambda addresses: self._send.send(AddressesSeen(addresses)))
-
-    async def _watch_paths(self) -> None:
-        """Have the director know to which targets this host has no way."""
-        await self._paths.watch(lambda: self._director.blame.targets, lambda lost: self._send.send(PathsSeen(lost)))
-
-    def _address_reported(self, address: IPAddress, state: str, detail: str) -> None:
-        self._facts.addresses[str(address)] = f"{state} {detail}".strip()
-        announce.address(address, state, detail, self._log)
 
     # -- observing -------------------------------------------------------------------------------------------------
 

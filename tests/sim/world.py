@@ -40,9 +40,10 @@ from supervisor.core.snapshot import Snapshot
 from supervisor.ipvs.vip import Report as AddressReport
 from supervisor.log import Log
 from supervisor.model import Config, MailSettings, ServiceKey
+from supervisor.outside import Order, Outside
 from supervisor.rivals import Rival
 from supervisor.systemd import Notifier
-from supervisor.wiring import Order, Outside, Supervisor
+from supervisor.wiring import Supervisor
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
 from tests.fakes.network import FakeDialer, FakeNetwork

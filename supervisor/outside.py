@@ -1,0 +1,66 @@
+"""What lies around the decisions (kernel, processes, network, clock), as values and functions: real in production, fakes in a story."""
+
+from __future__ import annotations
+
+import enum
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from supervisor.admin.access import NOBODY_ELSE, Access
+from supervisor.children.checkers import StartChecker
+from supervisor.children.exporter import StartExporter
+from supervisor.children.favours import DoFavour, RunScript
+from supervisor.children.runner import StartRunner
+from supervisor.config import Outcome
+from supervisor.core.memory import Life
+from supervisor.ipvs.backend import Backend
+from supervisor.ipvs.paths import PathPort
+from supervisor.ipvs.vip import AddressPort
+from supervisor.ipvs.vip import Report as AddressReport
+from supervisor.log import Log
+from supervisor.notify.fifo import Open
+from supervisor.notify.smtp import Deliver
+from supervisor.rivals import Rival
+from supervisor.statefolder import Store
+from supervisor.systemd import Notifier
+
+
+class Order(enum.Enum):
+    """What an operator (or a signal) wants of the running program."""
+
+    STOP = "stop"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything around the decisions: the real thing in production, a fake in a story."""
+
+    backend: Backend
+    start_checker: StartChecker
+    favour: Callable[[RunScript], DoFavour]
+    start_exporter: StartExporter | None
+    start_runner: StartRunner
+    open_pipe: Open
+    addresses: Callable[[AddressReport], AddressPort]
+    paths: Callable[[], PathPort]
+    deliver: Deliver | None  # None: over SMTP
+    load: Callable[[Path | None], Outcome]  # the file that runs, or another to look at
+    log: Log
+    notifier: Notifier
+    wall_clock: Callable[[], datetime]
+    workers: int = 1
+    memory_bytes: Callable[[int], int] = lambda _pid: 0  # how much memory a child has in use; 0: nobody knows
+    admin: socket.socket | None = None
+    access: Access = NOBODY_ELSE  # who may ask and order over that socket
+    in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
+    log_dropped: Callable[[], int] = lambda: 0
+    quiet: bool = False  # a dry run: the log alone is told
+    rivals: Callable[[], tuple[Rival, ...]] = lambda: ()  # who else writes the table
+    keep: bool = False  # a clean stop leaves the table and the addresses as they are
+    caged: str = ""  # what this process could give up, and which walls stand around it
+    store: Store | None = None  # where is kept what the next start should know; None: nowhere
+    life: Life = Life()
