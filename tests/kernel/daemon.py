@@ -13,7 +13,7 @@ from typing import Any
 
 from supervisor.admin import client
 from supervisor.admin.protocol import Request, RequestError
-from tests.kernel.lab import Lab, wait_until
+from tests.kernel.lab import ROOT, Lab, wait_until
 
 EXPORTER_PORT = 9720
 
@@ -22,6 +22,8 @@ class Daemon:
     """One Vipervisor. `process.pid` is the supervisor's own; after `restart()` it is another process with the same windows."""
 
     options: tuple[str, ...] = ("--backend", "kernel")
+    tree: Path = ROOT
+    """Where its code is: whoever plays an upgrade sets another folder before the next start."""
 
     def __init__(self, lab: Lab, config: Path, name: str = "vipervisor") -> None:
         self._lab = lab
@@ -36,7 +38,7 @@ class Daemon:
         options = [*self.options, "--exporter", f"127.0.0.1:{EXPORTER_PORT}", "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._config), *options]
         command += ["--admin-socket", str(self.admin_socket), "--state-dir", str(self.state)]
-        return self._lab.start(self._lab.director, command, self.log_path.name, mode)
+        return self._lab.start(self._lab.director, command, self.log_path.name, mode, self.tree)
 
     def restart(self) -> None:
         """Start it again after it was killed, as systemd would; its log goes on in the same file."""

@@ -172,12 +172,25 @@ class Lab:
 
     # -- processes -----------------------------------------------------------------------------------------------------------
 
-    def start(self, namespace: str, command: Sequence[str], log: str, mode: str = "wb") -> subprocess.Popen[bytes]:
-        """Start a program in a namespace, its output to the file `log` of the lab's directory. Its pid is the program's own."""
+    def start(
+        self, namespace: str, command: Sequence[str], log: str, mode: str = "wb", folder: Path = ROOT
+    ) -> subprocess.Popen[bytes]:
+        """Start a program in a namespace, its output to the file `log` of the lab's directory. Its pid is the program's own.
+
+        It has a session of its own: else the kernel could take its end for that of a shell while another program here stands still
+        (SIGSTOP), and send SIGHUP to all of them (POSIX: a process group that is orphaned and has stopped members).
+        """
         output = (self.directory / log).open(mode)
         self._logs.append(output)
         argv = ["ip", "netns", "exec", namespace, *command]
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            start_new_session=True,
+        )
         self._processes.append(process)
         return process
 
@@ -215,6 +228,11 @@ class Lab:
             (place / "index.html").write_text(f"{address}\n")
             command = [sys.executable, "-m", "http.server", "--bind", address, "--directory", str(place), "80"]
         self._web[number] = self.start(self._real[number], command, f"web{self._prefix}{number}.log")
+
+    def hurry_web(self) -> None:
+        """Put the web servers before others that want the processor."""
+        for process in self._web.values():
+            os.setpriority(os.PRIO_PROCESS, process.pid, -15)
 
     def kill_web(self, number: int) -> None:
         """Kill the web server of 192.168.100.NUMBER with SIGKILL; its machine goes on answering "connection refused"."""
