@@ -14,13 +14,14 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit kernel bench fuzz development clean
+.PHONY: help demo test lint types contracts unit kernel bench traffic fuzz development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit kernel (each is a target of its own)"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
+	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make clean                  remove .venv, .lab and caches"
 
@@ -58,6 +59,12 @@ bench: development
 	$(RUN) bench.config_load
 	$(RUN) bench.probe_cost
 	$(RUN) bench.restart
+
+# docs/guarantees.md's table of failed requests: every fault so often, beside keepalived; 100 times take hours
+TIMES ?= 100
+traffic: development
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived
+	$(RUN) bench.traffic_under_faults --times $(TIMES)
 
 # every target in turn (tests/fuzz/targets.py); what breaks one stays in tests/fuzz/corpus
 SECONDS ?= 60
