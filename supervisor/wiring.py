@@ -8,7 +8,7 @@ answer comes back the same way, as an event.
                                                                      ├─ table ──→ writer (mailbox of one) ─→ backend
                                                                      └─ edges ──→ log, mail, scripts, pipes
 
-Nothing here knows a policy, a protocol or a syntax. What lies outside (kernel, processes, network, clock) is given in `outside.Outside`, so a
+Nothing here knows a policy, a protocol or a syntax. What lies outside (kernel, processes, network, clock) is in `outside.Outside`, so a
 story on a virtual clock runs this very file. On a bug the program dies with its traceback and cleans nothing up: the kernel goes on
 forwarding, and the next start adopts its table.
 """
