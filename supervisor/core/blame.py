@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from supervisor.core import badness
@@ -111,6 +111,15 @@ class Blame:
     def active(self) -> bool:
         """Whether there is evidence at all."""
         return bool(self._cut_off) or self.silence is not None
+
+    @property
+    def cut_off(self) -> Collection[ServiceKey]:
+        """The virtual servers to whose real servers, all of them, this host has no way."""
+        return self._cut_off.keys()
+
+    def why_cut_off(self, state: VirtualServerState) -> str:
+        """Return what the kernel says of the way to a virtual server that is cut off."""
+        return next((text for server in state.real_servers.values() if (text := self._without_path(server))), "")
 
     def reconfigure(self, settings: BlameSettings, virtual_servers: Iterable[VirtualServerState]) -> None:
         """Take a new configuration in."""

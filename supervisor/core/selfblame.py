@@ -61,25 +61,31 @@ def reconsider(pools: Pools, now: float) -> list[Transition]:
 
 
 def told(pools: Pools, now: float) -> list[Transition]:
-    """Tell that the director is suspected, or is no more; nothing while that stays as it is."""
+    """Tell that the director is suspected, or is no more; nothing while that stays as it is.
+
+    It is from the moment on at which a virtual server is cut off from here, though nobody may be held yet, or ever: probes that cannot
+    even leave say nothing of their servers.
+    """
     blame = pools.blame
-    if (blame.since is None) is not (blame.held > 0) or (blame.since is None and not blame.active):
+    suspected = bool(blame.cut_off) or (blame.held > 0 and (blame.since is not None or blame.active))
+    if (blame.since is not None) is suspected:
         return []
     held = _held(pools)
-    if held:
-        blame.since, blame.text = now, held[0].text
+    if suspected:
+        cut_off = [pools.virtual_servers[key] for key in blame.cut_off if key in pools.virtual_servers]
+        blame.since, blame.text = now, held[0].text if held else blame.why_cut_off(cut_off[0]) if cut_off else ""
     servers = sum(len(state.real_servers) for state in pools.virtual_servers.values())
     since = now if blame.since is None else blame.since
     until = max((hold.until for hold in held), default=None)
     change = SelfBlame(
-        suspected=bool(held),
+        suspected=suspected,
         text=blame.text,
         held=len(held),
         real_servers=servers,
         until_s=None if until is None else until - now,
         since_s=now - since,
     )
-    if not held:
+    if not suspected:
         blame.since, blame.text = None, ""
     return [change]
 

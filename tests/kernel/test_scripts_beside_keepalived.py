@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.daemon import Daemon
-from tests.kernel.lab import Lab, wait_until
+from tests.kernel.lab import Lab, ip_batch, wait_until
 
 SETTLED_WITHIN_S = 20.0
 
@@ -195,6 +195,8 @@ def pair(directory: Path) -> Iterator[Pair]:
             (directory / name).mkdir()
             lab = stack.enter_context(Lab(directory / name, f"{name}-"))
             lab.start_all_web()
+            ip_batch(lab.director, ["addr add fd00::fe/64 dev eth1 nodad"])
+            ip_batch(f"{name}-rs21", ["addr add fd00::21/64 dev eth0 nodad"])  # it is there, and nothing listens
             sides.append(Side(lab, directory / name))
         ours, theirs = sides
         our_file, their_file = ours.prepare(), theirs.prepare()

@@ -81,27 +81,30 @@ def went_down(daemon: Daemon) -> int:
 
 DEFAULT = f"route add default via {CLIENT}"
 
-PULLED = {
-    "interface": ((), ("link set eth1 down",), ("link set eth1 up",), "eth1 is down"),
+PULLED = {  # what makes it so, how it is pulled, how it is plugged in again, what status says, and how many may fail because of it
+    "interface": ((), ("link set eth1 down",), ("link set eth1 up",), "eth1 is down", 0),
     "carrier": (
         (),
         tuple(f"link set {port} down" for port in PORTS),
         tuple(f"link set {port} up" for port in PORTS),
         "eth1 has no carrier",
+        2,
     ),
     "address": (
         (),
         ("addr del 192.168.100.1/24 dev eth1",),
         ("addr add 192.168.100.1/24 dev eth1",),
         "no route (ENETUNREACH)",
+        0,
     ),
     "route": (
         (),
         ("route del 192.168.100.0/24 dev eth1",),
         ("route add 192.168.100.0/24 dev eth1 src 192.168.100.1",),
         "no route (ENETUNREACH)",
+        0,
     ),
-    "interface-beside-a-default-route": ((DEFAULT,), ("link set eth1 down",), ("link set eth1 up",), "eth1 is down"),
+    "interface-beside-a-default-route": ((DEFAULT,), ("link set eth1 down",), ("link set eth1 up",), "eth1 is down", 2),
 }
 
 
@@ -109,7 +112,7 @@ PULLED = {
 def test_while_the_uplink_is_pulled_not_one_healthy_server_is_taken_out(
     lab: Lab, daemon: Daemon, watch: Watch, how: str
 ) -> None:
-    first, pull, plug, why = PULLED[how]
+    first, pull, plug, why, fail = PULLED[how]
     ip_batch(lab.director, first)
     time.sleep(1.0)
     before, told = watch.last_change_s(), went_down(daemon)
@@ -124,7 +127,9 @@ def test_while_the_uplink_is_pulled_not_one_healthy_server_is_taken_out(
     assert watch.last_change_s() == before, [moment.weights for moment in watch.moments(VIRTUAL)]
     assert watch.now(VIRTUAL) == BOTH
     assert "● UP" in daemon.command("status")
-    assert went_down(daemon) == told + 2, "it is told as ever that they do not answer"
+    assert went_down(daemon) <= told + fail, (
+        "who does not answer is told of as ever; a probe that cannot leave says nothing"
+    )
 
 
 def test_a_real_server_whose_own_cable_is_pulled_is_taken_out_as_fast_as_ever(

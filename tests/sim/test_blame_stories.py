@@ -107,7 +107,7 @@ def test_a_path_that_is_lost_for_good_is_acted_on_in_the_end(tmp_path: Path) -> 
         assert world.weights() == {}
 
     world = play(story, text, tmp_path)
-    assert len(world.events("director.self_blame_over")) == 1
+    assert world.events("director.self_blame_over") == [], "there is no way still"
 
 
 def test_servers_behind_a_lost_path_are_taken_out_while_others_can_be_reached(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_whatever_happens_every_hold_ends_and_then_the_table_is_what_health_says
     director, now = two_pools(), 1.0
     for what, last, how, pause in steps:
         now += pause
-        while director.next_deadline() < now:
+        while director.next_deadline() <= now:
             director.handle(Tick(), director.next_deadline())
         match what:
             case "fail" | "retry":
@@ -300,7 +300,7 @@ def test_whatever_happens_every_hold_ends_and_then_the_table_is_what_health_says
         if server.live
     }
     assert serving(director) == live
-    assert director.blame.since is None
+    assert (director.blame.since is None) is not bool(director.blame.cut_off), "told as long as there is no way"
 
 
 def test_what_matters_are_the_addresses_of_checks_servers_and_sorry_servers() -> None:
@@ -328,3 +328,14 @@ def test_who_falls_silent_after_it_was_clear_is_held_too() -> None:
     for last in everybody:
         fail(director, last, SILENT, 32.0)
     assert serving(director) == set(everybody)
+
+
+def test_a_director_without_a_way_to_a_pool_says_so_though_no_probe_could_fail() -> None:
+    director = two_pools()
+    (told,) = lose(director, *FIRST, now=1.0)
+    assert isinstance(told, SelfBlame)
+    assert (told.suspected, told.held, told.text) == (True, 0, "eth1 is down")
+    assert lose(director, *FIRST, now=2.0) == [], "said once"
+    (told,) = lose(director, now=4.0)
+    assert isinstance(told, SelfBlame)
+    assert not told.suspected
