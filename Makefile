@@ -14,7 +14,7 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit kernel bench traffic fuzz development clean
+.PHONY: help demo test lint types contracts unit kernel bench traffic fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
@@ -23,6 +23,8 @@ help:
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
+	@echo "make sim                    simulate 1,000 hours of faults: SEEDS=150, or SEED=123 again"
+	@echo "make mutants                plant bugs that the simulation must notice"
 	@echo "make clean                  remove .venv, .lab and caches"
 
 demo:
@@ -72,6 +74,15 @@ TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
 fuzz:
 	@$(SETUP) python dev,fuzz
 	@for target in $(TARGETS); do $(RUN) tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done
+
+# lives of the whole program on a virtual clock, each with and without the safety nets; make sim SEED=123 plays one again
+SEEDS ?= 150
+sim: development
+	@$(RUN) tests.sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+# planted bugs, each of which the simulation has to notice
+mutants: development
+	@$(RUN) tests.sim.mutate
 
 clean:
 	rm -rf .venv .lab .fuzz .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

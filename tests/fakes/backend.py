@@ -54,6 +54,12 @@ class FaultyBackend:
         """So often the settings cannot be read."""
         self.changes: list[Change] = []
         """Changes of settings that were carried out, in order."""
+        self.watch: Callable[[Op, Table, Table], None] = lambda _op, _before, _after: None
+        """Called after each operation that was carried out, with the table before and after it."""
+        self.watch_refusal: Callable[[Op, str], None] = lambda _op, _word: None
+        """Called with each operation that the table itself cannot take, and with the errno's name."""
+        self.watch_reading: Callable[[Reading], None] = lambda _reading: None
+        """Called with each reading of the whole table."""
 
     @property
     def table(self) -> Table:
@@ -90,6 +96,8 @@ class FaultyBackend:
         if keys is None and self.ghosts:
             reading = replace(reading, table=_without(reading.table, self.ghosts))
             self.ghosts = []
+        if keys is None:
+            self.watch_reading(reading)
         return reading
 
     def services(self) -> dict[ServiceKey, ServiceSettings]:
@@ -113,9 +121,15 @@ class FaultyBackend:
             self._clock.jump(self.apply_duration_s)
         words = []
         for op in ops:
-            word = self.refuse(op) or self._memory.apply([op])[0]
+            before = self._memory.table
+            word = self.refuse(op)
             if not word:
-                self.history.append((op, self._memory.table))
+                word = self._memory.apply([op])[0]
+                if word:
+                    self.watch_refusal(op, word)
+                else:
+                    self.history.append((op, self._memory.table))
+                    self.watch(op, before, self._memory.table)
             words.append(word)
         if self.lose_applies:
             self.lose_applies -= 1
