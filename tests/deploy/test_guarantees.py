@@ -20,7 +20,9 @@ def names_in(file: Path) -> frozenset[str]:
 
 
 def test_every_fault_of_the_page_has_a_test_that_is_there() -> None:
-    rows = ROW.findall(PAGE.read_text())
+    text = PAGE.read_text()
+    rows = ROW.findall(text)
+    assert len(rows) == len(re.findall(r"^\| \d+ \|", text, re.MULTILINE)), "a row without a test"
     assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
     assert len(rows) >= FAULTS_MIN
     missing = []

@@ -29,7 +29,7 @@ from supervisor.core.table import (
     ServiceSettings,
 )
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol, ServiceKey
-from supervisor.wiring import Order
+from supervisor.outside import Order
 from tests.sim.expectation import Wish
 from tests.sim.site import FILE, MISC, edited, endpoint_of
 from tests.sim.weather import BAD, GOOD, NEVER, ODD, STATUSES

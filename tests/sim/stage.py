@@ -28,7 +28,8 @@ from supervisor.config import Outcome
 from supervisor.core.events import CheckReported, Event
 from supervisor.ipvs import rounds
 from supervisor.model import Config, Endpoint, ServiceKey
-from supervisor.wiring import Order, Supervisor
+from supervisor.outside import Order
+from supervisor.wiring import Supervisor
 from tests.fakes.network import FakeNetwork
 from tests.sim.actions import ACTIONS
 from tests.sim.expectation import Wish
