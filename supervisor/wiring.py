@@ -142,6 +142,7 @@ class Supervisor:
             if recall is not None:
                 self._take_up(recall, found.table)
             self._director = Director(self._config, trio.current_time(), found.table, recall)
+            self._writer.inherit_adopted(self._director.adopted())
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
             nursery.start_soon(self._decide)

@@ -144,6 +144,17 @@ class Director:
         """Whether something changed that `memories` has not told yet."""
         return bool(self.pools.unremembered)
 
+    def adopted(self) -> dict[DestinationId, float]:
+        """Return the real servers that somebody set to weight 0 in the kernel's table, and until when that stands."""
+        return {
+            name: until
+            for name, until in self._overridden.items()
+            if (server := self.pools.real_server(*name))
+            and server.override
+            and server.override.by == ANOTHER_WRITER
+            and server.admin is AdminState.DRAINING
+        }
+
     def leaving(self) -> dict[ServiceKey, frozenset[Endpoint]]:
         """Return the virtual servers that left the configuration and have connections still, with their destinations."""
         departures = self.pools.departures

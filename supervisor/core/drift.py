@@ -151,6 +151,10 @@ class DriftJudge:
         self.contests = {key: contest for key, contest in self.contests.items() if key in self._specs}
         self._amended = None
 
+    def inherit(self, adopted: Mapping[tuple[ServiceKey, Endpoint], float]) -> None:
+        """Take over what a predecessor adopted: weights of 0, and until when they stand. So they can still be taken back by hand."""
+        self._adopted.update(adopted)
+
     @property
     def unwanted(self) -> Collection[ServiceKey]:
         """Services that nobody here wants, and that stand all the same for now."""

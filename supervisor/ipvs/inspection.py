@@ -7,12 +7,13 @@ what stands by policy in its place (`core.drift`). The writer sends what lies be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from supervisor.core.diff import diff, normal_settings
 from supervisor.core.drift import Adoption, DriftJudge, Ruling
+from supervisor.core.events import DestinationId
 from supervisor.core.snapshot import ContestView, DriftView
 from supervisor.core.suspicion import Suspicions
 from supervisor.core.table import (
@@ -57,6 +58,10 @@ class Inspection:
     def reconfigure(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Rule by the policies of these virtual servers from now on."""
         self._judge.reconfigure(virtual_servers)
+
+    def inherit(self, adopted: Mapping[DestinationId, float]) -> None:
+        """Take over the weights of 0 that a predecessor adopted, with their ends."""
+        self._judge.inherit(adopted)
 
     def target(self, wanted: Table) -> Table:
         """Return what the kernel shall have; the same object until something changed."""

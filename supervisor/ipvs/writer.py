@@ -25,7 +25,7 @@ from types import MappingProxyType
 import trio
 
 from supervisor.core.diff import Plan, cautious, plan
-from supervisor.core.events import Event, KernelRead, KernelWritten, WeightsAdopted
+from supervisor.core.events import DestinationId, Event, KernelRead, KernelWritten, WeightsAdopted
 from supervisor.core.kernelsettings import Held
 from supervisor.core.snapshot import WriterView
 from supervisor.core.table import Op, Reading, Table
@@ -134,6 +134,10 @@ class Writer:
         """Remove, with the next wanted table, every service that is there now and not wanted, whoever put it there. Once."""
         self._claiming = True
         self._wake.set()
+
+    def inherit_adopted(self, adopted: Mapping[DestinationId, float]) -> None:
+        """Take over the weights of 0 that a predecessor adopted, and until when they stand."""
+        self._inspection.inherit(adopted)
 
     def inherit(self, held: Held, services: Collection[ServiceKey] = ()) -> None:
         """Take over what a predecessor left in the kernel: its settings to give back, its services to take away."""

@@ -93,6 +93,25 @@ def test_an_emergency_can_be_taken_back_by_hand(tmp_path: Path) -> None:
     play(story, ARTICLE, tmp_path)
 
 
+def test_an_emergency_can_be_taken_back_by_hand_after_a_restart_as_well(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await settled(world)
+        by_hand(world, 21, 0)
+        await world.later(10)
+        world.crash()
+        await world.later(1)
+        await world.start()
+        await world.later(20)
+        assert world.weights() == {21: 0, 22: 1}
+        by_hand(world, 21, 1)
+        await world.later(10)
+        assert world.weights() == {21: 1, 22: 1}
+        await world.later(700)
+        assert world.weights() == {21: 1, 22: 1}
+
+    play(story, ARTICLE, tmp_path)
+
+
 def test_another_weight_by_hand_is_repaired_within_two_seconds_by_default(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await settled(world)
