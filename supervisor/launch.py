@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -163,6 +164,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
             log_dropped=lambda: writer.dropped,
             caged=caged,
+            worked_s=time.thread_time,
             rivals=rivals.find if backend.name == "kernel" else lambda: (),
         )
         if not options.dry_run:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import trio
+
 from supervisor.admin.access import NOBODY_ELSE, Access
 from supervisor.children.checkers import StartChecker
 from supervisor.children.exporter import StartExporter
@@ -56,6 +58,9 @@ class Outside:
     memory_bytes: Callable[[int], int] = lambda _pid: 0  # how much memory a child has in use; 0: nobody knows
     admin: socket.socket | None = None
     access: Access = NOBODY_ELSE  # who may ask and order over that socket
+    worked_s: Callable[[], float] = (
+        trio.current_time
+    )  # how long this thread had the processor; a story has no better than its clock
     in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
     quiet: bool = False  # a dry run: the log alone is told

@@ -89,6 +89,7 @@ class Supervisor:
             [vs.key for vs in config.virtual_servers],
             notice=self._noticed,
             in_thread=outside.in_thread,
+            worked_s=outside.worked_s,
         )
         self._writer.reconfigure(config.virtual_servers)
         self._remembering = Remembering(

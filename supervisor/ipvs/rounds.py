@@ -17,7 +17,9 @@ A flushed table is what hurts most, and a glance shows it: it comes every second
 
 Up to several thousand real servers the full reading comes every two seconds, as often as the kernel renews its own counters, and
 costs under 1 % of a processor at 1,000. Where it costs more than `SHARE_MAX` of one, it comes so much more rarely: every 2.4 to 3.4 s
-at 10,000 in that slow kernel. /proc/net/ip_vs would be cheaper still (11 ms), but lacks thresholds, tunnels and counters.
+at 10,000 in that slow kernel. What counts is the time that we had the processor: else a
+machine that is short of it would look so much less. /proc/net/ip_vs would be cheaper still (11 ms), but lacks thresholds, tunnels and
+counters.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class Writer:
         *,
         notice: Callable[[Notice], None] = _ignore,
         in_thread: bool = False,
+        worked_s: Callable[[], float] = trio.current_time,
     ) -> None:
         self._backend = backend
         self._report = report
@@ -94,6 +95,7 @@ class Writer:
 
         self._inspection = Inspection(parameters.confirm_delay_s, notice)
         self._rounds = Rounds(parameters.audit_interval_s)
+        self._worked_s = worked_s
         self._reading = Reading(Table())
         self._unsure: set[ServiceKey] = set()  # written to, and could not be read back yet
         self._refusals: dict[Refused, int] = {}
@@ -341,9 +343,9 @@ class Writer:
     async def _audit(self) -> bool:
         """Read the whole table and compare. Tells whether it could be read."""
         wanted, inspection = self._wanted, self._inspection
-        began = trio.current_time()
+        began = self._worked_s()
         reading = self._read(None)
-        cost_s = trio.current_time() - began
+        cost_s = self._worked_s() - began
         if reading is None:
             return False
         if inspection.believed is None or wanted is None or self._claiming:
@@ -417,11 +419,11 @@ class Writer:
 
         Returns how long comparing took, in seconds.
         """
-        agrees, cost_s = False, 0.0
+        agrees, cost_s, began = False, 0.0, self._worked_s()
         now = trio.current_time()
         if wanted is not None:
             findings = self._inspection.examine(wanted, reading.table, self._owned, fresh, now)
-            cost_s = trio.current_time() - now
+            cost_s = self._worked_s() - began
             agrees = findings.agrees
             if agrees:
                 self._agree(wanted)
