@@ -12,14 +12,16 @@ RUN := .venv/bin/python -m
 SETUP := deploy/demo/setup
 BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench
+PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
+  tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit kernel bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel bench traffic fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
-	@echo "make test                   everything: lint types contracts unit kernel (each is a target of its own)"
+	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
@@ -31,7 +33,7 @@ demo:
 	@$(SETUP) python
 	@deploy/demo/demo $(BACKEND)
 
-test: lint types contracts unit kernel
+test: lint types contracts unit process kernel
 	@echo "make test: all passed"
 
 development:
@@ -49,8 +51,13 @@ contracts: development
 
 # units, wires and stories on the virtual clock
 unit: development
-	@$(SETUP) programs promtool systemd-analyze || echo "promtool or systemd-analyze could not be set up: their tests will say so"
-	$(RUN) pytest tests --ignore=tests/kernel -n auto --dist loadfile
+	@$(SETUP) programs promtool || echo "promtool could not be set up: its test will say so"
+	$(RUN) pytest tests --ignore=tests/kernel $(addprefix --ignore=,$(PROCESSES)) -n auto --dist loadfile
+
+# real processes without a kernel table: stopped, killed, starved, taken over
+process: development
+	@$(SETUP) programs systemd-analyze || echo "systemd-analyze could not be set up: its test will say so"
+	$(RUN) pytest $(PROCESSES) -n auto --dist loadfile
 
 # a real IPVS table, keepalived beside us
 kernel: development

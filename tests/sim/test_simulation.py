@@ -16,7 +16,7 @@ from tests.sim.actions import ACTIONS
 from tests.sim.scenario import MIX, Scenario, draw
 from tests.sim.stage import live
 
-SEEDS = range(1, 9)
+SEEDS = range(1, 5)
 FOUND = sorted((Path(__file__).parent / "seeds").glob("*.json"))
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def test_what_was_found_once_stays_mended(path: Path) -> None:
 
 
 def test_the_same_seed_is_the_same_life_whatever_the_hashes_of_the_day() -> None:
-    program = "from tests.sim.scenario import draw; from tests.sim.stage import live; print([live(draw(n)).digest for n in (3, 4)])"
+    program = "from tests.sim.scenario import draw; from tests.sim.stage import live; print(live(draw(3)).digest)"
     told = {
         subprocess.run(
             [sys.executable, "-c", program],
