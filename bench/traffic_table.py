@@ -107,7 +107,7 @@ def _summary(events: list[storm.Event]) -> dict[str, Any]:
 
 
 def section(data: Mapping[str, Any]) -> str:
-    """Return the section of the page."""
+    """Return the section of the page. `remark` in the data is what has to be known of these very figures; a new run has none."""
     figures: Figures = data["figures"]
     return "\n".join(
         (
@@ -115,6 +115,7 @@ def section(data: Mapping[str, Any]) -> str:
             "",
             INTRODUCTION.format(**data, patience_s=TIMEOUT_S),
             "",
+            *((f"**{data['remark']}**", "") if data.get("remark") else ()),
             f"| fault | {' | '.join(HEAD)} |",
             f"| --- {'| --- ' * len(HEAD)}|",
             *(
