@@ -82,6 +82,7 @@ def test_a_flushed_table_is_back_within_seconds_each_time(lab: Lab, daemon: Daem
 def test_another_weight_is_repaired(lab: Lab, daemon: Daemon) -> None:
     ipvsadm(lab, "-e", "-t", SERVICE, "-r", FIRST, "-m", "-w", "5")
     repaired(lab)
+    wait_until("it is told of", lambda: daemon.events("kernel.drift_found")[-1]["weight"], within=5)
     last = daemon.events("kernel.drift_found")[-1]
     assert (last["action"], last["weight"], last["entries"]) == ("repaired", 1, 1)
 
