@@ -12,6 +12,9 @@ from checkers.kit.sockets import SHORTAGES
 STRETCH_MAX = 8
 """Longest pause in ordinary ones: a delay_loop of 6 s becomes 48 s at worst. Ours: further on it would no longer be a check."""
 
+PAUSE_MAX_S = 60.0
+"""No pause is made longer than this: a check that is rarer anyway costs little, and what is short now may be there again in a second."""
+
 QUIET_BEATS = 10
 """So many beats without a shortage before the pauses are halved. Ours: ten seconds, so that a steady shortage is met ten times a minute."""
 
@@ -47,4 +50,5 @@ class Shedding:
         """Return when the next probe is due after `verdict` at `now`, if it were due at `due` (seconds)."""
         if self.factor == 1 or (verdict.conclusive and not verdict.ok):
             return due
-        return now + (due - now) * self.factor
+        pause_s = due - now
+        return now + max(pause_s, min(pause_s * self.factor, PAUSE_MAX_S))

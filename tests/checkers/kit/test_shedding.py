@@ -35,3 +35,12 @@ def test_only_a_failing_server_is_asked_again_as_soon_as_ever() -> None:
     shedding.beat()
     dues = [shedding.due(Verdict(reason), 100.0, 106.0) for reason in (Reason.L4OK, Reason.LOCAL, Reason.L4CON)]
     assert dues == [112.0, 112.0, 106.0]
+
+
+def test_no_pause_grows_beyond_a_minute_and_a_longer_one_stays_as_it_is() -> None:
+    shedding = Shedding()
+    for _ in range(3):
+        shedding.note("EMFILE")
+        shedding.beat()
+    fine = Verdict(Reason.L4OK)
+    assert [shedding.due(fine, 100.0, 100.0 + pause) for pause in (6.0, 20.0, 120.0)] == [148.0, 160.0, 220.0]
