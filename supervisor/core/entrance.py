@@ -42,7 +42,8 @@ def enter(
         servers[rs.endpoint] = server
     state = VirtualServerState(spec, servers, now)
     state.suspended = pools.must_suspend(spec)
-    strangers = [destination for endpoint, destination in there.items() if endpoint not in endpoints(spec)]
+    named = endpoints(spec)
+    strangers = [destination for endpoint, destination in there.items() if endpoint not in named]
     pools.departures.begin(spec.key, strangers, now, spec.drain_timeout)
     return state
 

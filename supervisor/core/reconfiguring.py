@@ -22,16 +22,17 @@ def reconfigure(pools: Pools, config: Config, now: float) -> list[Transition]:
     old, speakers = pools.virtual_servers, Speakers.between(pools.config.virtual_servers, config.virtual_servers)
     pools.config = config
     pools.jobs.update(config)
-    staying = {spec.key for spec in config.virtual_servers}
+    staying, inherited = {spec.key for spec in config.virtual_servers}, set(speakers.heirs.values())
     for key, gone in old.items():
         if key in staying:
             continue
         pools.departures.begin_service(gone.service(), now, gone.spec.drain_timeout)
-        if key not in speakers.heirs.values():
+        if key not in inherited:
             told += speakers.spoken(_gone(gone), gone.spec)
     kept = dict[ServiceKey, VirtualServerState]()
     for spec in config.virtual_servers:
-        pools.departures.come_back(spec.key, endpoints(spec))
+        if pools.departures:
+            pools.departures.come_back(spec.key, endpoints(spec))
         known = old.get(speakers.heirs.get(spec.key, spec.key))
         if known is None:
             known = enter(pools, spec, now, None)
@@ -54,7 +55,8 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
         telling.removed(known, server, stopping=False) for endpoint, server in old.items() if endpoint not in staying
     ]
     lost_by_removal = known.quorate and not known.holds_with(staying)
-    leaving = [known.service().destinations.get(endpoint) for endpoint in old if endpoint not in endpoints(spec)]
+    there, named = known.service().destinations, endpoints(spec)
+    leaving = [there[endpoint] for endpoint in old if endpoint in there and endpoint not in named]
     flipped: list[tuple[RealServerState, float]] = []
     servers: dict[Endpoint, RealServerState] = {}
     for wanted in spec.real_servers:
@@ -66,7 +68,7 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
             if _change_real_server(pools, server, wanted, now):
                 flipped.append((server, since))
         servers[wanted.endpoint] = server
-    pools.departures.begin(spec.key, filter(None, leaving), now, spec.drain_timeout)
+    pools.departures.begin(spec.key, leaving, now, spec.drain_timeout)
     known.spec, known.real_servers = spec, servers
     known.suspended = pools.must_suspend(spec)
     known.recount()
