@@ -20,7 +20,7 @@ import trio
 
 from supervisor import announce
 from supervisor.config import Outcome, render
-from supervisor.core.changes import Foresight, compare
+from supervisor.core.changes import Changes, Foresight, compare
 from supervisor.log import Log
 from supervisor.model import Config
 from supervisor.overview import Facts
@@ -63,8 +63,8 @@ class Runs(Protocol):
     def config(self) -> Config:
         """The configuration that holds."""
 
-    def take_over(self, config: Config) -> Foresight:
-        """Replace it and return what that changes. Returns when the decisions are made; the kernel follows."""
+    def take_over(self, config: Config, changes: Changes) -> Foresight:
+        """Replace it and return what these changes do. Returns when the decisions are made; the kernel follows."""
 
 
 class Reloads:
@@ -104,11 +104,6 @@ class Reloads:
         self._settle_on_this()
         return was_open
 
-    @property
-    def confirm_left_s(self) -> float | None:
-        """Seconds until the configuration before comes back; None: nothing is in question."""
-        return None if self._base is None else self._confirm_by - trio.current_time()
-
     async def run(self) -> None:
         """Replace configurations until cancelled."""
         while True:
@@ -143,8 +138,9 @@ class Reloads:
             return Refused(announce.rejected_as_empty(config, self._log, running=running))
         base = self._base or running
         self._log.config_digest = config.digest
-        announce.loaded(outcome, self._log, compare(running, config))
-        did = self._runs.take_over(config)
+        changes = compare(running, config)
+        announce.loaded(outcome, self._log, changes)
+        did = self._runs.take_over(config, changes)
         self._settle_on_this()
         if confirm_within_s is not None:
             self._base, self._confirm_by = base, trio.current_time() + confirm_within_s
@@ -159,8 +155,8 @@ class Reloads:
         self._settle_on_this()
         if base is None:
             return
-        unconfirmed = self._runs.config.digest
+        unconfirmed = self._runs.config
         self._log.config_digest = base.digest
-        announce.rolled_back(base, unconfirmed, self._log)
+        announce.rolled_back(base, unconfirmed.digest, self._log)
         self._facts.reload_ok = False
-        self._runs.take_over(base)
+        self._runs.take_over(base, compare(unconfirmed, base))

@@ -28,7 +28,7 @@ from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
-from supervisor.core.changes import Foresight, outlook
+from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
 from supervisor.core.events import Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
@@ -276,10 +276,10 @@ class Supervisor:
         """Wait until every checker has greeted once."""
         await self._pool.greeted()
 
-    def take_over(self, config: Config) -> Foresight:
+    def take_over(self, config: Config, changes: Changes) -> Foresight:
         """Replace the configuration; the kernel, the children and the sinks follow."""
         now = trio.current_time()
-        old, self._config = self._config, config
+        self._config = config
         self._facts.config_at = now
         self._mailer.reconfigure(config.mail, config.router_id)
         self._writer.reconfigure(config.virtual_servers)
@@ -289,7 +289,7 @@ class Supervisor:
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._surroundings.reconfigured()
-        return outlook(old, self._director, self._writer.owned, self.what_stands)
+        return outlook(changes, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:
         """Read the configuration, or another file without any effect; outside the loop, so that probes do not wait for a large one."""

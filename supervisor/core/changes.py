@@ -90,18 +90,20 @@ def foresee(
     """Return what taking over `config` now would do to the kernel's table as it was read last. `director` is not touched."""
     copy = director.fork()
     copy.reconfigure(config, now)
-    return outlook(director.config, copy, owned, amend)
+    return outlook(compare(director.config, config), copy, owned, amend)
 
 
-def outlook(old: Config, director: Director, owned: Collection[ServiceKey], amend: Amend = _as_wanted) -> Foresight:
-    """Return what lies between the kernel as it was read last and a director that has just left the configuration `old`.
+def outlook(
+    changes: Changes, director: Director, owned: Collection[ServiceKey], amend: Amend = _as_wanted
+) -> Foresight:
+    """Return what lies between the kernel as it was read last and a director that has just taken `changes` over.
 
     `amend` puts what somebody else changed and stands (`core.drift`) into the table that the director wants.
     """
     reading, desired = director.reading, director.desired()
     desired = amend(desired, director.config.virtual_servers)
     operations = diff(desired, reading.table, {*owned, *desired.services})
-    return Foresight(compare(old, director.config), tuple(operations), reading.table, reading.loads)
+    return Foresight(changes, tuple(operations), reading.table, reading.loads)
 
 
 def _servers(virtual_server: VirtualServer) -> dict[DestinationId, object]:

@@ -59,8 +59,3 @@ def ranking(spec: CheckSpec, workers: int) -> tuple[int, ...]:
     name = definition(spec)
     scores = (int.from_bytes(hashlib.blake2b(f"{name}/{i}".encode(), digest_size=8).digest()) for i in range(workers))
     return tuple(index for _, index in sorted(((score, index) for index, score in enumerate(scores)), reverse=True))
-
-
-def worker_of(spec: CheckSpec, workers: int) -> int:
-    """Return the index of the worker that runs a job while all are there."""
-    return ranking(spec, workers)[0]

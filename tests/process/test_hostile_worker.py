@@ -14,7 +14,7 @@ import pytest
 from supervisor import config
 from supervisor.admin import client
 from supervisor.admin.protocol import Request
-from supervisor.core.jobs import specs, worker_of
+from supervisor.core.jobs import ranking, specs
 from tests.process import hostile, with_hostile_worker
 from tests.process.test_daemon import Answer, Daemon, until
 
@@ -63,7 +63,7 @@ def honest_addresses(file: Path) -> set[str]:
     """Return the real servers whose checks are not the hostile worker's."""
     loaded = config.load(file).config
     assert loaded is not None
-    return {str(spec.target.address) for spec in specs(loaded) if worker_of(spec, 2) != 0}
+    return {str(spec.target.address) for spec in specs(loaded) if ranking(spec, 2)[0] != 0}
 
 
 def weights(daemon: Daemon) -> dict[str, int | None]:

@@ -25,6 +25,7 @@ from supervisor import wiring
 from supervisor.children import checkers as children_checkers
 from supervisor.children.spawn import Child
 from supervisor.config import Outcome
+from supervisor.core.changes import Changes
 from supervisor.core.events import CheckReported, Event
 from supervisor.ipvs import rounds
 from supervisor.model import Config, Endpoint, ServiceKey
@@ -244,12 +245,12 @@ class Stage(World):
         supervisor = self.supervisor
         take_over = supervisor.take_over
 
-        def watched(config: Config) -> object:
+        def watched(config: Config, changes: Changes) -> object:
             self.site = self.sites[config.digest]
             there = {(key, server.endpoint) for key, pool in self.site.services() for server in pool.servers}
             self.wishes = {name: wish for name, wish in self.wishes.items() if name in there}
             self.oracles.on_configuration()
-            return take_over(config)
+            return take_over(config, changes)
 
         vars(supervisor)["take_over"] = watched
 

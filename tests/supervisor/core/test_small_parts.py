@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.jobs import JobBook, definition, worker_of
+from supervisor.core.jobs import JobBook, definition, ranking
 from supervisor.core.quorum import quorate
 from supervisor.core.restart import FIRST_S, LONGEST_S, STEADY_S, RestartPolicy
 from supervisor.core.rules import rules
@@ -67,10 +67,10 @@ def test_jobs_keep_their_numbers_over_a_reload_and_none_is_given_twice() -> None
 
 def test_when_a_worker_is_added_only_jobs_for_it_move() -> None:
     checks = [check(endpoint(n), path=f"/{m}") for n in range(20, 60) for m in range(5)]
-    moved = [spec for spec in checks if worker_of(spec, 3) != worker_of(spec, 4)]
+    moved = [spec for spec in checks if ranking(spec, 3)[0] != ranking(spec, 4)[0]]
     assert moved
-    assert all(worker_of(spec, 4) == 3 for spec in moved)
-    assert {worker_of(spec, 4) for spec in checks} == {0, 1, 2, 3}
+    assert all(ranking(spec, 4)[0] == 3 for spec in moved)
+    assert {ranking(spec, 4)[0] for spec in checks} == {0, 1, 2, 3}
     assert definition(checks[0]) != definition(checks[1])
 
 
