@@ -17,7 +17,7 @@ WAIT_S = 600.0
 """How long `--wait` waits when it does not say."""
 
 LOOK_S = 1.0
-"""How often `--wait` looks; the daemon reads the kernel's counts every two seconds."""
+"""How often `--wait` looks; the kernel renews its counts every two seconds."""
 
 _FORCE = "do it though it leaves a virtual server without its quorum"
 _ENDS = "With --for it ends by itself; without, it stands until somebody says enable. Health is checked and told all the while."

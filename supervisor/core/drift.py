@@ -29,7 +29,7 @@ from supervisor.core.table import Destination, Service, ServiceSettings, Table
 from supervisor.model import DriftPolicy, Endpoint, ServiceKey, VirtualServer
 
 REPAIRS_MAX = 4
-"""Repairs of one entry within `WINDOW_S` that may be chance; audits come every 2 s, so a rival is found out after some 10 s."""
+"""Repairs of one entry within `WINDOW_S` that may be chance; audits come every second, so a rival is found out after some 5 s."""
 
 WINDOW_S = 60.0
 

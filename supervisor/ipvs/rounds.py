@@ -13,13 +13,11 @@ Measured with `bench.audit_cost` in User-Mode Linux, where a system call costs t
 | 100 x 100 | 103 | 1.4 |
 | 1,000 x 10 | 171 | 14 |
 
-A flushed table is what hurts most, and a glance shows it: it comes every second, so that the table is whole again within two.
-
-Up to several thousand real servers the full reading comes every two seconds, as often as the kernel renews its own counters, and
-costs under 1 % of a processor at 1,000. Where it costs more than `SHARE_MAX` of one, it comes so much more rarely: every 2.4 to 3.4 s
-at 10,000 in that slow kernel. What counts is the time that we had the processor: else a
-machine that is short of it would look so much less. /proc/net/ip_vs would be cheaper still (11 ms), but lacks thresholds, tunnels and
-counters.
+Both come every second, so that what somebody else changed is put right within two also where the processor is short; the kernel renews
+its own counters every two. A full reading then costs about 1 % of a processor at 1,000 real servers. Where it would cost more than
+`SHARE_MAX` of one, it comes so much more rarely: every 2.4 to 3.4 s at 10,000 in that slow kernel; a flushed table, which hurts most,
+is seen by the glances in between. What counts is the time that we had the processor: else a machine that is short of it would look so
+much less. /proc/net/ip_vs would be cheaper still (11 ms), but lacks thresholds, tunnels and counters.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ FULL_LAST_S = 30.0
 
 
 class Rounds:
-    """The times of the next looks, in trio's seconds. At least `interval_s` lies between two full readings, half of it before a glance."""
+    """The times of the next looks, in trio's seconds. `interval_s` lies between two glances, and at least between two full readings."""
 
     def __init__(self, interval_s: float) -> None:
         self.full_at = -math.inf
@@ -46,11 +44,11 @@ class Rounds:
         """Note that the whole was read and compared, and what that cost; once expensive may be chance, so the cheaper of two counts."""
         pause_s = min(max(min(cost_s, self._cost_s) / SHARE_MAX, self._interval_s), FULL_LAST_S)
         self._cost_s = cost_s
-        self.full_at, self.glance_at = now + pause_s, now + self._interval_s / 2
+        self.full_at, self.glance_at = now + pause_s, now + self._interval_s
 
     def glanced(self, now: float) -> None:
         """Note that the services were read."""
-        self.glance_at = now + self._interval_s / 2
+        self.glance_at = now + self._interval_s
 
     def hurry(self) -> None:
         """Have the whole read at once."""

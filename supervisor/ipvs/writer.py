@@ -2,7 +2,7 @@
 
 Whoever wants a change says `want(table)`; that is a mailbox of one, the newest wins and nobody waits. One task, `run`, owns the
 backend. It compares what is wanted with what it believes the kernel has, sends the difference in batches, reads back what it touched,
-and reads the whole table every two seconds or so (`rounds`), which also brings the connection counters.
+and reads the whole table every second or so (`rounds`), which also brings the connection counters.
 
 Every trouble has one answer: read, compare, send again, with a growing pause. The errno of a refusal is news about the kernel, never
 a reason to stop or to guess: EEXIST becomes a change and ENOENT an addition all by themselves once the table was read again. A
@@ -47,7 +47,7 @@ UNAVAILABLE = "UNAVAILABLE"
 class Parameters:
     """The writer's numbers. Times are seconds."""
 
-    audit_interval_s: float = 2.0  # the kernel renews its own counters every 2 s (ipvs.md, section 4)
+    audit_interval_s: float = 1.0  # half of what a repair may take (reliability.md, fault 42)
     confirm_delay_s: float = 0.05  # two readings this far apart make a difference drift (reliability.md, fault 44)
     backoff_first_s: float = 0.01  # after a refusal or a lost answer, doubling up to … (reliability.md, section 6)
     backoff_last_s: float = 1.0

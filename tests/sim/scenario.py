@@ -33,7 +33,7 @@ class Pace:
 
 
 PACES: Mapping[str, Pace] = {
-    "shipped": Pace(beat=1, silence=3.5, state=30, tick=0.5, audit=2, unit=5),
+    "shipped": Pace(beat=1, silence=3.5, state=30, tick=0.5, audit=1, unit=5),
     "calm": Pace(beat=20, silence=70, state=300, tick=20, audit=20, unit=30),
     "slow": Pace(beat=120, silence=420, state=1800, tick=120, audit=120, unit=120),
 }

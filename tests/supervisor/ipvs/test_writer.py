@@ -423,7 +423,7 @@ def test_a_foreign_change_is_found_counted_told_and_mended_at_the_next_audit() -
                 AddDestination(KEY, destination("10.6.6.6")),
                 AddService(STRANGER, TWO.services[KEY].settings),
             )
-            await trio.sleep(2.06)
+            await trio.sleep(1.06)
             assert weights(backend.table) == {**weights(TWO), str(STRANGER): []}
             (drift,) = d.notices
             assert isinstance(drift, Drift)
@@ -747,17 +747,16 @@ def test_a_table_flushed_again_and_again_is_back_within_two_seconds_each_time() 
 # --- how often it looks ---------------------------------------------------------------------------------------------
 
 
-def test_a_table_that_is_cheap_to_read_is_read_whole_every_two_seconds_and_glanced_at_in_between() -> None:
+def test_a_table_that_is_cheap_to_read_is_read_whole_every_second() -> None:
     async def story(clock: MockClock) -> None:
         backend = FaultyBackend(clock=clock)
-        backend.read_duration_s = 0.09
+        backend.read_duration_s = 0.04
         async with desk(backend) as d:
             d.writer.want(TWO)
             await d.writer.settle(1.0)
             seen = backend.reads.count(None)
             await trio.sleep(41.9)
-            assert backend.reads.count(None) - seen == 20
-            assert backend.glances == 20
+            assert backend.reads.count(None) - seen == 40
 
     play(story)
 
@@ -838,8 +837,8 @@ def test_the_view_counts_operations_and_takes_the_time_from_verdict_to_kernel() 
             assert view.verdict_to_kernel.sum_s == pytest.approx(0.034)
             assert view.verdict_to_kernel.counts[5] == 1  # within 50 ms
             assert (view.queue_length, view.queue_oldest_s) == (0, 0.0)
-            await trio.sleep(1.5)
-            assert d.writer.view().sync_age_s == pytest.approx(1.5)
+            await trio.sleep(0.5)
+            assert d.writer.view().sync_age_s == pytest.approx(0.5)
 
     play(story)
 
