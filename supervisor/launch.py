@@ -47,6 +47,7 @@ from supervisor.log import Log, LogWriter, open_log
 from supervisor.model import Config
 from supervisor.outside import Order, Outside
 from supervisor.pipes import open_pipe
+from supervisor.stalls import Stalls
 from supervisor.statefolder import Folder, present_life
 from supervisor.systemd import Notifier
 from supervisor.wiring import Supervisor
@@ -165,6 +166,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             log_dropped=lambda: writer.dropped,
             caged=caged,
             worked_s=time.thread_time,
+            stalls=Stalls(),
             rivals=rivals.find if backend.name == "kernel" else lambda: (),
         )
         if not options.dry_run:

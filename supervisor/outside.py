@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from supervisor.log import Log
 from supervisor.notify.fifo import Open
 from supervisor.notify.smtp import Deliver
 from supervisor.rivals import Rival
+from supervisor.stalls import StallWatch, Unwatched
 from supervisor.statefolder import Store
 from supervisor.systemd import Notifier
 
@@ -63,6 +64,7 @@ class Outside:
     )  # how long this thread had the processor; a story has no better than its clock
     in_thread: bool = True  # whether what blocks may run in a thread (a virtual clock takes a thread for idleness)
     log_dropped: Callable[[], int] = lambda: 0
+    stalls: StallWatch = field(default_factory=Unwatched)  # who sees where the loop stands when it stands still
     quiet: bool = False  # a dry run: the log alone is told
     rivals: Callable[[], tuple[Rival, ...]] = lambda: ()  # who else writes the table
     keep: bool = False  # a clean stop leaves the table and the addresses as they are

@@ -62,6 +62,11 @@ TURN_PASSES = 4
 TICK_S = 0.5
 """How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
 
+LAG_TOLD_S = 1.0
+"""A tick that is so late is told, with what the loop was at after the first `STALL_S` of it."""
+
+STALL_S = 0.3
+
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
 
@@ -354,15 +359,17 @@ class Supervisor:
 
     async def _tick(self) -> None:
         """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
-        due = trio.current_time()
+        stalls, due = self._outside.stalls, trio.current_time()
         while True:
             due += TICK_S
+            stalls.expect(TICK_S + STALL_S)
             await trio.sleep_until(due)
             lag = trio.current_time() - due
             self._facts.loop_lag_s = lag
-            if lag > 1.0:
+            if lag > LAG_TOLD_S:
                 due = trio.current_time()
-                self._log.emit("loop.lagging", f"The decision loop was late by {lag:.1f} s.", lag_s=lag)
+                said = f"The decision loop was late by {lag:.1f} s."
+                self._log.emit("loop.lagging", said, lag_s=lag, stack=stalls.seen())
             await self._send.send(Tick())
             self._outside.notifier.watchdog()
             self._outside.notifier.status(overview.summary(self._director))

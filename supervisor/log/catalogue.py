@@ -175,7 +175,7 @@ CATALOGUE: Mapping[str, Entry] = {
         calm=("outcome", "done"),
     ),
     "log.dropped": _entry("warning", "", integer="count"),
-    "loop.lagging": _entry("warning", "", number="lag_s"),
+    "loop.lagging": _entry("warning", "stack", number="lag_s"),
     "library.message": _entry("warning", "library exception"),
 }
 """Everything that may be logged (observability.md, section 3.5). A field may be absent or null; its kind never changes."""

@@ -147,9 +147,9 @@ def test_production_loses_nothing_and_says_what_is_wrong() -> None:
 def test_a_number_is_always_a_json_float_and_never_nan() -> None:
     lines = Lines()
     log = make(lines)
-    log.emit("loop.lagging", "Late.", lag_s=2)
+    log.emit("loop.lagging", "Late.", lag_s=2, stack="")
     assert '"lag_s": 2.0' in lines.text
-    log.emit("loop.lagging", "Late.", lag_s=float("nan"))
+    log.emit("loop.lagging", "Late.", lag_s=float("nan"), stack="")
     assert lines.last["lag_s"] is None
 
 
