@@ -139,6 +139,42 @@ def test_an_emergency_by_hand_stands_for_its_grace_and_is_seen_as_a_drain(lab: L
     assert [event["by"] for event in daemon.events("real_server.admin_changed")] == ["another writer of the table"] * 2
 
 
+def reload_with(lab: Lab, daemon: Daemon, policy: str) -> None:
+    """Have the daemon read its file again, with another `drift_policy`."""
+    path = lab.directory / "vipervisor.conf"
+    path.write_text(ARTICLE.read_text().replace("  lvs_sched", f"  drift_policy {policy}\n  lvs_sched", 1))
+    daemon.command("reload", "--wait")
+
+
+def test_by_drift_policy_adopt_a_weight_by_hand_stands_until_somebody_enables_the_server(
+    lab: Lab, daemon: Daemon
+) -> None:
+    reload_with(lab, daemon, "adopt")
+    adopted = len(daemon.events("drift.adopted"))
+    ipvsadm(lab, "-e", "-t", SERVICE, "-r", FIRST, "-m", "-w", "7")
+    wait_until("it is adopted", lambda: len(daemon.events("drift.adopted")) > adopted, REPAIRED_WITHIN_S)
+    lab.kill_web(22)  # health goes on beside it
+    wait_until("the dead server is out", lambda: lab.table.weights() == {FIRST: 7, SECOND: 0}, within=30)
+    lab.start_web(22)
+    wait_until("it is back", lambda: lab.table.weights() == {FIRST: 7, SECOND: 1}, within=30)
+    daemon.command("enable", FIRST)
+    repaired(lab)
+
+
+def test_by_drift_policy_report_what_somebody_else_does_stands_and_verdicts_are_written_all_the_same(
+    lab: Lab, daemon: Daemon
+) -> None:
+    reload_with(lab, daemon, "report")
+    ipvsadm(lab, "-e", "-t", SERVICE, "-r", FIRST, "-m", "-w", "9")
+    wait_until("it is told", lambda: daemon.events("kernel.drift_found")[-1]["action"] == "reported", REPAIRED_WITHIN_S)
+    lab.kill_web(22)
+    wait_until("the dead server is out", lambda: lab.table.weights() == {FIRST: 9, SECOND: 0}, within=30)
+    lab.start_web(22)
+    wait_until("it is back", lambda: lab.table.weights() == {FIRST: 9, SECOND: 1}, within=30)
+    reload_with(lab, daemon, "repair")
+    repaired(lab)
+
+
 def test_a_second_instance_ends_with_75_before_it_changed_anything(lab: Lab, daemon: Daemon) -> None:
     before = ipvsadm(lab, "-Sn")
     second = Daemon(lab, lab.directory / "vipervisor.conf", "second")
