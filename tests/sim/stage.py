@@ -23,6 +23,7 @@ from checkers.kit import worker as checker_worker
 from checkers.kit.link import Link, memory_link_pair
 from supervisor import wiring
 from supervisor.children import checkers as children_checkers
+from supervisor.children import runner as children_runner
 from supervisor.children.spawn import Child
 from supervisor.config import Outcome
 from supervisor.core.changes import Changes
@@ -30,6 +31,7 @@ from supervisor.core.events import CheckReported, Event
 from supervisor.ipvs import rounds
 from supervisor.model import Config, Endpoint, ServiceKey
 from supervisor.outside import Order
+from supervisor.runner import executor
 from supervisor.wiring import Supervisor
 from tests.fakes.network import FakeNetwork
 from tests.sim.actions import ACTIONS
@@ -318,6 +320,8 @@ def paced(pace: Pace, *, nets: bool) -> Iterator[None]:
         (checker_worker, "BEAT_EVERY_S", pace.beat),
         (checker_worker, "STATE_EVERY_S", pace.state if nets else endless),
         (children_checkers, "SILENCE_MAX_S", pace.silence),
+        (executor, "ALIVE_EVERY_S", pace.beat),
+        (children_runner, "SILENCE_MAX_S", pace.silence),
         (wiring, "TICK_S", pace.tick),
         (rounds, "FULL_LAST_S", pace.audit if nets else endless),
     ]
