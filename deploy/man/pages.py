@@ -1,6 +1,6 @@
 """The manual pages, made from what the program itself goes by: its command line and its keyword tables.
 
-    python deploy/man/pages.py            writes vipervisor.8 and vipervisor.conf.5 beside this file
+    python deploy/man/pages.py            writes vipervisor.8 and vipervisor.conf.5 beside this file, and docs/configuration.md
     python deploy/man/pages.py --check    exit 1, and a word, when one of them is not what it would be
 
 So a page cannot say what the program does not do. A test runs the check.
@@ -122,19 +122,22 @@ def configuration_page() -> str:
         "$NAME=VALUE definitions, ~SEQ and ~LST, @ID lines, include. Keywords marked\n.I ours\nare ignored by keepalived with a "
         "warning, so one file can serve both.\n"
     )
-    text += section("AT THE TOP", keywords.ROOT)
-    text += section("GLOBAL_DEFS", keywords.GLOBAL_DEFS)
-    text += section("TRACK_FILE NAME", keywords.TRACK_FILE)
-    text += section("VIRTUAL_SERVER ADDRESS [PORT] | FWMARK N | GROUP NAME", keywords.VIRTUAL_SERVER)
-    text += section("REAL_SERVER ADDRESS [PORT]", keywords.REAL_SERVER)
-    text += section("CHECKS: COMMON KEYWORDS", api.COMMON_OPTIONS)
+    text += "".join(section(*block) for block in blocks())
+    return text + ".SH SEE ALSO\n.BR vipervisor (8)\n"
+
+
+def blocks() -> Iterator[tuple[str, Iterable[Keyword], str]]:
+    """Yield each block of the file: its title, what may stand in it, and a sentence about it or none."""
+    yield "at the top", keywords.ROOT, ""
+    yield "global_defs", keywords.GLOBAL_DEFS, ""
+    yield "track_file NAME", keywords.TRACK_FILE, ""
+    yield "virtual_server ADDRESS [PORT] | fwmark N | group NAME", keywords.VIRTUAL_SERVER, ""
+    yield "real_server ADDRESS [PORT]", keywords.REAL_SERVER, ""
+    yield "checks: common keywords", api.COMMON_OPTIONS, ""
     for keyword in api.TYPES:
         options = api.load(keyword).OPTIONS
-        text += section(keyword, options, note=shared(keyword))
-        for option in options:
-            if option.block:
-                text += section(f"{keyword}: {option.name}", option.block)
-    return text + ".SH SEE ALSO\n.BR vipervisor (8)\n"
+        yield keyword, options, shared(keyword)
+        yield from ((f"{keyword}: {option.name}", option.block, "") for option in options if option.block)
 
 
 def shared(keyword: str) -> str:
@@ -187,19 +190,57 @@ def sentences(keyword: Keyword) -> Iterator[str]:
         yield "(ours)"
 
 
-PAGES = {"vipervisor.8": command_page, "vipervisor.conf.5": configuration_page}
+# -- docs/configuration.md ----------------------------------------------------------------------------------------------
+
+
+def reference() -> str:
+    """Return the same as vipervisor.conf(5), to be read in a browser."""
+    text = (
+        "# Configuration reference\n\n"
+        "Every keyword of every block of `keepalived.conf`, made from the tables that the parser goes by (`deploy/man/pages.py`).\n"
+        "The same stands in vipervisor.conf(5). The language itself (comments, quotes, definitions, `~SEQ`, `@ID`, `include`) is\n"
+        "keepalived's. Keywords marked *ours* are ignored by keepalived with a warning, so one file can serve both.\n"
+    )
+    return text + "".join(map(chapter, *zip(*blocks(), strict=True)))
+
+
+def chapter(title: str, table: Iterable[Keyword], note: str) -> str:
+    """Return what may stand in one block, as a table."""
+    text = f"\n## {title}\n" + (f"\n{note}\n" if note else "")
+    rows = [row(keyword) for keyword in table if keyword.handled]
+    if rows:
+        text += "\n| keyword | |\n| --- | --- |\n" + "".join(rows)
+    unhandled = sorted({keyword.name for keyword in table if not keyword.handled})
+    if unhandled:
+        names = ", ".join(f"`{name}`" for name in unhandled)
+        text += f"\nKnown to keepalived, read and not handled by this version: {names}.\n"
+    return text
+
+
+def row(keyword: Keyword) -> str:
+    """Return one keyword as a row."""
+    usage = f"{keyword.name} {form(keyword)}".rstrip().replace("|", "\\|")
+    said = " ".join(sentences(keyword)).replace("(ours)", "*Ours.*").replace("|", "\\|")
+    return f"| `{usage}` | {said} |\n"
+
+
+PAGES = {
+    HERE / "vipervisor.8": command_page,
+    HERE / "vipervisor.conf.5": configuration_page,
+    HERE.parents[1] / "docs" / "configuration.md": reference,
+}
 
 
 def main() -> int:
     """Write the pages, or check them; return the exit status."""
     check = sys.argv[1:] == ["--check"]
     stale = []
-    for name, make in PAGES.items():
-        path, text = HERE / name, make()
+    for path, make in PAGES.items():
+        text = make()
         if not check:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
-            stale.append(name)
+            stale.append(path.name)
     if stale:
         print(f"not what the program says: {', '.join(stale)}; run `python deploy/man/pages.py`")
     return 1 if stale else 0
