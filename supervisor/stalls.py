@@ -1,35 +1,39 @@
-"""Where the event loop stands when it stands still: a stack that another thread writes down meanwhile.
+"""Where the event loop stands when it stands still: a stack that another thread takes down meanwhile.
 
-The interpreter's own watchdog (`faulthandler`) needs neither the loop nor the interpreter's lock, so it also sees a loop that is stuck
-in C code. It is one for each process. It writes into a file in memory: what went to standard error would break the log's lines.
+The thread takes turns with the loop, as all Python code does, so what it reads is whole; it sees nothing of a loop that stands in C code
+and does not let others run. `faulthandler` would see that, too, but reads stacks while they change: it ended a loaded supervisor by a
+segmentation fault. A process that was stopped as a whole leaves no stack: nobody was there to look.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import os
+import math
+import sys
 import threading
+import time
+import traceback
+from types import FrameType
 from typing import Protocol
 
-STACK_MAX_BYTES = 4096
-"""The innermost calls of a stack come first; so many bytes of it fit into one line of the log beside everything else."""
+CALLS_MAX = 24
+"""Of the innermost calls; so many fit into one line of the log beside everything else."""
 
-DUMP_MAX_BYTES = 256 * 1024
-"""Of the stacks of all threads, each at most a hundred calls deep; there are a few dozen threads at most."""
+LOOK_EVERY_S = 0.1
+"""How late a stack is taken down at most; a look costs 10 µs."""
 
 
 class StallWatch(Protocol):
-    """Who writes down where the loop stands."""
+    """Who takes down where the loop stands."""
 
     def expect(self, within_s: float) -> None:
-        """Have the stack written down unless this is called again within so many seconds."""
+        """Have the stack taken down unless this is called again within so many seconds."""
 
     def seen(self) -> str:
-        """Return what was written down since the last question, innermost call first; empty where nothing was."""
+        """Return what was taken down since the last question, innermost call first; empty where nothing was."""
 
 
 class Unwatched:
-    """Nobody writes anything down: where the clock is virtual, or a process has several loops."""
+    """Nobody looks: where the clock is virtual, or a process has several loops."""
 
     def expect(self, within_s: float) -> None:
         """Do nothing."""
@@ -40,25 +44,37 @@ class Unwatched:
 
 
 class Stalls:
-    """The interpreter's watchdog."""
+    """A thread that looks at the one that made it. What both use is one attribute each way, set as a whole: no lock."""
 
     def __init__(self) -> None:
-        self._descriptor = os.memfd_create("stalls", os.MFD_CLOEXEC)
+        self._watched = threading.get_ident()
+        self._deadline = math.inf
+        self._stack = ""
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stalls", daemon=True)
+        self._thread.start()
 
     def expect(self, within_s: float) -> None:
-        """Have the stacks written down in so many seconds from now, in place of what was expected before."""
-        faulthandler.dump_traceback_later(within_s, file=self._descriptor)
+        """Have the stack taken down in so many seconds from now, in place of what was expected before."""
+        self._deadline = time.monotonic() + within_s
 
     def seen(self) -> str:
-        """Return the last stack of this thread, at most `STACK_MAX_BYTES` of it, and forget all of them."""
-        dump = os.pread(self._descriptor, DUMP_MAX_BYTES, 0).decode(errors="replace")
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        _, _, ours = dump.partition(f"0x{threading.get_ident():016x} ")
-        _, _, calls = ours.partition("\n")
-        return calls.partition("\n\n")[0][:STACK_MAX_BYTES].rstrip()
+        """Return the last stack, at most `CALLS_MAX` calls of it, as FILE:LINE in FUNCTION; and forget it."""
+        stack, self._stack = self._stack, ""
+        return stack
 
     def close(self) -> None:
-        """Expect nothing any more."""
-        faulthandler.cancel_dump_traceback_later()
-        os.close(self._descriptor)
+        """Look no more."""
+        self._closed.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(LOOK_EVERY_S):
+            if time.monotonic() >= self._deadline:
+                self._deadline = math.inf
+                self._stack = _told(sys._current_frames().get(self._watched))  # noqa: SLF001  the documented way
+
+
+def _told(frame: FrameType | None) -> str:
+    calls = reversed(traceback.extract_stack(frame)[-CALLS_MAX:]) if frame else ()
+    return " < ".join(f"{call.filename}:{call.lineno} in {call.name}" for call in calls)

@@ -359,17 +359,17 @@ class Supervisor:
 
     async def _tick(self) -> None:
         """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
-        stalls, due = self._outside.stalls, trio.current_time()
+        due = trio.current_time()
         while True:
             due += TICK_S
-            stalls.expect(TICK_S + STALL_S)
+            self._outside.stalls.expect(TICK_S + STALL_S)
             await trio.sleep_until(due)
             lag = trio.current_time() - due
             self._facts.loop_lag_s = lag
             if lag > LAG_TOLD_S:
                 due = trio.current_time()
                 said = f"The decision loop was late by {lag:.1f} s."
-                self._log.emit("loop.lagging", said, lag_s=lag, stack=stalls.seen())
+                self._log.emit("loop.lagging", said, lag_s=lag, stack=self._outside.stalls.seen())
             await self._send.send(Tick())
             self._outside.notifier.watchdog()
             self._outside.notifier.status(overview.summary(self._director))

