@@ -61,7 +61,7 @@ process: development
 
 # a real IPVS table, keepalived beside us
 kernel: development
-	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived || true
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived curl || true
 	@tests/kernel/run
 
 bench: development
