@@ -48,6 +48,9 @@ HELD_MAX_S = 60.0
 """Removals are held for so long, and once more, when nearly nobody answers (core.blame, ROUND_MAX_S)."""
 
 OPINIONS_MAX = 400
+MEDDLED_MAX_S = 60.0
+"""So long after drift was told of it may be told again: the kernel may refuse to have it repaired."""
+
 SAME_LINES_MAX = 13
 
 
@@ -73,6 +76,7 @@ class Oracles:
         self._blames_itself = False
         """Removals are held: who is down may be in service or not."""
         self.excused_until = -math.inf
+        self._meddled: dict[ServiceKey, float] = {}  # until when drift there may be somebody else's work
         self._foreign_until = -math.inf  # what somebody else did may not have been seen yet
         self._said: Counter[tuple[str, str]] = Counter()
         self._said_since = 0.0
@@ -385,6 +389,8 @@ class Oracles:
             case "director.self_blame" | "director.self_blame_over":
                 self._blames_itself = line["event"] == "director.self_blame"
                 self._remember_all()
+            case "kernel.drift_found" | "drift.adopted" | "drift.contested":
+                self.nobody_is_blamed_who_did_nothing(line)
             case "library.message":
                 self.say("the_program_lives", str(line))
             case _:
@@ -409,6 +415,15 @@ class Oracles:
             self.say("each_change_is_told_once_and_in_turn", f"{who} went {to} twice")
         self._told[who] = to
         self._touched.add(who)
+
+    def nobody_is_blamed_who_did_nothing(self, line: dict[str, Any]) -> None:
+        """Drift is what somebody else wrote: never what we wrote, were refused, or do not know the outcome of."""
+        now, name = trio.current_time(), line["virtual_server"]
+        suspects = [key for key, until in self._meddled.items() if now <= until and name in {None, str(key)}]
+        if not suspects:
+            self.say("nobody_is_blamed_who_did_nothing", f"{line['event']} {name}: {line['message']}")
+        for key in suspects:
+            self._meddled[key] = min(self._meddled[key], now + MEDDLED_MAX_S)
 
     def a_quorum_changes_only_beyond_its_margins(self, line: dict[str, Any]) -> None:
         """Lost below quorum minus hysteresis (or with nothing left), gained at quorum plus hysteresis."""
@@ -439,6 +454,7 @@ class Oracles:
         for op in ops:
             self._note(f"somebody writes {_about(op)}")
             self.strangers.pop(op.key, None)
+            self._meddled[op.key] = math.inf
 
     # -- moments of rest --------------------------------------------------------------------------------------------
 
