@@ -414,5 +414,5 @@ def abandoned(services: Mapping[ServiceKey, bool], log: Log) -> None:
             "state.abandoned",
             f"Virtual server {key} left the configuration since the last run: {fate}.",
             virtual_server=key,
-            removed=ours,
+            taken_out=ours,
         )

@@ -116,6 +116,12 @@ def _add_run(verbs: Any) -> None:
         help="of the log on standard output; auto: text on a terminal, JSON lines on anything else (default: auto)",
     )
     parser.add_argument(
+        "--log-keys",
+        choices=["native", "ecs", "otel"],
+        default="native",
+        help="the names in JSON lines: our own, Elastic's ECS, or OpenTelemetry's; docs/logs.md (default: native)",
+    )
+    parser.add_argument(
         "--state-dir",
         metavar="DIR",
         help="where is kept what the next start should know: who is down, which overrides stand, what is ours in the kernel; 'off'"
@@ -229,6 +235,7 @@ def _run(options: argparse.Namespace) -> int:
             backend=options.backend,
             exporter=options.exporter,
             log_format=options.log_format,
+            log_keys=options.log_keys,
             admin_socket=shape.socket_of(options),
             admin_group=options.admin_group,
             admin_group_may_change=options.admin_group_may_change,

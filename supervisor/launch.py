@@ -43,7 +43,7 @@ from supervisor.ipvs.kernel import KernelBackend, preload
 from supervisor.ipvs.memory import MemoryAddresses, MemoryBackend
 from supervisor.ipvs.paths import KernelPaths, NoPaths
 from supervisor.ipvs.vip import AddressPort, Report, VirtualAddresses
-from supervisor.log import Log, LogWriter, open_log
+from supervisor.log import KeySet, Log, LogWriter, open_log
 from supervisor.model import Config
 from supervisor.outside import Order, Outside
 from supervisor.pipes import open_pipe
@@ -85,6 +85,7 @@ class Options:
     lenient: bool = False  # extra words and unknown keywords are only warned of
     keep: bool = False  # leave table and addresses at the stop
     state_dir: Path | None = None  # where is kept what the next start should know; None: nowhere
+    log_keys: str = KeySet.NATIVE.value  # whose names the keys of a JSON line are
     dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
@@ -104,7 +105,7 @@ def run(options: Options) -> int:
         preload({server.scheduler for server in outcome.config.virtual_servers})
     # before the first thread (the log's): each thread has capabilities and filters of its own
     caged = f"uid={os.geteuid()} {cage.keep_only(KEPT)} {cage.wall_in(cage.Walls(policies.PRIVILEGED))}"
-    log, writer = open_log(options.log_format)
+    log, writer = open_log(options.log_format, keys=KeySet(options.log_keys))
     log.bridge_standard_library()
     try:
         if outcome.config is None:

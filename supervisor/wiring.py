@@ -228,6 +228,7 @@ class Supervisor:
         return empty
 
     def _log_stopped(self, left: str) -> None:
+        self._log.sum_up(at_once=True)
         self._log.emit(
             "daemon.stopped",
             f"Stopped. Our part of the kernel's table was {left}.",
@@ -371,6 +372,7 @@ class Supervisor:
                 said = f"The decision loop was late by {lag:.1f} s."
                 self._log.emit("loop.lagging", said, lag_s=lag, stack=self._outside.stalls.seen())
             await self._send.send(Tick())
+            self._log.sum_up()
             self._outside.notifier.watchdog()
             self._outside.notifier.status(overview.summary(self._director))
 

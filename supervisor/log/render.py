@@ -13,10 +13,11 @@ from typing import Any
 
 import structlog
 
-from supervisor.log.catalogue import COMMON
+from supervisor.log.entry import COMMON
+from supervisor.log.keys import KeySet, rename
 
 LINE_MAX_BYTES = 16_000
-"""Longest line: collectors split at 16 kB (observability.md, section 3.3)."""
+"""Longest line: Docker splits at 16 KiB (its copier's buffer), journald at 48 KiB (journald.conf(5), LineMax)."""
 
 
 def _shortened(told: Mapping[str, Any], limit: int) -> dict[str, Any]:
@@ -43,14 +44,15 @@ def _bounded(told: Mapping[str, Any], render: Callable[[dict[str, Any]], str]) -
 class JsonLine:
     """A structlog processor: one flat JSON object, pure ASCII, so that no byte of it means anything to a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: KeySet = KeySet.NATIVE) -> None:
         self._json = structlog.processors.JSONRenderer(serializer=json.dumps)
+        self._keys = keys
 
     def __call__(self, logger: Any, level: str, told: Any) -> str:
         """Render the fields `told`."""
 
         def render(fields: dict[str, Any]) -> str:
-            line = self._json(logger, level, fields)
+            line = self._json(logger, level, rename(fields, self._keys))
             assert isinstance(line, str)
             return line.replace("\x7f", "\\u007f")
 

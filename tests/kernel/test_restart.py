@@ -93,7 +93,7 @@ def test_a_virtual_server_that_left_the_file_between_kill_and_start_goes_and_nob
     if world.wiretap.exact:
         assert {change.destination for change in changes} <= {SORRY, ""}
         assert [change.command for change in changes].count("DEL_SERVICE") == 1
-    assert [event["removed"] for event in world.daemon.events("state.abandoned")] == [True]
+    assert [event["taken_out"] for event in world.daemon.events("state.abandoned")] == [True]
 
 
 def test_after_a_flush_while_nobody_ran_the_dead_server_is_not_given_one_connection(world: World) -> None:

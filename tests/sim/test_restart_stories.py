@@ -199,7 +199,7 @@ def test_a_virtual_server_that_left_the_file_while_nobody_ran_is_taken_away_and_
         assert world.weights() == {21: 1, 22: 0}
 
     world = play(story, OTHER, tmp_path)
-    assert [(line["virtual_server"], line["removed"]) for line in world.events("state.abandoned")] == [
+    assert [(line["virtual_server"], line["taken_out"]) for line in world.events("state.abandoned")] == [
         ("203.0.113.101:80/tcp", True)
     ]
 
@@ -217,7 +217,7 @@ def test_a_virtual_server_that_others_have_taken_over_stays(tmp_path: Path) -> N
         await world.later(30)
         assert writes(world) == before
 
-    assert play(story, OTHER, tmp_path).events("state.abandoned")[0]["removed"] is False
+    assert play(story, OTHER, tmp_path).events("state.abandoned")[0]["taken_out"] is False
 
 
 def test_after_a_clean_stop_nothing_in_the_kernel_is_ours_any_more(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.log import CATALOGUE, CatalogueError, Log, _Bridge, open_log
-from supervisor.log.catalogue import COMMON
+from supervisor.log.entry import COMMON
 from supervisor.log.render import LINE_MAX_BYTES
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol
 
@@ -103,6 +103,23 @@ def test_every_event_can_be_told_with_all_its_fields(event: str) -> None:
     assert {name: told[name] for name in CATALOGUE[event].fields} == sample(event)
     assert set(told) == {*COMMON, *CATALOGUE[event].fields}
     assert not any(isinstance(value, dict | list) for value in told.values()), "lines are flat"
+
+
+def test_every_event_has_its_sentence_and_every_trouble_says_what_to_do() -> None:
+    for event, entry in CATALOGUE.items():
+        assert entry.means.endswith("."), event
+        assert len(entry.means) > 20, event
+        if entry.level == "error":
+            assert entry.remedy.endswith("."), f"{event} wakes people up: what shall they do?"
+
+
+def test_a_name_has_one_kind_in_all_events() -> None:
+    """Elasticsearch and others give a field one type, whichever event it comes with."""
+    kinds: dict[str, set[str]] = {}
+    for entry in CATALOGUE.values():
+        for name, kind in entry.fields.items():
+            kinds.setdefault(name, set()).add(kind)
+    assert not {name for name, found in kinds.items() if len(found) > 1}
 
 
 def test_no_event_takes_a_common_field_for_its_own() -> None:

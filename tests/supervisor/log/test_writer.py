@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from supervisor.log import Log, LogWriter, open_log
+from supervisor.log import Log, LogWriter, Sink, open_log
 
 LINE = b"x" * 99 + b"\n"
 
@@ -65,22 +65,28 @@ def test_a_reader_that_never_reads_stops_nobody(pipe: tuple[int, int]) -> None:
     assert not writer._thread.is_alive()
 
 
-def test_debug_is_refused_first_then_info_and_warnings_keep_a_reserve(pipe: tuple[int, int]) -> None:
+def test_debug_is_refused_first_then_info_then_warnings_and_edges_and_errors_keep_a_reserve(
+    pipe: tuple[int, int],
+) -> None:
     reader, fd = pipe
     fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 4096)
     writer = LogWriter(fd, capacity_bytes=100_000, environ={})
 
-    def accepted(level: str) -> int:
+    def accepted(put: Sink, level: str, tries: int = 2000) -> int:
         before = writer.dropped
-        for _ in range(2000):
-            writer(LINE, level)
-        return 2000 - (writer.dropped - before)
+        for _ in range(tries):
+            put(LINE, level)
+        return tries - (writer.dropped - before)
 
-    debug, info, warning, error = (accepted(level) for level in ("debug", "info", "warning", "error"))
+    debug, info, warning = (accepted(writer, level) for level in ("debug", "info", "warning"))
+    edges = accepted(writer.keep, "info", 60)  # that somebody is UP is information, and yet not chatter
+    error = accepted(writer, "error")
     assert 480 <= debug <= 560  # half of the queue, and what fitted into the pipe
     assert 230 <= info <= 270
-    assert 230 <= warning <= 270
-    assert error == 0
+    assert 110 <= warning <= 140
+    assert edges == 60
+    assert 50 <= error <= 70
+    assert accepted(writer.keep, "error") == 0
     os.close(reader)
     assert not writer.close(5)
 
@@ -104,7 +110,9 @@ def test_after_the_jam_everything_kept_comes_out_and_the_loss_is_told_once(pipe:
     told = [json.loads(line) for line in seen[0].splitlines() if line]
     assert [line["entries"] for line in told if line["event"] == "kernel.sync"] == list(range(60_000 - lost))
     assert [line["message"] for line in told if line["event"] == "config.rejected"] == ["This one must arrive."]
-    assert [line["count"] for line in told if line["event"] == "log.dropped"] == [lost]
+    (dropped,) = (line for line in told if line["event"] == "log.dropped")
+    assert (dropped["count"], dropped["warnings"]) == (lost, 0)
+    assert 0 < dropped["since_s"] < 60
 
 
 def test_close_writes_what_is_queued(pipe: tuple[int, int]) -> None:
@@ -122,7 +130,7 @@ def test_close_writes_what_is_queued(pipe: tuple[int, int]) -> None:
 def test_a_reader_that_is_gone_costs_only_lines(pipe: tuple[int, int]) -> None:
     reader, fd = pipe
     os.close(reader)
-    writer = LogWriter(fd, environ={}, on_drained=lambda _count: pytest.fail("nobody can hear it"))
+    writer = LogWriter(fd, environ={}, on_drained=lambda _lost: pytest.fail("nobody can hear it"))
     for _ in range(10):
         writer(LINE, "error")
     assert not writer.close(5)
