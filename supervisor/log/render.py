@@ -23,13 +23,16 @@ LINE_MAX_BYTES = 16_000
 def _shortened(told: Mapping[str, Any], limit: int) -> dict[str, Any]:
     """Cut every text to `limit` characters, and make it encodable."""
     return {
-        name: (
-            (value if len(value) <= limit else value[: limit - 1] + "…").encode("utf-8", "backslashreplace").decode()
-            if isinstance(value, str)
-            else value
-        )
+        name: _encodable(value if len(value) <= limit else value[: limit - 1] + "…")
+        if isinstance(value, str)
+        else value
         for name, value in told.items()
     }
+
+
+def _encodable(text: str) -> str:
+    """Write lone surrogates, and NUL, as escapes: rsyslog ends a text at a NUL, and PostgreSQL refuses one."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", r"\x00")
 
 
 def _bounded(told: Mapping[str, Any], render: Callable[[dict[str, Any]], str]) -> str:
