@@ -38,7 +38,7 @@ from supervisor.config import Outcome
 from supervisor.core.memory import Life
 from supervisor.core.snapshot import Snapshot
 from supervisor.ipvs.vip import Report as AddressReport
-from supervisor.log import Log
+from supervisor.log import Log, LogWriter
 from supervisor.model import Config, MailSettings, ServiceKey
 from supervisor.outside import Order, Outside
 from supervisor.rivals import Rival
@@ -149,6 +149,7 @@ class World:
     store: FakeStore = field(default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp()))
     life: Life = Life("boot 1", "net:[1] 1")
     keep: bool = False  # a stop leaves everything
+    log_writer: LogWriter | None = None  # takes the log in place of `lines`
     _pids: int = 1000
 
     async def later(self, seconds: float) -> None:
@@ -225,6 +226,7 @@ class World:
         ended.set()
 
     def _outside(self) -> Outside:
+        self.log = self._make_log()
         return Outside(
             backend=self.backend,
             start_checker=self._start_checker,
@@ -235,7 +237,8 @@ class World:
             paths=self._make_paths,
             deliver=self._deliver,
             load=self._load,
-            log=Log(self._line, "json", strict=True, host="story", pid=1, wall_clock=_wall_clock, lowest="debug"),
+            log=self.log,
+            log_dropped=lambda: self.log_writer.dropped if self.log_writer else 0,
             notifier=Notifier({}),
             wall_clock=_wall_clock,
             workers=self.workers,
@@ -245,6 +248,18 @@ class World:
             store=self.store,
             life=self.life,
             keep=self.keep,
+        )
+
+    def _make_log(self) -> Log:
+        return Log(
+            self.log_writer or self._line,
+            keep=self.log_writer and self.log_writer.keep,
+            strict=True,
+            host="story",
+            pid=1,
+            wall_clock=_wall_clock,
+            clock=trio.current_time,
+            lowest="debug",
         )
 
     def _load(self, file: Path | None) -> Outcome:
@@ -307,12 +322,18 @@ def _wall_clock() -> datetime:
 
 
 def play(
-    story: Callable[[World], Awaitable[None]], text: str, folder: Path, *, seed: int = 1, workers: int = 1
+    story: Callable[[World], Awaitable[None]],
+    text: str,
+    folder: Path,
+    *,
+    seed: int = 1,
+    workers: int = 1,
+    log_writer: LogWriter | None = None,
 ) -> World:
     """Play one story with a configuration and return the world as it was at the end. The same seed plays the same story."""
     path = folder / "keepalived.conf"
     path.write_text(text)
-    world = World(path, random.Random(seed), workers=workers)
+    world = World(path, random.Random(seed), workers=workers, log_writer=log_writer)
     # Trio shuffles what is runnable, in an order that hangs on memory addresses unless it is asked to sort first.
     vars(trio._core._run)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True
     trio._core._run._r.seed(seed)
