@@ -14,6 +14,7 @@ OWN_EVENTS: Mapping[str, Entry] = {
         "info",
         "version config_path backend python kernel caged",
         means="The program has read a valid configuration and begins. `caged` tells which walls stand around it.",
+        edge=True,
     ),
     "daemon.ready": _entry(
         "info",
@@ -21,13 +22,15 @@ OWN_EVENTS: Mapping[str, Entry] = {
         integer="virtual_servers real_servers",
         number="startup_s",
         means="The kernel's table was read and is as wanted; from now on systemd counts the service as started.",
+        edge=True,
     ),
-    "daemon.stopping": _entry("info", "reason signal", means="An order to stop came (SIGTERM, SIGINT)."),
+    "daemon.stopping": _entry("info", "reason signal", means="An order to stop came (SIGTERM, SIGINT).", edge=True),
     "daemon.stopped": _entry(
         "info",
         "reason kernel_table",
         number="uptime_s",
         means="The program ends now; `kernel_table` says what became of the table.",
+        edge=True,
     ),
     "config.loaded": _entry(
         "info",
@@ -35,6 +38,7 @@ OWN_EVENTS: Mapping[str, Entry] = {
         integer="files lines added changed removed warnings virtual_servers real_servers",
         number="parse_s",
         means="A configuration holds from now on, with what it adds, changes and removes.",
+        edge=True,
     ),
     "config.rejected": _entry(
         "error",

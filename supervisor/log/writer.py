@@ -6,6 +6,7 @@ Sources: observability.md, section 3.2; sd-daemon(3) for the priority prefix; sy
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import select
@@ -113,13 +114,24 @@ class LogWriter:
         return not self._thread.is_alive() and self._tally.failed_lines == 0
 
     def _write_all(self) -> None:
+        written = True
         while (line := self._queue.get()) is not None:
-            written = self._write(line)
-            self._tally.taken_bytes += len(line)
-            if not written:
-                self._tally.failed_lines += 1
-            elif self._tally.put_bytes - self._tally.taken_bytes < self._capacity_bytes // 4:
+            written = self._take(line)
+            if written and self._tally.put_bytes - self._tally.taken_bytes < self._capacity_bytes // 4:
                 self._report()
+        if written:
+            self._report()  # the last word, if lines were lost, is how many
+        with contextlib.suppress(queue.Empty):
+            while (line := self._queue.get_nowait()) is not None:
+                self._take(line)
+
+    def _take(self, line: bytes) -> bool:
+        """Write a line that was queued, or count it as lost."""
+        written = self._write(line)
+        if not written:
+            self._tally.failed_lines += 1
+        self._tally.taken_bytes += len(line)
+        return written
 
     def _report(self) -> None:
         tally = self._tally

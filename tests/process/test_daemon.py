@@ -75,8 +75,8 @@ def configuration(*ports: int) -> str:
 class Daemon:
     """A running daemon."""
 
-    def __init__(self, folder: Path, text: str, *options: str, program: str = "") -> None:
-        """`program` is a file that is run in the daemon's place."""
+    def __init__(self, folder: Path, text: str, *options: str, program: str = "", stdout: int | None = None) -> None:
+        """`program` is a file that is run in the daemon's place, `stdout` takes the log in place of a file."""
         self.file = folder / "keepalived.conf"
         self.file.write_text(text)
         self.socket = folder / "run" / "admin.sock"
@@ -88,7 +88,7 @@ class Daemon:
                 *("run", "-f", str(self.file), "--backend", "memory"),
                 *("--admin-socket", str(self.socket), "--exporter", f"127.0.0.1:{self.port}", *options),
             ],
-            stdout=self._log,
+            stdout=self._log if stdout is None else stdout,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -127,6 +127,25 @@ def test_close_writes_what_is_queued(pipe: tuple[int, int]) -> None:
     assert seen[0].split() == [b"%d" % number for number in range(3000)]
 
 
+def test_what_was_lost_is_the_last_word_when_the_program_ends_in_a_jam(pipe: tuple[int, int]) -> None:
+    reader, fd = pipe
+    fill(fd)
+    log, writer = open_log("json", fd, environ={}, lowest="debug")
+    for number in range(60_000):
+        log.emit("kernel.sync", "Read the table.", entries=number)
+    log.emit("daemon.stopped", "An edge, and so it is kept.")
+    lost = writer.dropped
+    thread, seen = reading(reader)
+    assert writer.close(20)
+    os.close(fd)
+    thread.join(20)
+    told = [json.loads(line) for line in seen[0].splitlines() if line]
+    assert sum(line["count"] for line in told if line["event"] == "log.dropped") == lost > 0
+    assert {"log.dropped", "daemon.stopped"} <= {
+        line["event"] for line in told[-1000:] if line["event"] != "kernel.sync"
+    }
+
+
 def test_a_reader_that_is_gone_costs_only_lines(pipe: tuple[int, int]) -> None:
     reader, fd = pipe
     os.close(reader)
