@@ -24,7 +24,7 @@ import trio
 
 from checkers.kit import cage, policies
 from checkers.kit.link import Link, SeqpacketLink
-from supervisor import __version__, announce, config, kernelnews, rivals, trackfiles
+from supervisor import __version__, announce, config, kernelnews, overview, rivals, trackfiles
 from supervisor.admin import server as admin
 from supervisor.admin.access import Access
 from supervisor.admin.protocol import Status
@@ -137,6 +137,8 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             version=__version__,
             config_path=options.file,
             backend=backend.name,
+            python=overview.PYTHON,
+            kernel=overview.KERNEL,
             caged=caged,
         )
         spawn.complain_of_cage("supervisor", caged, log)

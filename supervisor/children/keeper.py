@@ -66,7 +66,7 @@ class Keeper(Generic[LinkT]):
             epoch += 1
             started = trio.current_time()
             reason = await self._live(epoch)
-            self.pid = 0
+            pid, self.pid = self.pid, 0
             if self._ended is not None:
                 await self._ended()
             ran = trio.current_time() - started
@@ -76,6 +76,7 @@ class Keeper(Generic[LinkT]):
                 "worker.exited",
                 f"{self.name} ended ({reason}); starting it again in {pause:g} s",
                 worker=self.name,
+                worker_pid=pid or None,  # None: it could not be started
                 reason=reason,
                 uptime_s=ran,
                 next_start_s=pause,

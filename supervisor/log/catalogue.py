@@ -17,8 +17,7 @@ _SERVER = "virtual_server real_server"
 _PROBE = f"{_SERVER} check result detail"
 _QUORUM = "weight_up quorum hysteresis servers_up servers_total cause_id"
 _HOLD = "weight up_left weight_left quorum cause_id"
-_DRIFT = f"kind want have action {_SERVER}"
-_ADDRESS = "address interface virtual_server"
+_ADDRESS = "address interface"
 
 CATALOGUE: Mapping[str, Entry] = {
     **OWN_EVENTS,
@@ -46,13 +45,6 @@ CATALOGUE: Mapping[str, Entry] = {
         _PROBE,
         integer="attempt retries cause_id",
         means="A probe failed and its retries are not used up: the first of a run, then each doubling (2, 4, 8).",
-        crowd=True,
-    ),
-    "real_server.check_recovered": _entry(
-        "info",
-        _PROBE,
-        integer="failures cause_id",
-        means="A probe succeeded after failures that had not yet taken the server out.",
         crowd=True,
     ),
     "real_server.admin_changed": _entry(
@@ -181,9 +173,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "kernel.write_failed": _entry(
         "error",
-        f"operation errno reason {_SERVER}",
-        integer="attempt failed",
-        number="next_retry_s",
+        "operation errno reason virtual_server",
         means="The kernel refused a change, or its table is out of reach; it is tried again with growing pauses.",
         remedy="`errno` names the cause: EPERM is a missing CAP_NET_ADMIN, ENOENT often a scheduler whose module is missing.",
         edge=True,
@@ -199,19 +189,10 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "kernel.drift_found": _entry(
         "warning",
-        _DRIFT,
+        "virtual_server action",
         integer="entries missing extra weight settings",
         means="Somebody else changed our part of the kernel's table.",
         remedy="Find out who: ipvsadm by hand, a second daemon, a script.",
-        edge=True,
-        crowd=True,
-    ),
-    "kernel.drift_repaired": _entry(
-        "warning",
-        _DRIFT,
-        integer="entries operations",
-        number="duration_s",
-        means="What somebody else had changed is as it should be again.",
         edge=True,
         crowd=True,
     ),
@@ -241,13 +222,6 @@ CATALOGUE: Mapping[str, Entry] = {
         edge=True,
         crowd=True,
     ),
-    "kernel.sync": _entry(
-        "debug",
-        integer="entries operations",
-        number="duration_s",
-        boolean="agrees",
-        means="The table was read and compared with what is wanted.",
-    ),
     "dry_run.disagrees": _entry(
         "warning",
         f"{_SERVER} want have",
@@ -269,7 +243,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "address.conflict": _entry(
         "error",
-        f"{_ADDRESS} mac reason",
+        "address mac",
         means="Another machine answers for a virtual address, so it was not assigned.",
         remedy="Take it off the machine with that MAC address.",
         edge=True,
@@ -277,7 +251,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "address.failed": _entry(
         "error",
-        f"{_ADDRESS} reason",
+        "address reason",
         means="A virtual address could not be assigned.",
         remedy="See `reason`.",
         edge=True,

@@ -24,7 +24,7 @@ OWN_EVENTS: Mapping[str, Entry] = {
         means="The kernel's table was read and is as wanted; from now on systemd counts the service as started.",
         edge=True,
     ),
-    "daemon.stopping": _entry("info", "reason signal", means="An order to stop came (SIGTERM, SIGINT).", edge=True),
+    "daemon.stopping": _entry("info", means="An order to stop came (SIGTERM, SIGINT).", edge=True),
     "daemon.stopped": _entry(
         "info",
         "reason kernel_table",
@@ -35,8 +35,7 @@ OWN_EVENTS: Mapping[str, Entry] = {
     "config.loaded": _entry(
         "info",
         "path hash",
-        integer="files lines added changed removed warnings virtual_servers real_servers",
-        number="parse_s",
+        integer="files added changed removed warnings virtual_servers real_servers",
         means="A configuration holds from now on, with what it adds, changes and removes.",
         edge=True,
     ),
@@ -44,7 +43,6 @@ OWN_EVENTS: Mapping[str, Entry] = {
         "error",
         "path text reason suggestion running_hash",
         integer="line column errors",
-        number="parse_s",
         means="A configuration was refused whole; the one that ran before goes on.",
         remedy="Put right what `path`, `line` and `reason` name (`vipervisor check FILE` lists all of it), then reload.",
         edge=True,
@@ -114,8 +112,7 @@ OWN_EVENTS: Mapping[str, Entry] = {
     "worker.started": _entry(
         "info",
         "worker caged listening",
-        integer="worker_pid checks",
-        number="startup_s",
+        integer="worker_pid",
         means="A child process (checker, exporter, runner) runs, inside the walls that `caged` lists.",
     ),
     "cage.incomplete": _entry(
@@ -126,26 +123,11 @@ OWN_EVENTS: Mapping[str, Entry] = {
     ),
     "worker.exited": _entry(
         "error",
-        "worker reason signal",
-        integer="worker_pid exit_code checks",
+        "worker reason",
+        integer="worker_pid",
         number="uptime_s next_start_s",
         means="A child process ended; it is started again after a pause.",
         remedy="More than once: look at `reason`, at memory, and at the kernel's log for the OOM killer.",
-    ),
-    "worker.restarted": _entry(
-        "warning",
-        "worker caged",
-        integer="worker_pid restarts checks",
-        number="outage_s",
-        means="A child process is back after an outage.",
-    ),
-    "worker.stale": _entry(
-        "warning",
-        "worker reason",
-        integer="worker_pid checks",
-        number="age_s",
-        means="A child gives no sign of life and is replaced.",
-        remedy="Look at the machine's load.",
     ),
     "worker.protocol_error": _entry(
         "error",
@@ -250,7 +232,7 @@ OWN_EVENTS: Mapping[str, Entry] = {
     ),
     "notify.script_skipped": _entry(
         "warning",
-        f"{_SCRIPT} reason",
+        "sink script user notice virtual_server real_server reason",
         integer="count",
         means="A script was not run.",
         remedy="See `reason`.",

@@ -18,6 +18,7 @@ from checkers.kit.timer import TICK_S
 from supervisor.core.snapshot import DURATION_BUCKETS_S, Snapshot
 from supervisor.log import CATALOGUE, Log, LogWriter
 from supervisor.log.bursts import KIND_LINES_MAX
+from supervisor.log.entry import COMMON
 from supervisor.log.writer import Lost
 from tests.fakes.network import healthy, refuse
 from tests.sim.world import World, play
@@ -167,3 +168,46 @@ def test_a_reader_that_stands_still_for_a_minute_makes_no_probe_late_and_costs_o
     chatter_told = sum(1 for line in lines if line.get("worker") == "chatter")
     assert chatter_told + lost == 80 * 20, "what is lost is chatter, and nothing else"
     assert chatter_told > 500
+
+
+def test_a_failover_is_told_step_by_step_from_the_first_failure_to_the_sorry_server(tmp_path: Path) -> None:
+    text = director_of_one("sorry_server 192.168.100.9 80")
+
+    async def story(world: World) -> None:
+        server = world.network.server(address(0, 0), 80)
+        await world.later(20)
+        server.behaviour = refuse()
+        await world.later(30)
+        server.behaviour = healthy()
+        await world.later(30)
+        world.stop()
+        await world.later(5)
+
+    world = play(story, text, tmp_path)
+    told = [line["event"] for line in world.lines]
+    assert told[told.index("real_server.check_failed") :] == [
+        "real_server.check_failed",
+        "check.changed",
+        "real_server.state_changed",
+        "virtual_server.quorum_lost",
+        "virtual_server.sorry_on",
+        "check.changed",
+        "real_server.state_changed",
+        "virtual_server.quorum_gained",
+        "virtual_server.sorry_off",
+        "daemon.stopping",
+        "address.released",
+        "daemon.stopped",
+    ]
+    assert "address.assigned" in told
+    for line in world.lines:
+        entry = CATALOGUE[line["event"]]
+        assert line.keys() <= {*COMMON, *entry.fields}
+
+
+def director_of_one(*lines: str) -> str:
+    body = "\n".join(lines)
+    return (
+        f"virtual_server 203.0.113.1 80 {{\n delay_loop 5\n lb_algo rr\n lb_kind NAT\n protocol TCP\n{body}\n"
+        f"real_server {address(0, 0)} 80 {{\n{CHECK}\n}}\n}}\n"
+    )

@@ -96,7 +96,7 @@ def test_after_the_jam_everything_kept_comes_out_and_the_loss_is_told_once(pipe:
     fill(fd)
     log, writer = open_log("json", fd, environ={}, lowest="debug")
     for number in range(60_000):
-        log.emit("kernel.sync", "Read the table.", entries=number)
+        log.emit("worker.started", "Chatter.", worker_pid=number)
     log.emit("config.rejected", "This one must arrive.")
     lost = writer.dropped
     assert lost > 0
@@ -108,7 +108,7 @@ def test_after_the_jam_everything_kept_comes_out_and_the_loss_is_told_once(pipe:
     os.close(fd)
     thread.join(10)
     told = [json.loads(line) for line in seen[0].splitlines() if line]
-    assert [line["entries"] for line in told if line["event"] == "kernel.sync"] == list(range(60_000 - lost))
+    assert [line["worker_pid"] for line in told if line["event"] == "worker.started"] == list(range(60_000 - lost))
     assert [line["message"] for line in told if line["event"] == "config.rejected"] == ["This one must arrive."]
     (dropped,) = (line for line in told if line["event"] == "log.dropped")
     assert (dropped["count"], dropped["warnings"]) == (lost, 0)
@@ -132,7 +132,7 @@ def test_what_was_lost_is_the_last_word_when_the_program_ends_in_a_jam(pipe: tup
     fill(fd)
     log, writer = open_log("json", fd, environ={}, lowest="debug")
     for number in range(60_000):
-        log.emit("kernel.sync", "Read the table.", entries=number)
+        log.emit("worker.started", "Chatter.", worker_pid=number)
     log.emit("daemon.stopped", "An edge, and so it is kept.")
     lost = writer.dropped
     thread, seen = reading(reader)
@@ -142,7 +142,7 @@ def test_what_was_lost_is_the_last_word_when_the_program_ends_in_a_jam(pipe: tup
     told = [json.loads(line) for line in seen[0].splitlines() if line]
     assert sum(line["count"] for line in told if line["event"] == "log.dropped") == lost > 0
     assert {"log.dropped", "daemon.stopped"} <= {
-        line["event"] for line in told[-1000:] if line["event"] != "kernel.sync"
+        line["event"] for line in told[-1000:] if line["event"] != "worker.started"
     }
 
 
