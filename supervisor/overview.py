@@ -112,6 +112,7 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             workers=_workers(sources, now),
             log_events=sources.log.counts,
             log_dropped=sources.log_dropped(),
+            log_summed_up=sources.log.summed_up,
             mail_sent=sources.mailer.sent,
             mail_failed=sources.mailer.failed,
             mail_dropped=sources.mailer.dropped,

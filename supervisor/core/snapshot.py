@@ -284,6 +284,7 @@ class ProcessView:
     targets_without_path: int = 0  # addresses of checks and servers to which this host has no way
     workers_lost_s: float = 0.0  # for so long there has been no checker worker; 0: there is one
     checks_quarantined: int = 0  # checks that kill workers and are kept apart
+    log_summed_up: int = 0  # log lines that were put together in summaries
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,6 +282,12 @@ def _telling(process: ProcessView) -> Iterator[Metric]:
         "lvs_log_events_dropped_total", "Log lines lost: the reader was too slow.", (), [((), process.log_dropped)]
     )
     yield counter(
+        "lvs_log_events_summed_up_total",
+        "Log lines of which many came at once, and which one burst.summary speaks for.",
+        (),
+        [((), process.log_summed_up)],
+    )
+    yield counter(
         "lvs_notifications_total",
         "Notifications by sink and result; dropped ones never left the queue.",
         ("sink", "result"),

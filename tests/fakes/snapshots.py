@@ -183,6 +183,7 @@ def process() -> ProcessView:
         ),
         log_events={"debug": 0, "info": 12, "warning": 3, "error": 1},
         log_dropped=9,
+        log_summed_up=900,
         mail_sent=5,
         mail_failed=1,
         mail_dropped=2,
