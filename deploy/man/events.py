@@ -1,31 +1,20 @@
-"""docs/events.md, made from the catalogue of log events.
-
-    python deploy/man/events.py            writes the page
-    python deploy/man/events.py --check    exit 1, and a word, when it is not what it would be
-
-A test runs the check.
-"""
+"""docs/events.md, made from the catalogue of log events. `pages.py` writes it and checks it."""
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from supervisor.log.bursts import KIND_LINES_MAX, WINDOW_S
 from supervisor.log.catalogue import CATALOGUE
 from supervisor.log.entry import COMMON, Entry
 from supervisor.log.keys import OWN, KeySet, renamed
 
-PAGE = Path(__file__).parents[2] / "docs" / "events.md"
-
 HEAD = f"""# Events of the log
 
 Every line of the log is one event of this table. Names, fields and kinds are an interface: a field never changes its kind. A field may be
 absent or null. How the lines are read by journald, rsyslog and others, what happens when a reader is slow, and the key sets `ecs` and
-`otel` are in [logs](logs.md). This page is made from the program (`deploy/man/events.py`).
+`otel` are in [logs](logs.md). This page is made from the program (`deploy/man/pages.py`).
 
 - **edge**: a change that somebody will look for afterwards. When the reader is too slow, such lines are given up last.
 - **crowd**: comes once for each server. Of each such event and level {KIND_LINES_MAX} lines are written in {WINDOW_S:g} s; the rest is one
@@ -77,20 +66,3 @@ def keys() -> str:
 
 def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def main() -> int:
-    """Write the page, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    if not parser.parse_args().check:
-        PAGE.write_text(page())
-        return 0
-    if PAGE.exists() and PAGE.read_text() == page():
-        return 0
-    print(f"{PAGE} is not what the program says: run python deploy/man/events.py", file=sys.stderr)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """The manual pages, made from what the program itself goes by: its command line and its keyword tables.
 
-    python deploy/man/pages.py            writes vipervisor.8 and vipervisor.conf.5 beside this file, and docs/configuration.md
+    python deploy/man/pages.py            writes vipervisor.8 and vipervisor.conf.5 beside this file, and two pages of docs
     python deploy/man/pages.py --check    exit 1, and a word, when one of them is not what it would be
 
 So a page cannot say what the program does not do. A test runs the check.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from checkers.kit import api
 from checkers.kit.options import Keyword, Kind
+from deploy.man import events
 from supervisor import __version__, cli
 from supervisor.admin.protocol import MEANINGS
 from supervisor.config import keywords
@@ -228,6 +229,7 @@ PAGES = {
     HERE / "vipervisor.8": command_page,
     HERE / "vipervisor.conf.5": configuration_page,
     HERE.parents[1] / "docs" / "configuration.md": reference,
+    HERE.parents[1] / "docs" / "events.md": events.page,
 }
 
 

@@ -2,7 +2,7 @@
 
 Here is what happens to servers, to the kernel's table and to addresses; `ownevents` has what happens to the program itself.
 Names, fields and kinds are API for whoever searches, alerts or parses, so a field never changes its kind and an event never its
-name. docs/events.md is made from this table (`deploy/man/events.py`). Source: observability.md, section 3.5.
+name. docs/events.md is made from this table (`deploy/man/pages.py`). Source: observability.md, section 3.5.
 """
 
 from __future__ import annotations
