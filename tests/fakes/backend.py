@@ -31,6 +31,8 @@ class FaultyBackend:
         """Returns the errno's name for an operation that shall fail, "" for one that may pass."""
         self.lose_applies = 0
         """So many batches are carried out, but their answers are lost."""
+        self.lose_batches = 0
+        """So many batches are lost whole, and with them their answers: nothing of them is carried out."""
         self.lose_reads = 0
         self.ghosts: list[tuple[ServiceKey, Endpoint]] = []
         """Destinations that the next whole reading does not show, though they are there."""
@@ -119,6 +121,9 @@ class FaultyBackend:
             self.apply_times_s.append(trio.current_time())
         if self._clock is not None and self.apply_duration_s:
             self._clock.jump(self.apply_duration_s)
+        if self.lose_batches:
+            self.lose_batches -= 1
+            raise AnswerLost("made up")
         words = []
         for op in ops:
             before = self._memory.table

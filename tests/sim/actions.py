@@ -323,7 +323,10 @@ async def _kernel_refuses(stage: Stage, rng: random.Random) -> bool:
 
 @action("answers lost")
 async def _answers_lost(stage: Stage, rng: random.Random) -> bool:
-    stage.backend.lose_applies = rng.randint(1, 3)
+    if rng.random() < 0.5:
+        stage.backend.lose_applies = rng.randint(1, 3)
+    else:
+        stage.backend.lose_batches = rng.randint(1, 3)
     stage.oracles.excuse(stage.pace.unit * 10)
     stage.disturb()
     return True
