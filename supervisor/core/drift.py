@@ -53,6 +53,15 @@ class Difference:
     actual: Value
 
     @property
+    def kind(self) -> str:
+        """What is wrong: missing, extra, weight (with the rest of a destination) or settings."""
+        if self.actual is None:
+            return "missing"
+        if self.wanted is None:
+            return "extra"
+        return "settings" if self.endpoint is None else "weight"
+
+    @property
     def weight(self) -> tuple[int, int] | None:
         """The wanted and the actual weight of a destination, where they differ."""
         wanted, actual = self.wanted, self.actual

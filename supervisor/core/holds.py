@@ -45,7 +45,9 @@ def settle(
             virtual_server.hold(server, hold)
     if virtual_server.spec.min_healthy is not None or virtual_server.guarded:
         _guard(virtual_server, before, now)
-    return [moved for moved in before.values() if _noted(pools, virtual_server, moved.server, moved.was, now)]
+    moved = [moved for moved in before.values() if _noted(pools, virtual_server, moved.server, moved.was, now)]
+    virtual_server.refused += sum(each.was is None for each in moved)
+    return moved
 
 
 def _guard(virtual_server: VirtualServerState, before: dict[int, Moved], now: float) -> None:

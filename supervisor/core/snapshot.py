@@ -129,6 +129,8 @@ class VirtualServerView:
     real_servers: tuple[RealServerView, ...]
     suspended: bool = False  # ha_suspend, and its address is not here
     min_healthy: str = ""  # as the file says it: 50%, 2, weight 100; empty: no guard
+    group: str = ""  # the virtual_server_group that it is one address of
+    removals_refused: int = 0  # how often a real server began to be held in service
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +218,10 @@ class WriterView:
     adopted: int = 0  # weights of somebody else's that were taken for an operator's word
     standing: tuple[DriftView, ...] = ()  # the first of those that stand
     contests: tuple[ContestView, ...] = ()
+    repaired: Mapping[str, int] = dataclasses.field(
+        default_factory=dict
+    )  # `repairs` by kind: missing extra weight settings
+    dump_durations: Histogram = Histogram()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +242,15 @@ class StateView:
     writes: int = 0
     failures: int = 0
     error: str = ""  # why the last write failed; empty: it did not
+
+
+@dataclass(frozen=True, slots=True)
+class WebView:
+    """The file that says how the exporter is protected (TLS, passwords). `path` is empty without one."""
+
+    path: str = ""
+    age_s: float | None = None  # since it was last taken over; None: never
+    ok: bool = True  # its newest form was taken over
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +300,7 @@ class ProcessView:
     workers_lost_s: float = 0.0  # for so long there has been no checker worker; 0: there is one
     checks_quarantined: int = 0  # checks that kill workers and are kept apart
     log_summed_up: int = 0  # log lines that were put together in summaries
+    web: WebView = WebView()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ def _virtual_server(director: Director, state: VirtualServerState, now: float) -
         ),
         suspended=state.suspended,
         min_healthy=str(state.spec.min_healthy or ""),
+        group=spec.group,
+        removals_refused=state.refused,
     )
 
 

@@ -33,7 +33,7 @@ class VirtualServerState:
 
     `weight_up` is the sum of the effective weights of the real servers in service, `servers_up` how many are live, `held` how many serve
     though they are not, `guarded` how many of these for min_healthy. They are kept, not summed at each question: a rack that fails asks
-    thousands of times. `suspended` tells that its checks rest (ha_suspend).
+    thousands of times. `refused` counts how often a real server began to be held. `suspended` tells that its checks rest (ha_suspend).
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class VirtualServerState:
         "held",
         "quorate",
         "real_servers",
+        "refused",
         "servers_up",
         "since",
         "spec",
@@ -58,6 +59,7 @@ class VirtualServerState:
         self.since = now
         self.ups = 0
         self.downs = 0
+        self.refused = 0
         self.recount()
 
     def fork(self) -> VirtualServerState:

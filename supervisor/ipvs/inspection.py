@@ -49,7 +49,7 @@ class Inspection:
     def __init__(self, confirm_delay_s: float, notice: Callable[[Notice], None]) -> None:
         self.believed: Table | None = None
         self.found = Counter[str]()
-        self.repairs = 0
+        self.repaired = Counter[str]()
         self.adopted = 0
         self._notice = notice
         self._judge = DriftJudge()
@@ -101,7 +101,7 @@ class Inspection:
         for key in lapse.settled:
             self._notice(Settled(key))
         if lapse.over:
-            self.repairs += len(lapse.over)
+            self.repaired.update(difference.kind for difference in lapse.over)
             self._notice(Drift(Action.REPAIRED, lapse.over[0].key, len(lapse.over), ended=True))
 
     def looks_otherwise(self, there: dict[ServiceKey, ServiceSettings], owned: Collection[ServiceKey]) -> bool:
@@ -155,7 +155,7 @@ class Inspection:
     def _tell(self, rulings: dict[ServiceKey, Ruling], before: Sequence[Op], mending: Sequence[Op]) -> None:
         """Say what was found and what becomes of it; `before` are the operations that would have mended all, `mending` those that will."""
         self.found = _counted(before)
-        self.repairs += len(mending)
+        self.repaired += _counted(mending)
         reported = [op for op in before if rulings[op.key].reported]
         for action, ops in ((Action.REPAIRED, mending), (Action.REPORTED, reported)):
             if ops:

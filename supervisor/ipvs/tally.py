@@ -53,6 +53,7 @@ class Tally:
     """All that the writer counted since it was made."""
 
     batches: Durations = field(default_factory=Durations)
+    dumps: Durations = field(default_factory=Durations)
     verdicts: Durations = field(default_factory=Durations)
     _operations: Counter[tuple[str, str]] = field(default_factory=Counter)
 

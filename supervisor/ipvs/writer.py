@@ -192,6 +192,7 @@ class Writer:
         return WriterView(
             operations=self._tally.operations(),
             batch_durations=self._tally.batches.view(),
+            dump_durations=self._tally.dumps.view(),
             verdict_to_kernel=self._tally.verdicts.view(),
             queue_length=max(self._plan_left, int(waiting)),
             queue_oldest_s=max(now - self._wanted_at, 0.0) if waiting else 0.0,
@@ -200,7 +201,8 @@ class Writer:
             drift_weight=found["weight"],
             drift_settings=found["settings"],
             drift_standing=standing,
-            repairs=self._inspection.repairs,
+            repairs=self._inspection.repaired.total(),
+            repaired=dict(self._inspection.repaired),
             adopted=self._inspection.adopted,
             sync_age_s=None if self._agreed_at is None else now - self._agreed_at,
             reachable=not self._in_trouble,
@@ -388,12 +390,14 @@ class Writer:
 
         None: it cannot be read just now, so that an audit is due.
         """
+        began = trio.current_time()
         try:
             reading = self._backend.read(keys)
         except (AnswerLost, BackendUnavailable) as error:
             self._unreadable(error)
             return None
         self._tally.dump()
+        self._tally.dumps.observe(trio.current_time() - began)
         if self._in_trouble:
             self._in_trouble = False
             self._notice(Recovered())

@@ -92,6 +92,19 @@ def test_a_server_that_recovers_lets_the_held_one_go() -> None:
     assert weights(director) == {21: 1, 24: 1}
 
 
+def test_each_removal_that_was_refused_is_counted_once() -> None:
+    director = four()
+    for last in (21, 22):
+        fail(director, last)
+    assert director.virtual_servers[KEY].refused == 0
+    for _ in range(2):
+        fail(director, 23)
+    assert director.virtual_servers[KEY].refused == 1
+    succeed(director, 23)
+    fail(director, 23, now=60.0)
+    assert director.virtual_servers[KEY].refused == 2
+
+
 def test_a_held_server_that_comes_up_is_simply_live() -> None:
     director = four()
     for last in (21, 22, 23):

@@ -429,6 +429,7 @@ def test_a_foreign_change_is_found_counted_told_and_mended_at_the_next_audit() -
             assert isinstance(drift, Drift)
             assert (drift.missing, drift.extra, drift.weight, drift.settings) == (1, 1, 1, 0)
             assert d.writer.view().repairs == 3
+            assert d.writer.view().repaired == {"missing": 1, "extra": 1, "weight": 1}
             assert d.writer.view().drift_extra == 0  # mended, and read back
             assert [read.agrees for read in d.readings][-3:] == [False, False, True]
 
@@ -834,6 +835,7 @@ def test_the_view_counts_operations_and_takes_the_time_from_verdict_to_kernel() 
             }
             assert view.batch_durations.sum_s == pytest.approx(0.004)
             assert view.batch_durations.counts[2] == 1  # within 5 ms
+            assert sum(view.dump_durations.counts) == next(o.count for o in view.operations if o.operation == "dump")
             assert view.verdict_to_kernel.sum_s == pytest.approx(0.034)
             assert view.verdict_to_kernel.counts[5] == 1  # within 50 ms
             assert (view.queue_length, view.queue_oldest_s) == (0, 0.0)
