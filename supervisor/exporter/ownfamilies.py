@@ -6,20 +6,23 @@ from collections.abc import Iterable, Iterator
 
 from prometheus_client.core import Metric
 
-from supervisor.core.snapshot import ProcessView, Snapshot, StateView, VirtualServerView, WriterView
+from supervisor.core.snapshot import ProcessView, Snapshot, StateView, VirtualServerView, WebView, WriterView
+from supervisor.exporter.extent import SERIES_EACH, Extent, count
 from supervisor.exporter.shapes import counter, gauge, histogram, instant, single
 
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def own_families(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
+def own_families(snapshot: Snapshot, now_wall: float, extent: Extent) -> Iterator[Metric]:
     """Yield all of them."""
     yield from _process(snapshot, now_wall)
+    yield from _extent(count(snapshot.virtual_servers), extent)
     yield from _checks(snapshot.process)
     yield from _writer(snapshot.process.writer, now_wall)
     yield from _workers(snapshot.process, now_wall)
     yield from _telling(snapshot.process)
     yield from _state(snapshot.process.state, now_wall)
+    yield from _web(snapshot.process.web, now_wall)
 
 
 def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
@@ -52,8 +55,9 @@ def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
     )
     virtual_servers = snapshot.virtual_servers
     yield single("lvs_virtual_servers", "Configured virtual servers.", len(virtual_servers))
-    real_servers = sum(len(virtual_server.real_servers) for virtual_server in virtual_servers)
-    yield single("lvs_real_servers", "Configured real servers, counted once for each virtual server.", real_servers)
+    yield single(
+        "lvs_real_servers", "Configured real servers, counted once for each virtual server.", count(virtual_servers)
+    )
     yield gauge(
         "lvs_admin_overrides",
         "Real servers of which an operator wants something, by what: drained, disabled, or another weight.",
@@ -76,6 +80,25 @@ def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
         "What became of each virtual address: always 1.",
         ("address", "state", "interface"),
         [((address, *_address_state(text)), 1) for address, text in process.addresses.items()],
+    )
+
+
+def _extent(real_servers: int, extent: Extent) -> Iterator[Metric]:
+    """Say whether real servers are told of."""
+    yield single(
+        "lvs_metrics_real_server_series",
+        "Series that the configured real servers make, told or not (without the additional ones).",
+        real_servers * SERIES_EACH,
+    )
+    yield single(
+        "lvs_metrics_real_server_series_limit",
+        "With more series than this the real servers are left out; 0: no limit.",
+        extent.series_max,
+    )
+    yield single(
+        "lvs_metrics_real_servers_omitted",
+        "1 while the real servers are left out, because they would make more series than the limit.",
+        extent.omits(real_servers),
     )
 
 
@@ -138,10 +161,10 @@ def _writer(writer: WriterView, now_wall: float) -> Iterator[Metric]:
         [((count.operation, count.result), count.count) for count in writer.operations],
     )
     yield histogram(
-        "lvs_writer_batch_duration_seconds",
-        "Time from sending a batch of operations to the kernel's last answer.",
-        (),
-        [((), writer.batch_durations)],
+        "lvs_writer_operation_duration_seconds",
+        "Time from sending to the kernel's last answer: a batch of changes (write), or a reading of the table (dump).",
+        ("operation",),
+        [(("write",), writer.batch_durations), (("dump",), writer.dump_durations)],
     )
     yield histogram(
         "lvs_verdict_to_kernel_seconds",
@@ -160,7 +183,12 @@ def _writer(writer: WriterView, now_wall: float) -> Iterator[Metric]:
             (("settings",), writer.drift_settings),
         ],
     )
-    yield counter("lvs_kernel_repairs_total", "Differences repaired.", (), [((), writer.repairs)])
+    yield counter(
+        "lvs_kernel_repairs_total",
+        "Differences repaired, by what was wrong.",
+        ("kind",),
+        [((kind,), writer.repaired.get(kind, 0)) for kind in ("missing", "extra", "weight", "settings")],
+    )
     yield single("lvs_kernel_reachable", "Whether the kernel table can be read and written.", int(writer.reachable))
     yield single(
         "lvs_kernel_foreign_services",
@@ -325,4 +353,16 @@ def _state(state: StateView, now_wall: float) -> Iterator[Metric]:
     )
 
 
-# -- scope virtual_server ------------------------------------------------------------------------------------------------
+def _web(web: WebView, now_wall: float) -> Iterator[Metric]:
+    """Tell whether the exporter is protected as its file says; nothing without a file."""
+    if not web.path:
+        return
+    yield single(
+        "lvs_web_config_last_reload_successful", "1 unless the newest web configuration file was refused.", web.ok
+    )
+    if web.age_s is not None:
+        yield single(
+            "lvs_web_config_last_reload_success_timestamp_seconds",
+            "When the web configuration file was last taken over.",
+            instant(now_wall, web.age_s),
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +16,16 @@ from prometheus_client.registry import Collector
 
 STAT_MAX_BYTES = 4096
 LIMITS_MAX_BYTES = 8192
+TEXTS: Mapping[str, str] = {
+    "process_virtual_memory_bytes": "Virtual memory size in bytes.",
+    "process_resident_memory_bytes": "Resident memory size in bytes.",
+    "process_start_time_seconds": "Start time of the process since unix epoch in seconds.",
+    "process_cpu_seconds_total": "Total user and system CPU time spent in seconds.",
+    "process_open_fds": "Number of open file descriptors.",
+    "process_max_fds": "Maximum number of open file descriptors.",
+}
+"""The families and what they tell."""
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,31 +46,31 @@ class WatchedProcess(Collector):
             yield from self._of_stat(self._stat)
         if self._descriptors is not None:
             count = len(os.listdir(self._descriptors))  # noqa: PTH208  a descriptor, not a path
-            yield GaugeMetricFamily("process_open_fds", "Number of open file descriptors.", value=count)
+            yield _family("process_open_fds", count)
         if self._limits is not None:
             for line in _read(self._limits, LIMITS_MAX_BYTES).splitlines():
                 if line.startswith(b"Max open file"):
-                    limit = float(line.split()[3])
-                    yield GaugeMetricFamily("process_max_fds", "Maximum number of open file descriptors.", value=limit)
+                    yield _family("process_max_fds", float(line.split()[3]))
 
     def _of_stat(self, stat: int) -> Iterator[Metric]:
         fields = _read(stat, STAT_MAX_BYTES).rpartition(b")")[2].split()
         if len(fields) < 22:
             return
         user, system, started, size, pages = (float(fields[index]) for index in (11, 12, 19, 20, 21))
-        yield GaugeMetricFamily("process_virtual_memory_bytes", "Virtual memory size in bytes.", value=size)
-        resident = pages * resource.getpagesize()
-        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory size in bytes.", value=resident)
-        yield GaugeMetricFamily(
-            "process_start_time_seconds",
-            "Start time of the process since unix epoch in seconds.",
-            value=self._booted_wall + started / _TICKS,
-        )
-        yield CounterMetricFamily(
-            "process_cpu_seconds_total",
-            "Total user and system CPU time spent in seconds.",
-            value=(user + system) / _TICKS,
-        )
+        yield _family("process_virtual_memory_bytes", size)
+        yield _family("process_resident_memory_bytes", pages * resource.getpagesize())
+        yield _family("process_start_time_seconds", self._booted_wall + started / _TICKS)
+        yield _family("process_cpu_seconds_total", (user + system) / _TICKS)
+
+
+def _family(name: str, value: float | None) -> Metric:
+    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    return kind(name, TEXTS[name], value=value)
+
+
+def families_known() -> Iterator[Metric]:
+    """Yield every family that a process can have, without a value."""
+    return (_family(name, None) for name in TEXTS)
 
 
 def _open(path: str) -> int | None:

@@ -52,4 +52,6 @@ def instant(now_wall: float, age_s: float) -> float:
     return round(now_wall - age_s, 3)
 
 
-# -- scope process -------------------------------------------------------------------------------------------------------
+def labels_of(family: Metric) -> tuple[str, ...]:
+    """Return the labels that a family was declared with, whether it has samples or not."""
+    return tuple(getattr(family, "_labelnames", ()))

@@ -18,6 +18,7 @@ from supervisor.core.snapshot import (
     StateView,
     TrafficView,
     VirtualServerView,
+    WebView,
     WorkerView,
     WriterView,
 )
@@ -79,6 +80,11 @@ def article() -> VirtualServerView:
     )
 
 
+def sorry() -> SorryView:
+    """The sorry server that stands in for the firewall mark."""
+    return SorryView("[2001:db8::20]:80", active=True, weight_kernel=1, traffic=TrafficView(1))
+
+
 def marked() -> VirtualServerView:
     """Firewall mark 10 of IPv6: one real server disabled, one never checked and not in the kernel; the sorry server stands in."""
     disabled = replace(
@@ -113,9 +119,12 @@ def marked() -> VirtualServerView:
         since_s=60.0,
         transitions_up=3,
         transitions_down=4,
-        sorry=SorryView("[2001:db8::20]:80", active=True, weight_kernel=1, traffic=TrafficView(1)),
+        sorry=sorry(),
         traffic=TrafficView(),
         real_servers=(disabled, unknown),
+        min_healthy="50%",
+        group="mail",
+        removals_refused=2,
     )
 
 
@@ -159,6 +168,8 @@ def process() -> ProcessView:
                 DriftView("192.0.2.1:80/tcp", "192.168.100.21:80", "weight 7 by NAT instead of weight 1 by NAT"),
             ),
             contests=(ContestView("192.0.2.1:80/tcp", 42.5),),
+            repaired={"missing": 2, "weight": 1},
+            dump_durations=Histogram((0, 0, 0, 40, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0.31),
         ),
         workers=(
             WorkerView("supervisor", 4194303, 0, 0.0, 0.001, 0, 0, ""),
@@ -192,6 +203,7 @@ def process() -> ProcessView:
         state=StateView(
             "/var/lib/vipervisor/state.json", 12.5, writes=40, failures=2, error="ENOSPC No space left on device"
         ),
+        web=WebView("/etc/vipervisor/web.yml", 120.0, ok=False),
     )
 
 

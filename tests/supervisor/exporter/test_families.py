@@ -16,11 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from supervisor.core.snapshot import OverrideView, Snapshot
-from supervisor.exporter.families import SCOPES, families, render_duration
+from supervisor.exporter.extent import SERIES_EACH, Extent
+from supervisor.exporter.families import SCOPES, Served, families, render_duration, served_families
 from tests.fakes import snapshots
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "metrics.txt"
 NOW = 1_800_000_000.0
+EVERYTHING = Extent(detail=True, node_ipvs=True)
+SERVED = Served({200: 41, 503: 1}, refused=2, snapshot_s=0.125)
 
 
 class Rendered(Collector):
@@ -32,7 +35,8 @@ class Rendered(Collector):
 
 
 def everything(snapshot: Snapshot) -> Collector:
-    return Rendered([*families(snapshot, NOW), render_duration({"process": 0.001})])
+    told = families(snapshot, NOW, extent=EVERYTHING)
+    return Rendered([*told, *served_families(SERVED), render_duration({"process": 0.001})])
 
 
 def text(snapshot: Snapshot) -> str:
@@ -138,8 +142,8 @@ def test_down_with_a_weight_in_the_kernel_is_counted() -> None:
 
 def test_info_carries_the_labels_of_node_exporter() -> None:
     told = values(snapshots.snapshot())
-    assert told["lvs_virtual_server_info{203.0.113.1:80/tcp,lc,nat,203.0.113.1,80,TCP,}"] == 1
-    assert told["lvs_virtual_server_info{fwm:10/ipv6,wrr,dr,,0,FWM,0000000A}"] == 1
+    assert told["lvs_virtual_server_info{203.0.113.1:80/tcp,,lc,nat,203.0.113.1,80,TCP,}"] == 1
+    assert told["lvs_virtual_server_info{fwm:10/ipv6,mail,wrr,dr,,0,FWM,0000000A}"] == 1
     assert told["lvs_real_server_info{fwm:10/ipv6,[2001:db8::21]:80,2001:db8::21,80,nat}"] == 1
 
 
@@ -156,11 +160,11 @@ def test_label_values_are_escaped() -> None:
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_each_scope_has_its_own_families_and_all_together_are_everything(scope: str) -> None:
-    names = [family.name for family in families(snapshots.snapshot(), NOW, (scope,))]
-    others = [f.name for s in SCOPES if s != scope for f in families(snapshots.snapshot(), NOW, (s,))]
+    names = [family.name for family in families(snapshots.snapshot(), NOW, (scope,), EVERYTHING)]
+    others = [f.name for s in SCOPES if s != scope for f in families(snapshots.snapshot(), NOW, (s,), EVERYTHING)]
     assert names
     assert not set(names) & set(others)
-    assert sorted(names + others) == sorted(f.name for f in families(snapshots.snapshot(), NOW))
+    assert sorted(names + others) == sorted(f.name for f in families(snapshots.snapshot(), NOW, extent=EVERYTHING))
 
 
 def test_without_any_virtual_server_everything_still_renders() -> None:
@@ -177,3 +181,60 @@ def test_no_label_of_a_real_server_changes_with_its_state() -> None:
         return {name for name in values(Snapshot(snapshots.process(), (view,))) if "real_server_" in name}
 
     assert labels(up=True) == labels(up=False)
+
+
+def names(extent: Extent, snapshot: Snapshot | None = None) -> set[str]:
+    return {family.name for family in families(snapshot or snapshots.snapshot(), NOW, extent=extent)}
+
+
+def test_what_costs_much_is_told_only_when_asked_for() -> None:
+    usual = names(Extent())
+    assert "lvs_real_server_up" in usual
+    detail = names(Extent(detail=True)) - usual
+    assert detail == {
+        *(f"lvs_real_server_{word}" for word in ("connections", "incoming_packets", "outgoing_packets")),
+        *(f"lvs_real_server_{word}" for word in ("incoming_bytes", "outgoing_bytes", "check_last_duration_seconds")),
+    }
+    node = names(Extent(node_ipvs=True)) - usual
+    assert len(node) == 8
+    assert all(name.startswith("node_ipvs_") for name in node)
+
+
+def test_a_real_server_makes_as_many_series_as_the_limit_reckons_with() -> None:
+    """The one that has every optional series; one more and the limit would be a lie."""
+    one = replace(snapshots.article(), real_servers=(snapshots.real_server("192.168.100.21"),))
+    told = families(Snapshot(snapshots.process(), (one,)), NOW, ("real_server",))
+    assert sum(len(family.samples) for family in told) == SERIES_EACH
+
+
+@pytest.mark.parametrize(("limit", "omitted"), [(0, 0), (4 * SERIES_EACH, 0), (4 * SERIES_EACH - 1, 1), (1, 1)])
+def test_beyond_the_limit_real_servers_are_left_out_whole_and_it_is_said(limit: int, omitted: int) -> None:
+    extent = Extent(series_max=limit, detail=True, node_ipvs=True)
+    told = {family.name: family for family in families(snapshots.snapshot(), NOW, extent=extent)}
+    assert told["lvs_metrics_real_servers_omitted"].samples[0].value == omitted
+    assert told["lvs_metrics_real_server_series"].samples[0].value == 4 * SERIES_EACH
+    assert told["lvs_metrics_real_server_series_limit"].samples[0].value == limit
+    assert any(name.startswith(("lvs_real_server_", "node_ipvs_backend")) for name in told) is not bool(omitted)
+    assert "lvs_virtual_server_real_servers" in told, "the sums stay"
+
+
+def test_checks_that_share_type_and_target_are_one_series() -> None:
+    server = snapshots.real_server("192.168.100.21")
+    twice = replace(server, checks=(server.checks[0], replace(server.checks[0], duration_s=0.5)))
+    one = replace(snapshots.article(), real_servers=(twice,))
+    (family,) = (
+        family
+        for family in families(Snapshot(snapshots.process(), (one,)), NOW, extent=EVERYTHING)
+        if family.name == "lvs_real_server_check_last_duration_seconds"
+    )
+    assert [sample.value for sample in family.samples] == [0.5]
+
+
+def test_node_exporters_names_show_what_the_kernel_has_each_once() -> None:
+    told = values(snapshots.snapshot())
+    assert told["node_ipvs_backend_weight{203.0.113.1,80,192.168.100.21,80,TCP,}"] == 1
+    assert told["node_ipvs_backend_weight{,0,2001:db8::20,80,FWM,0000000A}"] == 1, "the sorry server, while it serves"
+    assert "node_ipvs_backend_weight{,0,2001:db8::22,80,FWM,0000000A}" not in told, "it is not in the kernel"
+    serving = replace(snapshots.article(), sorry=replace(snapshots.sorry(), real_server="192.168.100.21:80"))
+    again = text(Snapshot(snapshots.process(), (serving,)))
+    assert again.count('node_ipvs_backend_weight{local_address="203.0.113.1"') == 2

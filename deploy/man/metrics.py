@@ -1,0 +1,120 @@
+"""The page of metrics, docs/metrics.md, made from the families that the exporter tells.
+
+    python deploy/man/metrics.py            writes docs/metrics.md
+    python deploy/man/metrics.py --check    exit 1, and a word, when it is not what it would be
+
+Boards, alerts and the status page build on these names. A test runs the check.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prometheus_client.core import Metric
+
+from supervisor.core.snapshot import Histogram, ProcessView, Snapshot, StateView, WebView, WriterView
+from supervisor.exporter.extent import SERIES_EACH, SERIES_MAX_DEFAULT, Extent
+from supervisor.exporter.families import SCOPES, Served, families, render_duration, served_families
+from supervisor.exporter.process import families_known
+from supervisor.exporter.shapes import labels_of
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+SERVERS_MAX = SERIES_MAX_DEFAULT // SERIES_EACH
+
+HEAD = f"""\
+# Metrics
+
+Served at `/metrics` of the exporter process (`--exporter`, 127.0.0.1:9720 by default) as Prometheus text or OpenMetrics. This page is made
+from the program (`python deploy/man/metrics.py`) and a test holds it true. Names, labels and types are an interface: they change only with
+a word in the changelog.
+
+A virtual server is named like `203.0.113.1:443/tcp`, `[2001:db8::1]:443/tcp` or `fwm:10/ipv4`, a real server like `192.168.100.21:80`.
+Times are Unix timestamps, never ages: `time() - x` says for how long. No label follows a state. What the kernel does not have (a weight, a
+connection) is absent, not 0.
+
+| asked with | comes |
+| --- | --- |
+| `/metrics` | all scopes |
+| `?scope=process` | tier 0 alone; also `scope=process,virtual_server` or `scope` several times |
+| `?name[]=lvs_ready&name[]=lvs_real_server_up` | these families, whole; a sample's name (`…_bucket`, `…_sum`) chooses its family |
+
+So the totals can be scraped every 5 s and the real servers every minute. What does not exist is refused with status 400 and the choice.
+
+Real servers make {SERIES_EACH} series each. Where that would be more than {SERIES_MAX_DEFAULT:,} ({SERVERS_MAX:,} real servers;
+`--metrics-series-max N`, 0: no limit) all of tier 2 and 3 is left out, `lvs_metrics_real_servers_omitted` is 1, and the log says so
+(`metrics.omitted`).
+"""
+
+PARTS: tuple[tuple[str, str, str, Extent], ...] = (
+    ("Tier 0: the program itself", "Always.", "process", Extent()),
+    ("Tier 1: each virtual server", "Always.", "virtual_server", Extent()),
+    ("Tier 2: each real server", "Up to the limit.", "real_server", Extent()),
+    (
+        "Tier 3: each real server in detail",
+        "With `--metrics-detail`, up to the limit.",
+        "real_server",
+        Extent(detail=True),
+    ),
+    (
+        "The names of node_exporter",
+        "With `--metrics-node-ipvs`, for boards that exist; beside a node_exporter take `--no-collector.ipvs`, or sums double.",
+        ",".join(SCOPES),
+        Extent(node_ipvs=True),
+    ),
+)
+
+
+def nothing() -> Snapshot:
+    """Return the snapshot of a program that keeps state and is protected, with no virtual server."""
+    process = ProcessView(
+        version="", python="", kernel="", backend="", pid=0, uptime_s=0.0, ready=True, config_source="", config_digest="",
+        config_warnings=0, config_age_s=0.0, reload_ok=True, reloads_ok=0, reloads_rejected=0, schedule_lag=Histogram(),
+        checks=(), check_durations=(), writer=WriterView(), workers=(), log_events={}, log_dropped=0, mail_sent=0,
+        mail_failed=0, mail_dropped=0, inbox_length=0, addresses={}, state=StateView("kept", 0.0), web=WebView("file", 0.0),
+    )  # fmt: skip
+    return Snapshot(process, ())
+
+
+def told(scope: str, extent: Extent) -> Iterator[Metric]:
+    """Yield the families of some scopes, with those of the exporter itself."""
+    yield from families(nothing(), 0.0, scope.split(","), extent)
+    if scope == "process":
+        yield from served_families(Served())
+        yield render_duration({})
+        yield from families_known()
+
+
+def rows(found: Iterable[Metric], before: set[str]) -> Iterator[str]:
+    """Yield a line for each family that was not told of before."""
+    for family in found:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if name not in before:
+            before.add(name)
+            labels = ", ".join(f"`{label}`" for label in labels_of(family))
+            yield f"| `{name}` | {family.type} | {labels} | {family.documentation.replace('|', '/')} |"
+
+
+def page() -> str:
+    """Return the whole page."""
+    text, before = HEAD, set[str]()
+    for title, when, scope, extent in PARTS:
+        lines = "\n".join(rows(told(scope, extent), before))
+        text += f"\n## {title}\n\n{when} Scope `{scope}`.\n\n| name | type | labels | meaning |\n| --- | --- | --- | --- |\n{lines}\n"
+    return text
+
+
+def main() -> int:
+    """Write the page, or check it; return the exit status."""
+    if sys.argv[1:] != ["--check"]:
+        PAGE.write_text(page())
+    elif not PAGE.exists() or PAGE.read_text() != page():
+        print("docs/metrics.md is not what the program tells; run `python deploy/man/metrics.py`")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Metrics of each real server (scope real_server): the usual ones, and those that an operator asks for. Pure; see `families`.
+
+Two labels name a real server everywhere, and no label follows its state. What stands for it in the kernel is absent while it is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import Metric
+
+from supervisor.core.snapshot import RealServerView, TrafficView, VirtualServerView
+from supervisor.exporter.shapes import counter, gauge, instant
+
+TRAFFIC: tuple[tuple[str, str, Callable[[TrafficView], int]], ...] = (
+    ("connections", "Connections scheduled", lambda traffic: traffic.connections),
+    ("incoming_packets", "Packets from clients", lambda traffic: traffic.incoming_packets),
+    ("outgoing_packets", "Packets to clients (NAT only)", lambda traffic: traffic.outgoing_packets),
+    ("incoming_bytes", "Bytes from clients", lambda traffic: traffic.incoming_bytes),
+    ("outgoing_bytes", "Bytes to clients (NAT only)", lambda traffic: traffic.outgoing_bytes),
+)
+"""The kernel's counters: word of the name, what it counts, where it is."""
+
+_TWO = ("virtual_server", "real_server")
+
+_SIMPLE: tuple[tuple[str, str, Callable[[RealServerView], float | None]], ...] = (
+    ("up", "1 while the checks say up; an operator's word does not change it.", lambda r: r.health == "UP"),
+    ("enabled", "0 while an operator has drained or disabled it.", lambda r: r.enabled),
+    ("held", "1 while it serves though it is down, because something holds it.", lambda r: bool(r.held)),
+    ("verdict_stale", "1 while its worker is silent: the last verdict is frozen.", lambda r: r.stale),
+    ("weight", "Weight in the kernel; absent while it is not in the kernel's table.", lambda r: r.weight_kernel),
+    ("target_weight", "Weight that is wanted; absent while it should not be there.", lambda r: r.weight_wanted),
+    ("configured_weight", "Weight in the configuration.", lambda r: r.weight_configured),
+    ("connections_active", "Active connections in the kernel.", lambda r: r.traffic.active),
+    ("connections_inactive", "Inactive connections in the kernel.", lambda r: r.traffic.inactive),
+)
+
+
+def real_server_families(views: tuple[VirtualServerView, ...], now_wall: float) -> Iterator[Metric]:
+    """Yield what is told of every real server."""
+    pairs = [((v.virtual_server, r.real_server), r) for v in views for r in v.real_servers]
+    yield gauge(
+        "lvs_real_server_info",
+        "Real servers as configured, with the labels of node_exporter: always 1.",
+        (*_TWO, "remote_address", "remote_port", "forward"),
+        [((*names, *split(r.real_server), r.forward), 1) for names, r in pairs],
+    )
+    for word, text, read in _SIMPLE:
+        yield gauge(f"lvs_real_server_{word}", text, _TWO, [(names, read(r)) for names, r in pairs])
+    yield gauge(
+        "lvs_real_server_state_change_timestamp_seconds",
+        "When it last went up or down.",
+        _TWO,
+        [(names, instant(now_wall, r.since_s)) for names, r in pairs],
+    )
+    yield gauge(
+        "lvs_real_server_certificate_expiry_timestamp_seconds",
+        "When the first certificate ends that SSL_GET saw on it.",
+        _TWO,
+        [(names, end) for names, r in pairs if (end := _first_expiry(r))],
+    )
+    yield counter(
+        "lvs_real_server_transitions_total",
+        "Changes between up and down.",
+        (*_TWO, "to"),
+        [
+            ((*names, to), count)
+            for names, r in pairs
+            for to, count in (("up", r.transitions_up), ("down", r.transitions_down))
+        ],
+    )
+
+
+def detailed_families(views: tuple[VirtualServerView, ...]) -> Iterator[Metric]:
+    """Yield what is told of every real server only when it was asked for."""
+    pairs = [((v.virtual_server, r.real_server), r) for v in views for r in v.real_servers]
+    for word, text, read in TRAFFIC:
+        yield counter(
+            f"lvs_real_server_{word}_total",
+            f"{text}, since the kernel's entry was made.",
+            _TWO,
+            [(names, read(r.traffic)) for names, r in pairs],
+        )
+    yield gauge(
+        "lvs_real_server_check_last_duration_seconds",
+        "How long the last probe of a check took; the longest, where several checks of one type ask the same address.",
+        (*_TWO, "check", "target"),
+        [((*names, *check), duration_s) for names, r in pairs for check, duration_s in _durations(r).items()],
+    )
+
+
+def _durations(server: RealServerView) -> dict[tuple[str, str], float]:
+    """Return (checker type, target) → how long the last probe took, in seconds. Checks that share both are one series."""
+    found: dict[tuple[str, str], float] = {}
+    for check in server.checks:
+        if check.age_s is not None:
+            name = check.type, check.target
+            found[name] = max(found.get(name, 0.0), check.duration_s)
+    return found
+
+
+def _first_expiry(server: RealServerView) -> float:
+    """Return the earliest end of a certificate that its checks saw, 0 when none did."""
+    return min((end for check in server.checks if (end := check.certificate_expires_at)), default=0.0)
+
+
+def split(endpoint: str) -> tuple[str, str]:
+    """Split "192.0.2.1:80" or "[2001:db8::1]:80" into address and port."""
+    address, _, port = endpoint.rpartition(":")
+    return address.strip("[]"), port
