@@ -14,10 +14,9 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from supervisor.core.snapshot import Histogram, ProcessView, Snapshot, StateView, WebView, WriterView
 from supervisor.exporter.extent import SERIES_EACH, SERIES_MAX_DEFAULT, Extent
-from supervisor.exporter.families import SCOPES, Served, families, render_duration, served_families
-from supervisor.exporter.process import families_known
+from supervisor.exporter.families import SCOPES
+from supervisor.exporter.names import told
 from supervisor.exporter.shapes import labels_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -67,26 +66,6 @@ PARTS: tuple[tuple[str, str, str, Extent], ...] = (
 )
 
 
-def nothing() -> Snapshot:
-    """Return the snapshot of a program that keeps state and is protected, with no virtual server."""
-    process = ProcessView(
-        version="", python="", kernel="", backend="", pid=0, uptime_s=0.0, ready=True, config_source="", config_digest="",
-        config_warnings=0, config_age_s=0.0, reload_ok=True, reloads_ok=0, reloads_rejected=0, schedule_lag=Histogram(),
-        checks=(), check_durations=(), writer=WriterView(), workers=(), log_events={}, log_dropped=0, mail_sent=0,
-        mail_failed=0, mail_dropped=0, inbox_length=0, addresses={}, state=StateView("kept", 0.0), web=WebView("file", 0.0),
-    )  # fmt: skip
-    return Snapshot(process, ())
-
-
-def told(scope: str, extent: Extent) -> Iterator[Metric]:
-    """Yield the families of some scopes, with those of the exporter itself."""
-    yield from families(nothing(), 0.0, scope.split(","), extent)
-    if scope == "process":
-        yield from served_families(Served())
-        yield render_duration({})
-        yield from families_known()
-
-
 def rows(found: Iterable[Metric], before: set[str]) -> Iterator[str]:
     """Yield a line for each family that was not told of before."""
     for family in found:
@@ -101,7 +80,7 @@ def page() -> str:
     """Return the whole page."""
     text, before = HEAD, set[str]()
     for title, when, scope, extent in PARTS:
-        lines = "\n".join(rows(told(scope, extent), before))
+        lines = "\n".join(rows(told(tuple(scope.split(",")), extent), before))
         text += f"\n## {title}\n\n{when} Scope `{scope}`.\n\n| name | type | labels | meaning |\n| --- | --- | --- | --- |\n{lines}\n"
     return text
 

@@ -9,8 +9,8 @@ Sources: reliability.md, section 8; RFC 9110 and 9112; https://prometheus.io/doc
 from __future__ import annotations
 
 import contextlib
-import gzip
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +23,17 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from supervisor.core.snapshot import Snapshot
-from supervisor.exporter.families import SCOPES, families, render_duration
-from supervisor.exporter.link import NoAnswer, SupervisorLink
+from supervisor.exporter.extent import Extent
+from supervisor.exporter.families import SCOPES, Served, families, render_duration, served_families
+from supervisor.exporter.link import NoAnswer, SupervisorLink, View
+from supervisor.exporter.names import names as known_names
+from supervisor.exporter.rendering import ending, slices
 
 HEAD_MAX_BYTES = 8192
 READ_MAX_S = 1.0
 """From the connection to the end of the request's head."""
-TOTAL_MAX_S = 5.0
-"""From the connection to its end."""
+TOTAL_MAX_S = 10.0
+"""From the connection to its end: as long as Prometheus waits for a scrape (its scrape_timeout by default)."""
 LINGER_MAX_S = 0.5
 """Wait for the reader to close first, so that a reset does not eat the answer."""
 CONNECTIONS_MAX = 32
@@ -39,8 +41,14 @@ CONNECTIONS_PER_PEER_MAX = 8
 CACHED_BODIES_MAX = 8
 NAMES_MAX = 100
 """Most name[] filters of one request."""
+MEMBERS_MAX = 40
+"""The first samples of a family have every name that any has: those of a histogram are 16, the others have one."""
 
 Headers: TypeAlias = list[tuple[str, str]]
+
+GZIP_LEVEL = 1
+"""A tenth of the time of the highest, for a quarter more bytes (observability.md, section 1.4)."""
+_GZIP_BITS = 16 + zlib.MAX_WBITS  # a gzip header and trailer around the stream (zlib's manual, deflateInit2)
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 """What the library's encoder is chosen by: it fails on some malformed versions, so a reader's own words never reach it."""
@@ -71,44 +79,60 @@ class Selection:
     names: frozenset[str]
     openmetrics: bool
     zipped: bool
+    extent: Extent = Extent()
 
 
-class _Scrape(Collector):
-    """One snapshot as a collector of prometheus_client; the time that each scope took is its last family."""
+class _Scrape:
+    """One snapshot as families; the time that each scope took is the last of them."""
 
-    def __init__(self, snapshot: Snapshot, now_wall: float, selection: Selection, supervisor: Collector | None) -> None:
-        self._snapshot = snapshot
-        self._now_wall = now_wall
+    def __init__(self, view: View, selection: Selection, served: Served, supervisor: Collector | None) -> None:
+        self._view = view
         self._selection = selection
+        self._served = served
         self._supervisor = supervisor
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the chosen families; the encoder takes them one by one, so that rendering is in the measured time."""
+    def __iter__(self) -> Iterator[Metric]:
+        """Yield the chosen families; who writes takes them one by one, so that writing is in the measured time."""
         durations_s: dict[str, float] = {}
         for scope in self._selection.scopes:
             begin = time.perf_counter()
-            yield from filter(self._chosen, families(self._snapshot, self._now_wall, (scope,)))
-            if scope == "process" and self._supervisor is not None:
-                yield from filter(self._chosen, self._supervisor.collect())
+            yield from filter(self._chosen, self._of(scope))
             durations_s[scope] = time.perf_counter() - begin
         yield from filter(self._chosen, [render_duration(durations_s)])
 
+    def _of(self, scope: str) -> Iterator[Metric]:
+        view = self._view
+        yield from families(view.snapshot, view.now_wall, (scope,), self._selection.extent)
+        if scope == "process":
+            yield from served_families(self._served)
+            if self._supervisor is not None:
+                yield from self._supervisor.collect()
+
     def _chosen(self, family: Metric) -> bool:
         names = self._selection.names
-        return not names or not names.isdisjoint({family.name, *(sample.name for sample in family.samples)})
+        return not names or family.name in names or any(sample.name in names for sample in family.samples[:MEMBERS_MAX])
 
 
 class Site:
     """What is served: request in, answer out."""
 
-    def __init__(self, link: SupervisorLink, supervisor: Collector | None = None) -> None:
+    def __init__(self, link: SupervisorLink, supervisor: Collector | None = None, extent: Extent = Extent()) -> None:
         """`supervisor` tells what /proc says of the supervisor (`exporter.process`)."""
+        self.requests: Counter[int] = Counter()
+        self.refused = 0
         self._link = link
         self._supervisor = supervisor
-        self._bodies: dict[Selection, tuple[Snapshot, Answer]] = {}
+        self._extent = extent
+        self._bodies: dict[Selection, tuple[View, Answer]] = {}
+        self._rendering = trio.Lock()  # one at a time: each holds the text of the whole table
 
     async def answer(self, request: h11.Request) -> Answer:
-        """Answer one request. Never raises for anything that a reader can do."""
+        """Answer one request and count it. Never raises for anything that a reader can do."""
+        answer = await self._answered(request)
+        self.requests[answer.status] += 1
+        return answer
+
+    async def _answered(self, request: h11.Request) -> Answer:
         if request.method not in {b"GET", b"HEAD"}:
             return Answer(405, b"only GET and HEAD\n", (("Allow", "GET, HEAD"), *Answer(405, b"").headers))
         try:
@@ -120,13 +144,13 @@ class Site:
                 case "/":
                     return Answer(200, _INDEX.encode())
                 case "/metrics":
-                    return await self._metrics(_select(target.query, request))
+                    return await self._metrics(_select(target.query, request, self._extent))
                 case "/healthz":
                     await self._link.fetch()
                     return Answer(200, b"ok\n")
                 case "/readyz":
-                    snapshot, _ = await self._link.fetch()
-                    return Answer(200, b"ready\n") if snapshot.process.ready else Answer(503, b"not ready yet\n")
+                    ready = (await self._link.fetch()).snapshot.process.ready
+                    return Answer(200, b"ready\n") if ready else Answer(503, b"not ready yet\n")
                 case _:
                     return Answer(404, b"not here; see /\n")
         except NoAnswer:
@@ -135,28 +159,39 @@ class Site:
             return Answer(400, f"{error}\n".encode())
 
     async def _metrics(self, selection: Selection) -> Answer:
-        snapshot, now_wall = await self._link.fetch()
-        cached = self._bodies.get(selection)
-        if cached is not None and cached[0] is snapshot:
-            return cached[1]
-        self._bodies = {key: value for key, value in self._bodies.items() if value[0] is snapshot}
+        async with self._rendering:
+            view = await self._link.fetch()
+            cached = self._bodies.get(selection)
+            if cached is not None and cached[0] is view:
+                return cached[1]
+            self._bodies = {key: value for key, value in self._bodies.items() if value[0] is view}
+            answer = await self._render(view, selection)
+            if len(self._bodies) < CACHED_BODIES_MAX:
+                self._bodies[selection] = view, answer
+            return answer
+
+    async def _render(self, view: View, selection: Selection) -> Answer:
+        """Write what was chosen, with a turn for everybody else after each slice."""
         encode, content_type = choose_encoder(_OPENMETRICS if selection.openmetrics else "")
-        body = encode(_Scrape(snapshot, now_wall, selection, self._supervisor))
         headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
-        if selection.zipped:
-            body = gzip.compress(body, compresslevel=1, mtime=0)
+        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_BITS) if selection.zipped else None
+        body = bytearray()
+        served = Served(dict(self.requests), self.refused, view.took_s)
+        for piece in slices(_Scrape(view, selection, served, self._supervisor), encode):
+            body += packer.compress(piece) if packer else piece
+            await trio.lowlevel.checkpoint()
+        end = ending(selection.openmetrics)
+        body += packer.compress(end) + packer.flush() if packer else end
+        if packer:
             headers.append(("Content-Encoding", "gzip"))
-        answer = Answer(200, body, tuple(headers))
-        if len(self._bodies) < CACHED_BODIES_MAX:
-            self._bodies[selection] = snapshot, answer
-        return answer
+        return Answer(200, bytes(body), tuple(headers))
 
 
 class UnknownSelection(Exception):
     """A query that chooses what does not exist; the text does not repeat it."""
 
 
-def _select(query: str, request: h11.Request) -> Selection:
+def _select(query: str, request: h11.Request, extent: Extent) -> Selection:
     """Read the query and the headers of a scrape. Raises UnknownSelection."""
     try:
         parameters = parse_qs(query, max_num_fields=NAMES_MAX + 1)
@@ -167,11 +202,15 @@ def _select(query: str, request: h11.Request) -> Selection:
     scopes = {word for value in parameters.get("scope", [",".join(SCOPES)]) for word in value.split(",")}
     if not scopes <= set(SCOPES):
         raise UnknownSelection(f"unknown scope; there are {', '.join(SCOPES)}")
+    names = frozenset(parameters.get("name[]", ()))
+    if names - known_names():
+        raise UnknownSelection("unknown name[]; the names are in docs/metrics.md and in /metrics without it")
     return Selection(
         scopes=tuple(scope for scope in SCOPES if scope in scopes),
-        names=frozenset(parameters.get("name[]", ())),
+        names=names,
         openmetrics="application/openmetrics-text" in _header(request, b"accept"),
         zipped=_takes_gzip(_header(request, b"accept-encoding")),
+        extent=extent,
     )
 
 
@@ -269,6 +308,7 @@ class Doorkeeper:
     async def serve(self, stream: trio.abc.Stream, peer: str) -> None:
         """Serve one connection from the address `peer`, if there is room."""
         if self._open.total() >= CONNECTIONS_MAX or self._open[peer] >= CONNECTIONS_PER_PEER_MAX:
+            self._site.refused += 1
             await trio.aclose_forcefully(stream)
             return
         self._open[peer] += 1

@@ -75,7 +75,7 @@ def test_an_answer_in_many_pieces_is_put_together() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer)
-            snapshot, _ = await link.fetch()
+            snapshot = (await link.fetch()).snapshot
         assert snapshot.process.uptime_s == 7
 
     play(story)
@@ -93,7 +93,7 @@ def test_a_busy_supervisor_finds_one_question_and_its_late_answer_is_good() -> N
         assert said.count(b"snapshot") == 1
         await supervisor.send_all(aged(1))
         await trio.testing.wait_all_tasks_blocked()
-        snapshot, _ = await link.fetch()
+        snapshot = (await link.fetch()).snapshot
         assert snapshot.process.uptime_s == 1
 
     play(story)
@@ -110,7 +110,7 @@ def test_the_clock_of_a_snapshot_follows_the_supervisors_time_and_not_the_delay_
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(answer)
-                _, now_wall = await link.fetch()
+                now_wall = (await link.fetch()).now_wall
             return now_wall - uptime_s
 
         started = await ask(100.0, 0.01)
@@ -158,3 +158,22 @@ def test_an_endless_answer_is_an_error_and_not_a_full_memory(monkeypatch: pytest
     with pytest.raises(ExceptionGroup) as caught:
         trio.run(main, clock=MockClock(autojump_threshold=0))
     assert caught.group_contains(ValueError, match="longer than")
+
+
+def test_an_answer_that_is_long_in_coming_is_waited_for_as_long_as_it_moves() -> None:
+    async def story(link: SupervisorLink, supervisor: Stream, _clock: Clock) -> None:
+        async def answer() -> None:
+            while b"snapshot" not in await supervisor.receive_some():
+                pass
+            data = aged(7)
+            for start in range(0, len(data), 1000):
+                await supervisor.send_all(data[start : start + 1000])
+                await trio.sleep(ANSWER_MAX_S - 0.1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            view = await link.fetch()
+        assert view.snapshot.process.uptime_s == 7
+        assert view.took_s > 1.5 * ANSWER_MAX_S
+
+    play(story)

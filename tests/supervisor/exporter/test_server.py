@@ -9,11 +9,19 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair
 
 from supervisor.core.snapshot import Snapshot, encode
+from supervisor.exporter.extent import Extent
+from supervisor.exporter.families import SCOPES, families
 from supervisor.exporter.link import CACHE_S, SupervisorLink
 from supervisor.exporter.listen import parse_listen
+from supervisor.exporter.names import names as known_names
+from supervisor.exporter.names import told
+from supervisor.exporter.rendering import SLICE_SAMPLES, ending, slices
 from supervisor.exporter.server import (
     CONNECTIONS_MAX,
     CONNECTIONS_PER_PEER_MAX,
@@ -87,7 +95,9 @@ async def exchange(stream: Stream, request: bytes) -> bytes:
     return answer
 
 
-def play(story: Callable[[World], Awaitable[None]], snapshot: Snapshot | None = None) -> None:
+def play(
+    story: Callable[[World], Awaitable[None]], snapshot: Snapshot | None = None, extent: Extent = Extent()
+) -> None:
     """Run a story against a served snapshot."""
 
     async def main() -> None:
@@ -97,7 +107,7 @@ def play(story: Callable[[World], Awaitable[None]], snapshot: Snapshot | None = 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.run, theirs)
             nursery.start_soon(link.run)
-            await story(World(supervisor, Doorkeeper(Site(link)), nursery))
+            await story(World(supervisor, Doorkeeper(Site(link, extent=extent)), nursery))
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
@@ -161,7 +171,10 @@ def test_a_scrape_can_choose_scopes_and_names() -> None:
     play(story)
 
 
-@pytest.mark.parametrize("query", ["scope=everything", "scope=", "colour=red", "&".join(["name[]=x"] * 200)])
+@pytest.mark.parametrize(
+    "query",
+    ["scope=everything", "scope=process,", "scope=", "colour=red", "name[]=red", "&".join(["name[]=lvs_ready"] * 200)],
+)
 def test_a_query_for_what_does_not_exist_is_refused_without_repeating_it(query: str) -> None:
     async def story(world: World) -> None:
         status, _, body = await world.get(f"/metrics?{query}")
@@ -370,6 +383,88 @@ def test_a_reader_that_leaves_early_hurts_nobody() -> None:
         assert world.doorkeeper._open.total() == 0
 
     play(story)
+
+
+def samples_of(body: bytes) -> set[str]:
+    """The names of the families in a text."""
+    return {line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE")}
+
+
+@given(
+    scopes=st.lists(st.lists(st.sampled_from(SCOPES), min_size=1, max_size=3).map(",".join), max_size=3),
+    wanted=st.lists(st.sampled_from(sorted(known_names())), max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_filters_cut_out_whole_families_and_change_nothing_in_them(scopes: list[str], wanted: list[str]) -> None:
+    """Whatever scopes and names are asked for, each part is a part of the whole, and nothing is missing that was asked for."""
+
+    async def story(world: World) -> None:
+        _, _, whole = await world.get("/metrics")
+        query = "&".join([f"scope={scope}" for scope in scopes] + [f"name[]={name}" for name in wanted])
+        status, _, part = await world.get(f"/metrics?{query}")
+        assert status == 200
+        chosen = {scope for value in scopes for scope in value.split(",")} or set(SCOPES)
+        kept = {line for line in part.splitlines() if b"render_duration" not in line and b"requests_total{" not in line}
+        assert kept <= set(whole.splitlines())
+        expected = {
+            family.name + ("_total" if family.type == "counter" else "")
+            for scope in chosen
+            for family in told((scope,), Extent())
+            if not wanted
+            or {family.name, *(f"{family.name}{end}" for end in ("_total", "_bucket", "_count", "_sum"))} & set(wanted)
+        }
+        assert expected & samples_of(whole) <= samples_of(part) | {"lvs_metrics_render_duration_seconds"}
+        assert samples_of(part) <= expected | {"lvs_metrics_render_duration_seconds"}
+
+    play(story)
+
+
+def test_beyond_the_limit_a_scrape_has_no_real_servers_and_says_so() -> None:
+    async def story(world: World) -> None:
+        _, _, body = await world.get("/metrics")
+        assert b"\nlvs_metrics_real_servers_omitted 1.0\n" in body
+        assert b"lvs_real_server_" not in body
+        assert (await world.get("/metrics?scope=real_server&name[]=lvs_real_server_up"))[2] == b""
+
+    play(story, extent=Extent(series_max=10))
+
+
+def many(servers: int) -> Snapshot:
+    """A virtual server with so many real ones."""
+    pool = tuple(snapshots.real_server(f"10.0.{number // 250}.{number % 250}") for number in range(servers))
+    return Snapshot(snapshots.process(), (replace(snapshots.article(), real_servers=pool),))
+
+
+def test_while_a_large_table_is_written_others_are_served() -> None:
+    async def story(world: World) -> None:
+        done: list[str] = []
+
+        async def get(path: str) -> None:
+            assert (await world.get(path))[0] == 200
+            done.append(path)
+
+        await get("/healthz")  # the snapshot is there now
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(get, "/metrics?scope=real_server")
+            await trio.lowlevel.checkpoint()
+            for _ in range(3):
+                nursery.start_soon(get, "/readyz")
+        assert done == ["/healthz", "/readyz", "/readyz", "/readyz", "/metrics?scope=real_server"]
+
+    play(story, many(1400))
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_slices_are_what_the_library_writes_at_one_stroke(openmetrics: bool) -> None:
+    encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0" if openmetrics else "")
+
+    class Whole(Collector):
+        def collect(self) -> list[Metric]:
+            return list(families(many(SLICE_SAMPLES + 7), 1_800_000_000.0))
+
+    pieces = list(slices(Whole().collect(), encode))
+    assert b"".join(pieces) + ending(openmetrics) == encode(Whole())
+    assert max(piece.count(b"\n") for piece in pieces) <= SLICE_SAMPLES + 2 * 100, "short strokes"
 
 
 HEADER_WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
