@@ -109,6 +109,7 @@ def _add_run(verbs: Any) -> None:
         metavar="ADDRESS:PORT",
         help="where /metrics is served; IPv6 in brackets; 'off' for nowhere (default: 127.0.0.1:9720)",
     )
+    _add_metrics(parser)
     parser.add_argument(
         "--log-format",
         choices=["auto", "json", "text"],
@@ -152,6 +153,33 @@ def _add_run(verbs: Any) -> None:
         default=0,
         metavar="N",
         help="checker processes, 1 to 64 (default: by processors and number of checks)",
+    )
+
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--web-config",
+        type=Path,
+        metavar="FILE",
+        help="TLS and passwords for the exporter: a web configuration file as Prometheus's exporters have it; read again when it, a"
+        " certificate or a key changes (default: neither)",
+    )
+    parser.add_argument(
+        "--metrics-series-max",
+        type=_series_max,
+        default=20_000,
+        metavar="N",
+        help="leave real servers out of /metrics while they would make more than N series, 14 each; 0: never (default: 20000)",
+    )
+    parser.add_argument(
+        "--metrics-detail",
+        action="store_true",
+        help="add traffic counters and the last duration of each check, for each real server",
+    )
+    parser.add_argument(
+        "--metrics-node-ipvs",
+        action="store_true",
+        help="add the names of node_exporter's ipvs collector; run it with --no-collector.ipvs then, or sums double",
     )
 
 
@@ -228,6 +256,7 @@ def _state_dir(options: argparse.Namespace) -> Path | None:
 
 def _run(options: argparse.Namespace) -> int:
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
+    from supervisor.exporter.extent import Extent  # noqa: PLC0415
 
     return launch.run(
         launch.Options(
@@ -246,6 +275,8 @@ def _run(options: argparse.Namespace) -> int:
             dry_run=options.dry_run,
             keep=options.keep,
             state_dir=_state_dir(options),
+            web_config=options.web_config,
+            extent=Extent(options.metrics_series_max, options.metrics_detail, options.metrics_node_ipvs),
         )
     )
 
@@ -291,6 +322,12 @@ def _listen_address(text: str) -> str:
     if port == 0:
         raise argparse.ArgumentTypeError(f"expected a port of 1 to 65535, got {text!r}; 'off' for nowhere")
     return text
+
+
+def _series_max(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 100_000_000):
+        raise argparse.ArgumentTypeError(f"expected 0 (never) to 100000000, got {text!r}")
+    return int(text)
 
 
 def _worker_count(text: str) -> int:

@@ -36,6 +36,7 @@ from supervisor.children.runner import StartRunner
 from supervisor.children.spawn import Account, Child
 from supervisor.config import Outcome
 from supervisor.core.jobs import specs
+from supervisor.exporter.extent import Extent
 from supervisor.ipvs import sole
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
 from supervisor.ipvs.dryrun import DryRunBackend, WatchedAddresses
@@ -86,6 +87,8 @@ class Options:
     keep: bool = False  # leave table and addresses at the stop
     state_dir: Path | None = None  # where is kept what the next start should know; None: nowhere
     log_keys: str = KeySet.NATIVE.value  # whose names the keys of a JSON line are
+    web_config: Path | None = None  # TLS and passwords of the exporter; None: neither
+    extent: Extent = Extent()  # how much the exporter tells of each real server
     dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
@@ -148,7 +151,8 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             backend=backend,
             start_checker=_checker_starter(account, checks),
             favour=lambda run_script: functools.partial(grant, run_script=run_script),
-            start_exporter=_exporter_starter(account, options.exporter),
+            start_exporter=_exporter_starter(account, options),
+            extent=options.extent,
             start_runner=_runner_starter(account),
             open_pipe=open_pipe,
             addresses=_ADDRESSES[backend.name],
@@ -296,15 +300,16 @@ def _runner_starter(account: Account) -> StartRunner:
     return start
 
 
-def _exporter_starter(account: Account, listen: str) -> StartExporter | None:
-    if listen == "off":
+def _exporter_starter(account: Account, options: Options) -> StartExporter | None:
+    if options.exporter == "off":
         return None
+    extent = options.extent
+    arguments = ["--listen", options.exporter, "--series-max", str(extent.series_max), *account.arguments()]
+    arguments += ["--detail"] * extent.detail + ["--node-ipvs"] * extent.node_ipvs
 
     async def start(epoch: int) -> tuple[Child, StreamLink]:
         del epoch
-        child, ours = await spawn.start(
-            "supervisor.exporter", ["--listen", listen, *account.arguments()], socket.SOCK_STREAM
-        )
+        child, ours = await spawn.start("supervisor.exporter", arguments, socket.SOCK_STREAM)
         return child, StreamLink(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
 
     return start

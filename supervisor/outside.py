@@ -18,6 +18,7 @@ from supervisor.children.favours import DoFavour, RunScript
 from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core.memory import Life
+from supervisor.exporter.extent import Extent
 from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.paths import PathPort
 from supervisor.ipvs.vip import AddressPort
@@ -71,3 +72,4 @@ class Outside:
     caged: str = ""  # what this process could give up, and which walls stand around it
     store: Store | None = None  # where is kept what the next start should know; None: nowhere
     life: Life = Life()
+    extent: Extent = Extent()  # how much the exporter tells of each real server

@@ -36,6 +36,7 @@ from supervisor.core.memory import Clocks, PoolMemory, Recall
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
+from supervisor.exposure import Exposure
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
 from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, ServiceKey, VirtualServer
@@ -119,6 +120,7 @@ class Supervisor:
         )
         start = outside.start_exporter
         self._exporter = ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log) if start else None
+        self._exposure = Exposure(outside.extent, outside.log) if start else None
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
@@ -158,7 +160,8 @@ class Supervisor:
             async with trio.open_nursery() as watchers:
                 watchers.start_soon(self._pool.run)
                 watchers.start_soon(self._surroundings.run, self._send.send)
-                if self._exporter:
+                if self._exporter and self._exposure:
+                    self._exposure.heed(self._config)
                     watchers.start_soon(self._exporter.keeper.run)
                 if self._outside.admin:
                     watchers.start_soon(admin.serve, self._outside.admin, self.desk, __version__)
@@ -295,6 +298,8 @@ class Supervisor:
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._surroundings.reconfigured()
+        if self._exposure:
+            self._exposure.heed(config)
         return outlook(changes, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:

@@ -20,6 +20,7 @@ import trio
 
 from checkers.kit import policies
 from checkers.kit.cage import CageError, Walls, confine
+from supervisor.exporter.extent import SERIES_MAX_DEFAULT, Extent
 from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.listen import parse_listen
 from supervisor.exporter.process import WatchedProcess
@@ -60,7 +61,9 @@ def shown(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-async def serve(link: trio.abc.Stream, address: str, port: int, uid: int | None, gid: int | None) -> int:
+async def serve(
+    link: trio.abc.Stream, address: str, port: int, uid: int | None, gid: int | None, extent: Extent
+) -> int:
     """Be the exporter on `link`. Returns the exit status."""
     conversation = SupervisorLink(link)
     try:
@@ -77,10 +80,9 @@ async def serve(link: trio.abc.Stream, address: str, port: int, uid: int | None,
         return 77
     bound = listener.socket.getsockname()
     await conversation.greet({"hello": {"pid": os.getpid(), "caged": caged, "listening": shown(bound[0], bound[1])}})
+    doorkeeper = Doorkeeper(Site(conversation, supervisor, extent))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            partial(trio.serve_listeners, Doorkeeper(Site(conversation, supervisor)).serve_socket, [listener])
-        )
+        nursery.start_soon(partial(trio.serve_listeners, doorkeeper.serve_socket, [listener]))
         await conversation.run()
         nursery.cancel_scope.cancel()
     return 0
@@ -91,6 +93,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m supervisor.exporter", description="Started by the supervisor.")
     parser.add_argument("--link-fd", type=int, required=True, help="inherited socket to the supervisor")
     parser.add_argument("--listen", required=True, metavar="ADDRESS:PORT")
+    parser.add_argument("--series-max", type=int, default=SERIES_MAX_DEFAULT, help="0: no limit")
+    parser.add_argument("--detail", action="store_true")
+    parser.add_argument("--node-ipvs", action="store_true")
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     arguments = parser.parse_args()
@@ -104,7 +109,8 @@ def main() -> int:
         link = socket.socket(fileno=arguments.link_fd)
         link.set_inheritable(False)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(link))
-        return await serve(stream, address, port, arguments.uid, arguments.gid)
+        extent = Extent(arguments.series_max, arguments.detail, arguments.node_ipvs)
+        return await serve(stream, address, port, arguments.uid, arguments.gid, extent)
 
     return trio.run(run)
 

@@ -253,6 +253,15 @@ OWN_EVENTS: Mapping[str, Entry] = {
         means="Somebody asked for a change at the admin socket: who, what, and what came of it.",
         edge=True,
     ),
+    "metrics.omitted": _entry(
+        "warning",
+        integer="series limit real_servers",
+        boolean="over",
+        calm=("over", True),
+        means="/metrics leaves all real servers out, because they would make more series than the limit, or has them again.",
+        remedy="Raise `--metrics-series-max`, or go by the sums of the virtual servers.",
+        edge=True,
+    ),
     "log.dropped": _entry(
         "warning",
         integer="count warnings",
