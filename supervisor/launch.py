@@ -51,6 +51,7 @@ from supervisor.pipes import open_pipe
 from supervisor.stalls import Stalls
 from supervisor.statefolder import Folder, present_life
 from supervisor.systemd import Notifier
+from supervisor.webfile import WebFile, WebFileError
 from supervisor.wiring import Supervisor
 
 KEPT = frozenset(
@@ -153,6 +154,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             favour=lambda run_script: functools.partial(grant, run_script=run_script),
             start_exporter=_exporter_starter(account, options),
             extent=options.extent,
+            web=_web_file(options, log),
             start_runner=_runner_starter(account),
             open_pipe=open_pipe,
             addresses=_ADDRESSES[backend.name],
@@ -280,6 +282,18 @@ def _worker_count(checks: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), -(-checks // CHECKS_PER_WORKER)))
 
 
+def _web_file(options: Options, log: Log) -> WebFile | None:
+    """Read how the exporter is protected. Raises Refusal."""
+    if options.web_config is None or options.exporter == "off":
+        return None
+    web = WebFile(options.web_config.absolute(), log)
+    try:
+        web.begin()
+    except WebFileError as error:
+        raise Refusal(str(error), Status.CONFIG_INVALID) from error
+    return web
+
+
 def _checker_starter(account: Account, checks: int) -> StartChecker:
     files = str(max(FILES_MIN, 2 * checks + 256))
 
@@ -306,6 +320,7 @@ def _exporter_starter(account: Account, options: Options) -> StartExporter | Non
     extent = options.extent
     arguments = ["--listen", options.exporter, "--series-max", str(extent.series_max), *account.arguments()]
     arguments += ["--detail"] * extent.detail + ["--node-ipvs"] * extent.node_ipvs
+    arguments += ["--protected"] * (options.web_config is not None)
 
     async def start(epoch: int) -> tuple[Child, StreamLink]:
         del epoch

@@ -30,6 +30,7 @@ from supervisor.rivals import Rival
 from supervisor.stalls import StallWatch, Unwatched
 from supervisor.statefolder import Store
 from supervisor.systemd import Notifier
+from supervisor.webfile import WebFile
 
 
 class Order(enum.Enum):
@@ -73,3 +74,4 @@ class Outside:
     store: Store | None = None  # where is kept what the next start should know; None: nowhere
     life: Life = Life()
     extent: Extent = Extent()  # how much the exporter tells of each real server
+    web: WebFile | None = None  # how the exporter is protected; None: not at all

@@ -17,7 +17,7 @@ from supervisor.children.pool import CheckerPool
 from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
-from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, StateView, WorkerView, WriterView
+from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, StateView, WebView, WorkerView, WriterView
 from supervisor.log import Log
 from supervisor.notify.fifo import Fifos
 from supervisor.notify.script import Scripts
@@ -79,6 +79,7 @@ class Sources:
     backend: str
     facts: Facts
     state: StateView
+    web: WebView = WebView()
 
 
 PYTHON = platform.python_version()
@@ -125,6 +126,7 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             fifo_dropped=sources.errands.fifos.dropped,
             rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
             state=sources.state,
+            web=sources.web,
             suspected=director.blame.text,
             suspected_s=None if director.blame.since is None else now - director.blame.since,
             targets_without_path=len(director.blame.lost),

@@ -33,6 +33,7 @@ from supervisor.core.director import Director
 from supervisor.core.events import Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
+from supervisor.core.snapshot import WebView
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
@@ -119,7 +120,9 @@ class Supervisor:
             outside.memory_bytes,
         )
         start = outside.start_exporter
-        self._exporter = ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log) if start else None
+        self._exporter = (
+            ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log, outside.web) if start else None
+        )
         self._exposure = Exposure(outside.extent, outside.log) if start else None
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
@@ -421,6 +424,7 @@ class Supervisor:
             self._outside.backend.name,
             self._facts,
             self._remembering.view(trio.current_time()),
+            self._outside.web.view(trio.current_time()) if self._outside.web else WebView(),
         )
         return overview.snapshot(sources, self._inbox.statistics().current_buffer_used, trio.current_time())
 

@@ -4,6 +4,8 @@
 | ---------- | --------------------- | --------------------------------------------------------------------------------------- |
 | checker    | WORKER, an allow list | parses bytes of strangers; opens sockets of the Internet families and nothing else      |
 | exporter   | EXPORTER, an allow list | parses bytes of strangers; accepts connections, opens nothing                         |
+|            | PROTECTED_EXPORTER    | the same with TLS: opens one file in memory, again and again                            |
+| verifier   | EXPORTER              | the exporter's own; compares passwords with their hashes, has one socket                |
 | supervisor | PRIVILEGED, a deny list | its children and the operator's scripts inherit it, so it names only what none needs |
 | runner     | the supervisor's, inherited | scripts start programs and use the network, and what is refused here is refused them |
 
@@ -80,6 +82,13 @@ EXPORTER = Policy(
     calls=(*_LIVING, "accept4", "getdents64"),  # getdents64: the supervisor's descriptors, a folder opened beforehand
     only_if=MappingProxyType(_LIVING_IF),
 )
+
+PROTECTED_EXPORTER = Policy(
+    allows=True,
+    calls=(*EXPORTER.calls, "ftruncate", "pwrite64"),  # the one file in memory for the server's certificate and key
+    only_if=MappingProxyType({**_LIVING_IF, "openat": Without(2, _WRITES)}),  # that file, by its name in /proc
+)
+"""The exporter with TLS and passwords. Its verifier has EXPORTER."""
 
 PRIVILEGED = Policy(
     allows=False,

@@ -1,13 +1,14 @@
 """The conversation with the exporter: it asks for a snapshot, it gets one line.
 
-The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, all that it can
-say is a greeting, "snapshot" and "alive". Anything else ends it, and so does silence.
+The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot` and how it is
+protected, all that it can say is a greeting, "snapshot" and "alive". Anything else ends it, and so does silence.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import trio
 
@@ -40,14 +41,27 @@ class StreamLink:
             self.stream.socket.close()
 
 
+class Protection(Protocol):
+    """What says how the exporter is protected. `number` grows with every new `line` for the exporter."""
+
+    number: int
+    line: bytes
+
+    async def look(self) -> None:
+        """See whether there is a new one; called once a second."""
+
+
 StartExporter = Callable[[int], Awaitable[tuple[Child, StreamLink]]]
 
 
 class ExporterChild:
     """The exporter: its conversation and what is known of it."""
 
-    def __init__(self, start: StartExporter, snapshot: Callable[[], bytes], log: Log) -> None:
+    def __init__(
+        self, start: StartExporter, snapshot: Callable[[], bytes], log: Log, protection: Protection | None = None
+    ) -> None:
         """`snapshot` returns the encoded snapshot of this moment, without a newline in it."""
+        self._protection = protection
         self.caged = ""
         self.listening = ""
         self._snapshot = snapshot
@@ -83,6 +97,7 @@ class ExporterChild:
 
     async def _answer(self, stream: trio.abc.Stream) -> None:
         greeted = False
+        protected = 0
         rest = b""
         data = await first_word(lambda: _received(stream), self._patience)
         while data:
@@ -98,6 +113,11 @@ class ExporterChild:
                     await self._send(stream, await self._asked())
                 elif line != b"alive":
                     raise ProtocolBroken(f"expected snapshot or alive, got {line[:40]!r}")
+                elif self._protection:
+                    await self._protection.look()
+                if self._protection and self._protection.number != protected:
+                    protected = self._protection.number
+                    await self._send(stream, self._protection.line + b"\n")
             data = await patiently(lambda: _received(stream), SILENCE_MAX_S)
 
     async def _asked(self) -> bytes:

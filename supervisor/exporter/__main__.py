@@ -14,17 +14,22 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from checkers.kit import policies
 from checkers.kit.cage import CageError, Walls, confine
+from supervisor.exporter import verifier as verifying
+from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.extent import SERIES_MAX_DEFAULT, Extent
 from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.listen import parse_listen
 from supervisor.exporter.process import WatchedProcess
 from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site
+from supervisor.exporter.verifier import Passwords
+from supervisor.exporter.webtls import file_in_memory
 
 BACKLOG = 64
 FILES_MAX = CONNECTIONS_MAX + 96
@@ -61,26 +66,42 @@ def shown(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-async def serve(
-    link: trio.abc.Stream, address: str, port: int, uid: int | None, gid: int | None, extent: Extent
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the command line says."""
+
+    address: str
+    port: int
+    uid: int | None
+    gid: int | None
+    extent: Extent
+    verifier: socket.socket | None
+    """Where passwords are compared; None: the exporter is not protected and needs none."""
+
+
+async def serve(link: trio.abc.Stream, terms: Terms) -> int:
     """Be the exporter on `link`. Returns the exit status."""
-    conversation = SupervisorLink(link)
+    protected = terms.verifier is not None
+    doorman = Doorman(Passwords(terms.verifier) if protected else None)
+    conversation = SupervisorLink(link, take_policy=doorman.take if protected else None)
     try:
-        listener = await listen(address, port)
+        listener = await listen(terms.address, terms.port)
     except CannotListen as error:
         await conversation.greet({"error": str(error)})
         return 1
+    if protected:
+        file_in_memory()
     supervisor = WatchedProcess(os.getppid())
-    walls = Walls(policies.EXPORTER, shut=True, shut_tcp=True, limited=True, memory_bytes=MEMORY_MAX_BYTES)
+    policy = policies.PROTECTED_EXPORTER if protected else policies.EXPORTER
+    walls = Walls(policy, shut=True, shut_tcp=True, limited=True, memory_bytes=MEMORY_MAX_BYTES)
     try:
-        caged = confine(uid, gid, FILES_MAX, walls)
+        caged = confine(terms.uid, terms.gid, FILES_MAX, walls)
     except CageError as error:
         await conversation.greet({"error": str(error)})
         return 77
     bound = listener.socket.getsockname()
     await conversation.greet({"hello": {"pid": os.getpid(), "caged": caged, "listening": shown(bound[0], bound[1])}})
-    doorkeeper = Doorkeeper(Site(conversation, supervisor, extent))
+    doorkeeper = Doorkeeper(Site(conversation, supervisor, terms.extent), doorman)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(trio.serve_listeners, doorkeeper.serve_socket, [listener]))
         await conversation.run()
@@ -96,6 +117,7 @@ def main() -> int:
     parser.add_argument("--series-max", type=int, default=SERIES_MAX_DEFAULT, help="0: no limit")
     parser.add_argument("--detail", action="store_true")
     parser.add_argument("--node-ipvs", action="store_true")
+    parser.add_argument("--protected", action="store_true", help="serve nobody before the supervisor said how")
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     arguments = parser.parse_args()
@@ -105,12 +127,15 @@ def main() -> int:
         parser.error(f"--listen: {error}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the supervisor decides when we end
 
+    extent = Extent(arguments.series_max, arguments.detail, arguments.node_ipvs)
+    uid, gid = arguments.uid, arguments.gid
+    verifier = verifying.fork(uid, gid, arguments.link_fd) if arguments.protected else None
+    terms = Terms(address, port, uid, gid, extent, verifier)
+
     async def run() -> int:
         link = socket.socket(fileno=arguments.link_fd)
         link.set_inheritable(False)
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(link))
-        extent = Extent(arguments.series_max, arguments.detail, arguments.node_ipvs)
-        return await serve(stream, address, port, arguments.uid, arguments.gid, extent)
+        return await serve(trio.SocketStream(trio.socket.from_stdlib_socket(link)), terms)
 
     return trio.run(run)
 

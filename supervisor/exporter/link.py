@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import trio
 
 from supervisor.core.snapshot import Snapshot, decoding
+from supervisor.exporter.webpolicy import PREFIX
 
 ANSWER_MAX_S = 2.0
 """The supervisor may be silent for this long; then a scrape is told that there is no answer."""
@@ -50,8 +51,15 @@ class NoAnswer(Exception):
 class SupervisorLink:
     """The conversation with the supervisor; `run` must run beside `fetch`."""
 
-    def __init__(self, stream: trio.abc.Stream, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        wall_clock: Callable[[], float] = time.time,
+        take_policy: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`take_policy` is given each line that says how we are protected (`webpolicy`)."""
         self._stream = stream
+        self._take_policy = take_policy
         self._wall_clock = wall_clock
         self._wanted = trio.Event()
         self._answered = trio.Event()
@@ -127,7 +135,10 @@ class SupervisorLink:
                 raise ValueError(f"snapshot: longer than {LINE_MAX_BYTES} bytes")
 
     async def _take(self, line: bytes) -> None:
-        """Read a snapshot, with turns for everybody else: that of 10,000 real servers is half a second of work."""
+        """Read a line: a policy, or a snapshot, with turns for everybody else: that of 10,000 real servers is half a second of work."""
+        if self._take_policy is not None and line.startswith(PREFIX):
+            self._take_policy(line)
+            return
         snapshot = None
         for snapshot in decoding(line):  # noqa: B007  the last one is it
             self._moved_at = trio.current_time()

@@ -23,6 +23,8 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from supervisor.exporter.answers import Answer
+from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.extent import Extent
 from supervisor.exporter.families import SCOPES, Served, families, render_duration, served_families
 from supervisor.exporter.link import NoAnswer, SupervisorLink, View
@@ -31,7 +33,7 @@ from supervisor.exporter.rendering import ending, slices
 
 HEAD_MAX_BYTES = 8192
 READ_MAX_S = 1.0
-"""From the connection to the end of the request's head."""
+"""From the connection, or its TLS handshake, to the end of the request's head."""
 TOTAL_MAX_S = 10.0
 """From the connection to its end: as long as Prometheus waits for a scrape (its scrape_timeout by default)."""
 LINGER_MAX_S = 0.5
@@ -44,7 +46,8 @@ NAMES_MAX = 100
 MEMBERS_MAX = 40
 """The first samples of a family have every name that any has: those of a histogram are 16, the others have one."""
 
-Headers: TypeAlias = list[tuple[str, str]]
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+EVERY_HEADER: Headers = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
 
 GZIP_LEVEL = 1
 """A tenth of the time of the highest, for a quarter more bytes (observability.md, section 1.4)."""
@@ -60,15 +63,6 @@ Vipervisor exporter
 /healthz   200 when the supervisor answers
 /readyz    200 when the supervisor is ready
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back for one request."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,28 +221,31 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return False
 
 
-async def handle(stream: trio.abc.Stream, site: Site) -> None:
+async def handle(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> None:
     """Serve one connection: one request, one answer, within TOTAL_MAX_S; then it is closed."""
     with trio.move_on_after(TOTAL_MAX_S):
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the reader went away
-            await _converse(stream, site)
+            received = await doorman.receive(stream)
+            if received is not None:
+                await _converse(received, site, doorman)
     await trio.aclose_forcefully(stream)
 
 
-async def _converse(stream: trio.abc.Stream, site: Site) -> None:
+async def _converse(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> None:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
     with trio.move_on_after(READ_MAX_S) as patience:
         request = await _read_request(stream, connection)
-    if patience.cancelled_caught:
+    if patience.cancelled_caught or request is None:
         return
-    match request:
-        case h11.Request():
-            answer = await site.answer(request)
-            await _send(stream, connection, answer, head_only=request.method == b"HEAD")
-        case Answer():
-            await _send(stream, connection, request, head_only=False)
-        case None:
-            return
+    if isinstance(request, h11.Request):
+        refusal = await doorman.refusal(request)
+        answer = await site.answer(request) if refusal is None else refusal
+        head_only = request.method == b"HEAD"
+    else:
+        answer, refusal, head_only = request, request, False
+    if refusal is not None:
+        site.requests[refusal.status] += 1
+    await _send(stream, connection, answer, doorman.headers, head_only=head_only)
     with trio.move_on_after(LINGER_MAX_S):
         await _linger(stream)
 
@@ -272,17 +269,14 @@ async def _read_request(stream: trio.abc.Stream, connection: h11.Connection) -> 
         return Answer(error.error_status_hint, b"malformed request\n")
 
 
-async def _send(stream: trio.abc.Stream, connection: h11.Connection, answer: Answer, *, head_only: bool) -> None:
-    """Send one answer; after HEAD only its head."""
+async def _send(
+    stream: trio.abc.Stream, connection: h11.Connection, answer: Answer, headers: Headers, *, head_only: bool
+) -> None:
+    """Send one answer; after HEAD only its head. `headers` are the operator's and go before ours of the same name."""
+    every = {name.lower(): (name, value) for name, value in (*EVERY_HEADER, *headers)}
     head = h11.Response(
         status_code=answer.status,
-        headers=[
-            *answer.headers,
-            ("Content-Length", str(len(answer.body))),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Cache-Control", "no-store"),
-            ("Connection", "close"),
-        ],
+        headers=[*answer.headers, ("Content-Length", str(len(answer.body))), *every.values(), ("Connection", "close")],
     )
     await stream.send_all(connection.send(head) or b"")
     if not head_only:
@@ -301,8 +295,9 @@ async def _linger(stream: trio.abc.Stream) -> None:
 class Doorkeeper:
     """Counts connections; who comes beyond the limits is closed unheard."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, doorman: Doorman | None = None) -> None:
         self._site = site
+        self._doorman = doorman or Doorman()
         self._open: Counter[str] = Counter()
 
     async def serve(self, stream: trio.abc.Stream, peer: str) -> None:
@@ -313,7 +308,7 @@ class Doorkeeper:
             return
         self._open[peer] += 1
         try:
-            await handle(stream, self._site)
+            await handle(stream, self._site, self._doorman)
         finally:
             self._open[peer] -= 1
             self._open += Counter()  # forget who is gone
