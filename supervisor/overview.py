@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,16 @@ from supervisor.children.pool import CheckerPool
 from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
-from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, StateView, WebView, WorkerView, WriterView
+from supervisor.core.snapshot import (
+    ProcessView,
+    RivalView,
+    Snapshot,
+    StateView,
+    WebView,
+    WorkerView,
+    WriterView,
+    encoding,
+)
 from supervisor.log import Log
 from supervisor.notify.fifo import Fifos
 from supervisor.notify.script import Scripts
@@ -88,52 +97,59 @@ KERNEL = platform.release()
 
 def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
     """Return everything as it is at `now`."""
+    return Snapshot(process(sources, inbox_length, now), views.virtual_servers(sources.director, now))
+
+
+def pieces(sources: Sources, inbox_length: int, now: float) -> Iterator[bytes]:
+    """Yield the wire form of everything, piece by piece; decisions may be taken between two."""
+    return encoding(process(sources, inbox_length, now), views.one_by_one(sources.director, now))
+
+
+def process(sources: Sources, inbox_length: int, now: float) -> ProcessView:
+    """Return the program itself as it is at `now`."""
     director, facts, pool = sources.director, sources.facts, sources.pool
     writer = sources.writer.view()
-    return Snapshot(
-        ProcessView(
-            version=__version__,
-            python=PYTHON,
-            kernel=KERNEL,
-            backend=sources.backend,
-            pid=os.getpid(),
-            uptime_s=now - facts.started_at,
-            ready=ready(director, writer),
-            config_source=director.config.source,
-            config_digest=director.config.digest,
-            config_warnings=director.config.warnings,
-            config_age_s=now - facts.config_at,
-            reload_ok=facts.reload_ok,
-            reloads_ok=facts.reloads_ok,
-            reloads_rejected=facts.reloads_rejected,
-            schedule_lag=pool.schedule_lag(),
-            checks=pool.counts(),
-            check_durations=pool.durations(),
-            writer=writer,
-            workers=_workers(sources, now),
-            log_events=sources.log.counts,
-            log_dropped=sources.log_dropped(),
-            log_summed_up=sources.log.summed_up,
-            mail_sent=sources.mailer.sent,
-            mail_failed=sources.mailer.failed,
-            mail_dropped=sources.mailer.dropped,
-            inbox_length=inbox_length,
-            addresses=dict(facts.addresses),
-            scripts_succeeded=sources.errands.scripts.succeeded,
-            scripts_failed=sources.errands.scripts.failed,
-            scripts_skipped=sources.errands.scripts.skipped,
-            fifo_written=sources.errands.fifos.written,
-            fifo_dropped=sources.errands.fifos.dropped,
-            rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
-            state=sources.state,
-            web=sources.web,
-            suspected=director.blame.text,
-            suspected_s=None if director.blame.since is None else now - director.blame.since,
-            targets_without_path=len(director.blame.lost),
-            workers_lost_s=pool.lost_for_s(),
-            checks_quarantined=len(pool.condemned()),
-        ),
-        views.virtual_servers(director, now),
+    return ProcessView(
+        version=__version__,
+        python=PYTHON,
+        kernel=KERNEL,
+        backend=sources.backend,
+        pid=os.getpid(),
+        uptime_s=now - facts.started_at,
+        ready=ready(director, writer),
+        config_source=director.config.source,
+        config_digest=director.config.digest,
+        config_warnings=director.config.warnings,
+        config_age_s=now - facts.config_at,
+        reload_ok=facts.reload_ok,
+        reloads_ok=facts.reloads_ok,
+        reloads_rejected=facts.reloads_rejected,
+        schedule_lag=pool.schedule_lag(),
+        checks=pool.counts(),
+        check_durations=pool.durations(),
+        writer=writer,
+        workers=_workers(sources, now),
+        log_events=sources.log.counts,
+        log_dropped=sources.log_dropped(),
+        log_summed_up=sources.log.summed_up,
+        mail_sent=sources.mailer.sent,
+        mail_failed=sources.mailer.failed,
+        mail_dropped=sources.mailer.dropped,
+        inbox_length=inbox_length,
+        addresses=dict(facts.addresses),
+        scripts_succeeded=sources.errands.scripts.succeeded,
+        scripts_failed=sources.errands.scripts.failed,
+        scripts_skipped=sources.errands.scripts.skipped,
+        fifo_written=sources.errands.fifos.written,
+        fifo_dropped=sources.errands.fifos.dropped,
+        rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
+        state=sources.state,
+        web=sources.web,
+        suspected=director.blame.text,
+        suspected_s=None if director.blame.since is None else now - director.blame.since,
+        targets_without_path=len(director.blame.lost),
+        workers_lost_s=pool.lost_for_s(),
+        checks_quarantined=len(pool.condemned()),
     )
 
 

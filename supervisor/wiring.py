@@ -15,7 +15,7 @@ forwarding, and the next start adopts its table.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import trio
@@ -120,9 +120,7 @@ class Supervisor:
             outside.memory_bytes,
         )
         start = outside.start_exporter
-        self._exporter = (
-            ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log, outside.web) if start else None
-        )
+        self._exporter = ExporterChild(start, self._pieces, self._log, outside.web) if start else None
         self._exposure = Exposure(outside.extent, outside.log) if start else None
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
@@ -412,7 +410,14 @@ class Supervisor:
 
     def snapshot(self) -> wire_form.Snapshot:
         """Return everything that observers may know now."""
-        sources = overview.Sources(
+        return overview.snapshot(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the same for the exporter, piece by piece."""
+        return overview.pieces(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
+
+    def _sources(self) -> overview.Sources:
+        return overview.Sources(
             self._director,
             self._writer,
             self._pool,
@@ -426,7 +431,6 @@ class Supervisor:
             self._remembering.view(trio.current_time()),
             self._outside.web.view(trio.current_time()) if self._outside.web else WebView(),
         )
-        return overview.snapshot(sources, self._inbox.statistics().current_buffer_used, trio.current_time())
 
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""

@@ -7,7 +7,7 @@ protected, all that it can say is a greeting, "snapshot" and "alive". Anything e
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import trio
@@ -58,9 +58,13 @@ class ExporterChild:
     """The exporter: its conversation and what is known of it."""
 
     def __init__(
-        self, start: StartExporter, snapshot: Callable[[], bytes], log: Log, protection: Protection | None = None
+        self,
+        start: StartExporter,
+        snapshot: Callable[[], Iterable[bytes]],
+        log: Log,
+        protection: Protection | None = None,
     ) -> None:
-        """`snapshot` returns the encoded snapshot of this moment, without a newline in it."""
+        """`snapshot` yields the encoded snapshot of this moment piece by piece, without a newline in it."""
         self._protection = protection
         self.caged = ""
         self.listening = ""
@@ -110,7 +114,7 @@ class ExporterChild:
                     self._greet(line)
                     greeted = True
                 elif line == b"snapshot":
-                    await self._send(stream, await self._asked())
+                    await self._tell(stream)
                 elif line != b"alive":
                     raise ProtocolBroken(f"expected snapshot or alive, got {line[:40]!r}")
                 elif self._protection:
@@ -120,14 +124,20 @@ class ExporterChild:
                     await self._send(stream, self._protection.line + b"\n")
             data = await patiently(lambda: _received(stream), SILENCE_MAX_S)
 
-    async def _asked(self) -> bytes:
-        """Return the snapshot of a moment when it may cost us something again."""
+    async def _tell(self, stream: trio.abc.Stream) -> None:
+        """Send the snapshot of a moment when it may cost us something again, and have decisions taken between two of its pieces."""
         await trio.sleep_until(self._free_at)
-        begun = trio.current_time()
-        answer = self._snapshot() + b"\n"
-        now = trio.current_time()
-        self._free_at = now + PAUSE_SHARE * (now - begun)
-        return answer
+        cost_s = 0.0
+        pieces = iter(self._snapshot())
+        while True:
+            begun = trio.current_time()
+            piece = next(pieces, None)
+            cost_s += trio.current_time() - begun
+            if piece is None:
+                break
+            await self._send(stream, piece)  # always a turn for others, too
+        await self._send(stream, b"\n")
+        self._free_at = trio.current_time() + PAUSE_SHARE * cost_s
 
     @staticmethod
     async def _send(stream: trio.abc.Stream, data: bytes) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
 from ipaddress import ip_address
 
 from supervisor.core.director import Director
@@ -17,7 +19,18 @@ from supervisor.model import AddressKey, Endpoint, FwmarkKey, IPAddress, Service
 
 def virtual_servers(director: Director, now: float) -> tuple[VirtualServerView, ...]:
     """Return every virtual server as it is at `now`, with what the last reading of the kernel's table carries."""
-    return tuple(_virtual_server(director, state, now) for state in director.virtual_servers.values())
+    return tuple(dataclasses.replace(view, real_servers=tuple(servers)) for view, servers in one_by_one(director, now))
+
+
+def one_by_one(director: Director, now: float) -> Iterator[tuple[VirtualServerView, Iterator[RealServerView]]]:
+    """Yield every virtual server without its real servers, and these one by one. The director may go on meanwhile; `now` stays."""
+    for state in list(director.virtual_servers.values()):
+        kernel = director.reading.table.services.get(state.spec.key)
+        servers = list(state.real_servers.values())
+        yield (
+            _virtual_server(director, state, kernel, now),
+            (_real_server(director, state, kernel, server, now) for server in servers),
+        )
 
 
 def matching(
@@ -71,9 +84,11 @@ def real_server_view(
     return _real_server(director, state, kernel, server, now)
 
 
-def _virtual_server(director: Director, state: VirtualServerState, now: float) -> VirtualServerView:
+def _virtual_server(
+    director: Director, state: VirtualServerState, kernel: Service | None, now: float
+) -> VirtualServerView:
+    """Return a virtual server without its real ones."""
     spec, reading = state.spec, director.reading
-    kernel = reading.table.services.get(spec.key)
     key = spec.key
     endpoint = key.endpoint if isinstance(key, AddressKey) else None
     return VirtualServerView(
@@ -94,9 +109,7 @@ def _virtual_server(director: Director, state: VirtualServerState, now: float) -
         transitions_down=state.downs,
         sorry=_sorry(director, state, kernel),
         traffic=_traffic(Load(counters=reading.services.get(spec.key, Counters()))),
-        real_servers=tuple(
-            _real_server(director, state, kernel, server, now) for server in state.real_servers.values()
-        ),
+        real_servers=(),
         suspended=state.suspended,
         min_healthy=str(state.spec.min_healthy or ""),
         group=spec.group,

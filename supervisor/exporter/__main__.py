@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import signal
 import socket
@@ -37,6 +38,10 @@ FILES_MAX = CONNECTIONS_MAX + 96
 
 MEMORY_MAX_BYTES = 512 << 20
 """Data that it may have. Ours: the metrics of 10,000 real servers take 60 MB at their making, and 8 answers are kept."""
+
+
+COLLECT = 20_000, 20, 50
+"""Thresholds of the garbage collector: it runs through a large snapshot 30 times less often, which is a tenth of a scrape's time."""
 
 
 class CannotListen(Exception):
@@ -127,6 +132,8 @@ def main() -> int:
         parser.error(f"--listen: {error}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the supervisor decides when we end
 
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     extent = Extent(arguments.series_max, arguments.detail, arguments.node_ipvs)
     uid, gid = arguments.uid, arguments.gid
     verifier = verifying.fork(uid, gid, arguments.link_fd) if arguments.protected else None

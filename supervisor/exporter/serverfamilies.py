@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import Metric
 
 from supervisor.core.snapshot import RealServerView, TrafficView, VirtualServerView
-from supervisor.exporter.shapes import counter, gauge, instant
+from supervisor.exporter.shapes import counter, gauge, instant, labelled
 
 TRAFFIC: tuple[tuple[str, str, Callable[[TrafficView], int]], ...] = (
     ("connections", "Connections scheduled", lambda traffic: traffic.connections),
@@ -39,20 +39,17 @@ _SIMPLE: tuple[tuple[str, str, Callable[[RealServerView], float | None]], ...] =
 def real_server_families(views: tuple[VirtualServerView, ...], now_wall: float) -> Iterator[Metric]:
     """Yield what is told of every real server."""
     pairs = [((v.virtual_server, r.real_server), r) for v in views for r in v.real_servers]
+    named = _named(views)
     yield gauge(
         "lvs_real_server_info",
         "Real servers as configured, with the labels of node_exporter: always 1.",
         (*_TWO, "remote_address", "remote_port", "forward"),
         [((*names, *split(r.real_server), r.forward), 1) for names, r in pairs],
     )
-    for word, text, read in _SIMPLE:
-        yield gauge(f"lvs_real_server_{word}", text, _TWO, [(names, read(r)) for names, r in pairs])
-    yield gauge(
-        "lvs_real_server_state_change_timestamp_seconds",
-        "When it last went up or down.",
-        _TWO,
-        [(names, instant(now_wall, r.since_s)) for names, r in pairs],
-    )
+    since = ("state_change_timestamp_seconds", "When it last went up or down.", lambda r: instant(now_wall, r.since_s))
+    for word, text, read in (*_SIMPLE, since):
+        name = f"lvs_real_server_{word}"
+        yield labelled(gauge(name, text, _TWO), name, [(labels, read(r)) for labels, r in named])
     yield gauge(
         "lvs_real_server_certificate_expiry_timestamp_seconds",
         "When the first certificate ends that SSL_GET saw on it.",
@@ -74,19 +71,22 @@ def real_server_families(views: tuple[VirtualServerView, ...], now_wall: float) 
 def detailed_families(views: tuple[VirtualServerView, ...]) -> Iterator[Metric]:
     """Yield what is told of every real server only when it was asked for."""
     pairs = [((v.virtual_server, r.real_server), r) for v in views for r in v.real_servers]
+    named = _named(views)
     for word, text, read in TRAFFIC:
-        yield counter(
-            f"lvs_real_server_{word}_total",
-            f"{text}, since the kernel's entry was made.",
-            _TWO,
-            [(names, read(r.traffic)) for names, r in pairs],
-        )
+        name = f"lvs_real_server_{word}_total"
+        family = counter(name, f"{text}, since the kernel's entry was made.", _TWO, ())
+        yield labelled(family, name, [(labels, read(r.traffic)) for labels, r in named])
     yield gauge(
         "lvs_real_server_check_last_duration_seconds",
         "How long the last probe of a check took; the longest, where several checks of one type ask the same address.",
         (*_TWO, "check", "target"),
         [((*names, *check), duration_s) for names, r in pairs for check, duration_s in _durations(r).items()],
     )
+
+
+def _named(views: tuple[VirtualServerView, ...]) -> list[tuple[dict[str, str], RealServerView]]:
+    """Return every real server with its labels, which all families share."""
+    return [(dict(zip(_TWO, (v.virtual_server, r.real_server), strict=True)), r) for v in views for r in v.real_servers]
 
 
 def _durations(server: RealServerView) -> dict[tuple[str, str], float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.samples import Sample
 
 from supervisor.core.snapshot import DURATION_BUCKETS_S, Histogram
 
@@ -20,6 +21,15 @@ def gauge(
     for values, value in samples:
         if value is not None:
             family.add_metric(values, value)
+    return family
+
+
+def labelled(family: Metric, name: str, samples: Iterable[tuple[dict[str, str], float | None]]) -> Metric:
+    """Fill a family with samples called `name` whose labels are ready; a sample of None is left out.
+
+    Families of many servers share the labels of each, which nobody changes: half the time of `add_metric`, which makes them anew.
+    """
+    family.samples = [Sample(name, labels, value) for labels, value in samples if value is not None]
     return family
 
 

@@ -91,6 +91,11 @@ class Passwords:
         self._users = dict(users)
         self._known.clear()
 
+    def close(self) -> None:
+        """Let go of the verifier, which ends."""
+        if self._verifier is not None:
+            self._verifier.close()
+
     async def fits(self, user: str, password: bytes) -> bool:
         """Tell whether a password is the user's. Raises TooManyWait; OSError when there is no verifier."""
         hashed = self._users.get(user)

@@ -405,7 +405,7 @@ def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
             return child, StreamLink(here)
 
         log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
-        exporter = ExporterChild(start, lambda: b'{"schema":1}', log)
+        exporter = ExporterChild(start, lambda: (b'{"schema"', b":1}"), log)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exporter.keeper.run)
             for data in said:
@@ -484,7 +484,7 @@ def exporter_for(duration_s: float, *said: bytes, full: bool = False) -> tuple[l
         keep: list[trio.abc.Stream] = []
         log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ExporterChild(start, lambda: b"{}", log).keeper.run)
+            nursery.start_soon(ExporterChild(start, lambda: [b"{}"], log).keeper.run)
             await trio.sleep(duration_s)
             nursery.cancel_scope.cancel()
 

@@ -1,13 +1,28 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from checkers.kit import wire
 from supervisor.core import snapshot, views
 from supervisor.core.events import KernelRead
-from supervisor.core.snapshot import DURATION_BUCKETS_S, ProcessView, Snapshot, WorkerView, WriterView, decode, encode
+from supervisor.core.snapshot import (
+    DURATION_BUCKETS_S,
+    STEP_SERVERS,
+    ProcessView,
+    Snapshot,
+    WorkerView,
+    WriterView,
+    decode,
+    decoding,
+    encode,
+    encoding,
+)
 from supervisor.core.table import Counters, Destination, Load, Reading, Service, ServiceSettings, Table
 from supervisor.model import Endpoint, ServiceKey
+from tests.fakes import snapshots
 from tests.supervisor.core.builders import KEY, config, endpoint, real_server, report, started, virtual_server
 
 
@@ -71,3 +86,28 @@ def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
 
 def test_worker_and_observer_count_in_the_same_buckets() -> None:
     assert wire.DURATION_BUCKETS_S == DURATION_BUCKETS_S
+
+
+def test_piece_by_piece_it_is_the_same_snapshot_and_no_piece_is_long() -> None:
+    pool = tuple(
+        snapshots.real_server(f"10.0.{number // 250}.{number % 250}") for number in range(10 * STEP_SERVERS + 3)
+    )
+    whole = Snapshot(
+        snapshots.process(), (snapshots.article(), replace(snapshots.marked(), real_servers=pool), snapshots.marked())
+    )
+    parts = ((replace(view, real_servers=()), view.real_servers) for view in whole.virtual_servers)
+    pieces = list(encoding(whole.process, parts))
+    assert decode(b"".join(pieces)) == decode(encode(whole)) == whole
+    assert max(piece.count(b'"weight_configured"') for piece in pieces) <= STEP_SERVERS
+
+
+def test_reading_gives_others_their_turn_and_ends_with_the_snapshot() -> None:
+    pool = tuple(snapshots.real_server(f"10.0.{number // 250}.{number % 250}") for number in range(5 * STEP_SERVERS))
+    whole = Snapshot(snapshots.process(), (replace(snapshots.article(), real_servers=pool),))
+    *turns, last = decoding(encode(whole))
+    assert (turns, last) == ([None] * 6, whole)
+
+
+def test_nothing_of_a_snapshot_is_forgotten_piece_by_piece() -> None:
+    empty = Snapshot(snapshots.process(), ())
+    assert json.loads(b"".join(encoding(empty.process, ()))) == json.loads(encode(empty))
