@@ -45,6 +45,44 @@ So the totals can be scraped every 5 s and the real servers every minute. What d
 Real servers make {SERIES_EACH} series each. Where that would be more than {SERIES_MAX_DEFAULT:,} ({SERVERS_MAX:,} real servers;
 `--metrics-series-max N`, 0: no limit) all of tier 2 and 3 is left out, `lvs_metrics_real_servers_omitted` is 1, and the log says so
 (`metrics.omitted`).
+
+## Scraping
+
+```yaml
+scrape_configs:
+- job_name: vipervisor
+  scrape_interval: 5s
+  params: {{scope: ["process,virtual_server"]}}
+  static_configs: [{{targets: ["127.0.0.1:9720"]}}]
+- job_name: vipervisor-real-servers
+  scrape_interval: 60s
+  params: {{scope: [real_server]}}
+  static_configs: [{{targets: ["127.0.0.1:9720"]}}]
+```
+
+Scrapes within a second share one answer, so two Prometheus servers cost as much as one. The exporter is a process of its own without any
+privilege; when it dies, a scrape fails and nothing else. `python -m bench.scrape` measures what a scrape of 10,000 real servers costs.
+
+## TLS and passwords
+
+The exporter listens on loopback, in the clear, unless told otherwise. For another address take `--web-config FILE`, the
+[web configuration file](https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md) of Prometheus's exporters
+(`pip install 'vipervisor[web]'` brings the two libraries for it):
+
+```yaml
+tls_server_config:
+  cert_file: server.crt        # beside this file, or a whole path; read by the user that vipervisor runs as
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert      # with client_ca_file: only who has a certificate
+  client_ca_file: ca.crt
+basic_auth_users:
+  prometheus: $2y$10$ASHE3W2EGdCu7NiUeV1ksuLUpaV/bQLy/ZCYM/DyP38NNEFl1eTk2      # htpasswd -nBC 10 prometheus
+```
+
+It holds for every path. A mistake in it is refused with its place and remedy, at start with the daemon. Later a change of the file, a
+certificate or a key is taken over within five seconds, whole; a bad one is told (`web_config.refused`,
+`lvs_web_config_last_reload_successful` 0) and the last good one stays. Not to be had are client certificates that nobody verifies
+(`RequestClientCert`, `RequireAnyClientCert`); `http2`, `rate_limit` and `curve_preferences` do nothing and are warned of.
 """
 
 PARTS: tuple[tuple[str, str, str, Extent], ...] = (

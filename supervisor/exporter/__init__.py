@@ -1,6 +1,7 @@
 """PROCESS exporter: the only network listener of the program, without any privilege.
 
-`families` turns a Snapshot into metrics (pure), `server` answers HTTP, `__main__` is the process: it hears snapshots over one
-inherited socket and ends when that closes. Nothing here may reach the kernel table, decide, or hold a state that matters:
-when it dies, a scrape fails and nothing else.
+`families` turns a Snapshot into metrics (pure), `rendering` those into text, `server` answers HTTP, `doorman` says who gets in, `__main__`
+is the process: it hears snapshots over one inherited socket and ends when that closes. `webconfig` is read by the supervisor, for the
+exporter can open nothing; `verifier` is a process of the exporter's own that compares passwords.
+Nothing here may reach the kernel table, decide, or hold a state that matters: when it dies, a scrape fails and nothing else.
 """

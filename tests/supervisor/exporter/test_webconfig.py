@@ -12,7 +12,7 @@ from supervisor.exporter.webpolicy import TlsPolicy, WebPolicy, decode, encode
 from supervisor.exporter.webtls import file_in_memory, to_context
 from tests.fakes import tls
 
-HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+HASH = "$2y$10$ASHE3W2EGdCu7NiUeV1ksuLUpaV/bQLy/ZCYM/DyP38NNEFl1eTk2"
 FILES = {
     "server.pem": tls.certificate_file("good").read_text(),
     "ca.pem": tls.AUTHORITY,
