@@ -1,11 +1,14 @@
 """The real exporter process on loopback, with a fake supervisor at the other end of its socket."""
 
+import base64
 import contextlib
+import http.client
 import json
 import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,14 +17,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
+import bcrypt
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from checkers.kit import landlock
 from supervisor.core.snapshot import encode
+from supervisor.exporter.webpolicy import TlsPolicy, WebPolicy
+from supervisor.exporter.webpolicy import encode as encode_policy
 from tests.checkers import attacks
 from tests.checkers.test_attacks import FILES, REFUSALS
-from tests.fakes import snapshots
+from tests.fakes import snapshots, tls
 
 ROOT = pathlib.Path(__file__).parents[3]
 NOBODY = 65534
@@ -31,8 +37,13 @@ class Exporter:
     """A started exporter and our end of its link."""
 
     def __init__(
-        self, listen: str, program: tuple[str, ...] = ("-m", "supervisor.exporter"), stderr: int | None = None
+        self,
+        listen: str,
+        program: tuple[str, ...] = ("-m", "supervisor.exporter"),
+        stderr: int | None = None,
+        policy: WebPolicy | None = None,
     ) -> None:
+        """With a `policy` it is protected."""
         self.link, theirs = socket.socketpair()
         self.link.settimeout(30)
         identity = ["--uid", str(NOBODY), "--gid", str(NOBODY)] if os.geteuid() == 0 else []
@@ -45,6 +56,7 @@ class Exporter:
                 "--listen",
                 listen,
                 *identity,
+                *(["--protected"] if policy else []),
             ],
             pass_fds=(theirs.fileno(),),
             cwd=ROOT,
@@ -54,6 +66,8 @@ class Exporter:
         theirs.close()
         self.reader = self.link.makefile("rb")
         self.greeting = json.loads(self.reader.readline() or b"{}")
+        if policy:
+            self.link.sendall(encode_policy(policy) + b"\n")
 
     def answer(self) -> None:
         """Answer one question."""
@@ -119,14 +133,22 @@ def test_it_has_no_privilege(exporter: Exporter) -> None:
     assert "caps=0" in exporter.greeting["hello"]["caged"]
 
 
-def test_everything_is_refused_that_an_attacker_in_it_tries(tmp_path: pathlib.Path) -> None:
+PEM = tls.certificate_file("good").read_text()
+SECURED = WebPolicy(TlsPolicy(PEM, PEM), {"alice": bcrypt.hashpw(b"one", bcrypt.gensalt(4)).decode()})
+
+
+@pytest.mark.parametrize("policy", [None, SECURED], ids=["in the clear", "protected"])
+def test_everything_is_refused_that_an_attacker_in_it_tries(tmp_path: pathlib.Path, policy: WebPolicy | None) -> None:
     secret = tmp_path / "keepalived.conf"
     secret.write_text("secret")
     secret.chmod(0o666)
-    exporter = Exporter("127.0.0.1:0", (attacks.__file__, "exporter", str(secret)), stderr=subprocess.PIPE)
+    exporter = Exporter("127.0.0.1:0", (attacks.__file__, "exporter", str(secret)), subprocess.PIPE, policy)
     try:
         assert exporter.greeting["hello"]["caged"].count("seccomp=filter") == 1
-        assert b"lvs_virtual_servers 2.0" in ask(exporter, "/metrics")
+        if policy is None:
+            assert b"lvs_virtual_servers 2.0" in ask(exporter, "/metrics")
+        else:
+            assert secured(exporter, "/", "alice", "one")[0] == 200
     finally:
         exporter.close()
     assert exporter.process.stderr is not None
@@ -135,6 +157,51 @@ def test_everything_is_refused_that_an_attacker_in_it_tries(tmp_path: pathlib.Pa
     excused = set() if landlock.version() else FILES
     assert {name: became for name, became in told.items() if became not in REFUSALS and name not in excused} == {}
     assert "open a TCP socket" in told
+
+
+def secured(exporter: Exporter, path: str, user: str, password: str) -> tuple[int, bytes]:
+    """Ask over TLS."""
+    host, _, port = exporter.greeting["hello"]["listening"].rpartition(":")
+    context = ssl.create_default_context(cadata=tls.AUTHORITY)
+    connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+    connection.request("GET", path, headers={"Authorization": f"Basic {credentials}"})
+    with contextlib.closing(connection), connection.getresponse() as answer:
+        return answer.status, answer.read()
+
+
+@pytest.fixture
+def protected() -> Iterator[Exporter]:
+    started = Exporter("127.0.0.1:0", policy=SECURED)
+    yield started
+    started.close()
+
+
+def test_a_password_is_compared_outside_the_loop_and_a_policy_can_change(protected: Exporter) -> None:
+    assert secured(protected, "/", "alice", "one")[0] == 200
+    assert secured(protected, "/", "alice", "two")[0] == 401
+    protected.link.sendall(encode_policy(WebPolicy()) + b"\n")
+    deadline = time.monotonic() + 10
+    body = b""
+    while not body and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            body = get(protected.url("/"))
+    assert b"/metrics" in body, "in the clear now, as the policy says"
+
+
+def test_who_speaks_no_tls_or_nothing_at_all_keeps_nobody_out(protected: Exporter) -> None:
+    host, _, port = protected.greeting["hello"]["listening"].rpartition(":")
+    mute = [socket.create_connection((host, int(port)), timeout=10) for _ in range(4)]
+    for hello in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(100), bytes(3000)):
+        with socket.create_connection((host, int(port)), timeout=10) as stranger:
+            stranger.sendall(hello)
+            with contextlib.suppress(ConnectionError):
+                while stranger.recv(4096):
+                    pass
+    assert secured(protected, "/", "alice", "one")[0] == 200
+    for connection in mute:
+        assert connection.recv(1) == b"", "dropped when its time for a handshake is over"
+        connection.close()
 
 
 def test_it_still_tells_what_proc_says_of_the_supervisor(exporter: Exporter) -> None:
