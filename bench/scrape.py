@@ -2,6 +2,7 @@
 
     python -m bench.scrape                    10,000 real servers in 500 virtual servers, checked every 20 s, ten scrapes of each kind
     python -m bench.scrape --servers 2000
+    python -m bench.scrape --alone            the exporter by itself, with a prepared snapshot: for a machine that has no core to spare
 
 Everything is real but the kernel's table, which is in memory: the daemon, its checkers, and one listener on loopback that every check
 connects to. Printed are the time of a scrape as Prometheus sees it (connection to last byte), processor time of supervisor and exporter
@@ -11,6 +12,7 @@ for it, the worst time of a small request beside it, and how late probes began: 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import re
@@ -25,6 +27,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
+
+from supervisor import config
+from supervisor.core import views
+from supervisor.core.director import Director
+from supervisor.core.snapshot import encoding
+from supervisor.core.table import Table
+from supervisor.exporter import names
 
 PORT = 9798
 PER_POOL = 20
@@ -154,7 +163,7 @@ def beside(path: str, accept: str) -> tuple[float, bytes, float]:
             others.append(get("/")[0])
             time.sleep(0.05)
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     took, body = get(path, accept)
     done.set()
@@ -184,12 +193,78 @@ def scrapes(daemon: Daemon, times: int) -> None:
         )
 
 
+def alone(servers: int, times: int) -> None:
+    """Measure what a scrape costs, with nothing else running: making and writing the snapshot here, the rest in the real exporter."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "keepalived.conf"
+        file.write_text(configuration(servers, 80))
+        loaded = config.load(file).config
+        assert loaded is not None
+    director = Director(loaded, 0.0, Table(), None)
+    director.start(0.0)
+    gc.collect()
+    gc.freeze()
+    process = names.nothing().process
+    ours, theirs = socket.socketpair()
+    command = [
+        "supervisor.exporter",
+        "--link-fd",
+        str(theirs.fileno()),
+        "--listen",
+        f"127.0.0.1:{PORT}",
+        "--series-max",
+        "0",
+    ]
+    exporter = subprocess.Popen([sys.executable, "-m", *command], pass_fds=[theirs.fileno()])
+    theirs.close()
+    making: list[float] = []
+
+    def answer() -> None:
+        for line in ours.makefile("rb"):
+            if line == b"snapshot\n":
+                began = time.thread_time()
+                longest = 0.0
+                before = began
+                for piece in encoding(process, views.one_by_one(director, 1.0)):
+                    longest = max(longest, time.thread_time() - before)
+                    ours.sendall(piece)
+                    before = time.thread_time()
+                making.extend((time.thread_time() - began, longest))
+                ours.sendall(b"\n")
+
+    threading.Thread(target=answer, daemon=True).start()
+    time.sleep(3)
+    for name, accept in (("text", TEXT), ("OpenMetrics", OPENMETRICS)):
+        took, other, used, body = list[float](), 0.0, list[float](), b""
+        for _ in range(times):
+            time.sleep(1.2)
+            before = processor_s(exporter.pid)
+            seconds, body, waited = beside("/metrics", accept)
+            used.append(processor_s(exporter.pid) - before)
+            took.append(seconds)
+            other = max(other, waited)
+        print(
+            f"{name}: median {statistics.median(took):.2f} s; {len(body) / 1e6:.2f} MB gzip; processor of the exporter: median"
+            f" {statistics.median(used):.2f} s; another request worst {other:.3f} s"
+        )
+    stroke_ms = max(making[1::2]) * 1000
+    print(
+        f"the supervisor's part: {statistics.median(making[::2]):.2f} s of processor, at most {stroke_ms:.1f} ms at one stroke"
+    )
+    exporter.kill()
+    exporter.wait()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", type=int, default=10_000)
     parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--alone", action="store_true", help="the exporter by itself")
     options = parser.parse_args()
+    if options.alone:
+        alone(options.servers, options.times)
+        return
     with tempfile.TemporaryDirectory() as folder, listener() as port:
         daemon = Daemon(Path(folder), options.servers, port)
         try:

@@ -18,7 +18,7 @@ _MEMBERS = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
 
 def told(scopes: tuple[str, ...] = SCOPES, extent: Extent = Extent(detail=True, node_ipvs=True)) -> Iterator[Metric]:
     """Yield every family of some scopes, without virtual servers in them."""
-    yield from families(_nothing(), 0.0, scopes, extent)
+    yield from families(nothing(), 0.0, scopes, extent)
     if "process" in scopes:
         yield from served_families(Served())
         yield render_duration({})
@@ -33,7 +33,7 @@ def names() -> frozenset[str]:
     return frozenset(members | {family.name for family in found})
 
 
-def _nothing() -> Snapshot:
+def nothing() -> Snapshot:
     """Return the snapshot of a program that keeps state and is protected, with no virtual server."""
     process = ProcessView(
         version="",
