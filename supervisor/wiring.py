@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import assert_never
 
 import trio
 
@@ -27,12 +28,14 @@ from supervisor.children.checkers import job_of
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.config import Outcome
+from supervisor.core import entry
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import Event, Overridden, Tick
+from supervisor.core.events import CheckReported, Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
+from supervisor.core.questions import AskEvents, AskHistory, AskSnapshot, Question
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
@@ -42,6 +45,7 @@ from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, Ser
 from supervisor.notify.smtp import Mailer
 from supervisor.orders import Orders
 from supervisor.outside import Order, Outside
+from supervisor.recording import Recording
 from supervisor.reloading import Reloads
 from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
@@ -85,6 +89,9 @@ class Supervisor:
         self._config = config
         self._log = outside.log
         self._log.config_digest = config.digest
+        self._recording = Recording(outside.wall_clock)
+        self._recording.reconfigure(config)
+        self._log.listener = self._recording.hear
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._stopping = False
         self._early: list[Order] = []
@@ -118,7 +125,7 @@ class Supervisor:
             outside.memory_bytes,
         )
         start = outside.start_exporter
-        self._exporter = ExporterChild(start, lambda: wire_form.encode(self.snapshot()), self._log) if start else None
+        self._exporter = ExporterChild(start, self._answer, self._log) if start else None
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
@@ -148,6 +155,7 @@ class Supervisor:
             if recall is not None:
                 self._take_up(recall, found.table)
             self._director = Director(self._config, trio.current_time(), found.table, recall)
+            self._recording.explain = self._director.because
             self._writer.inherit_adopted(self._director.adopted())
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
@@ -288,6 +296,7 @@ class Supervisor:
         self._config = config
         self._facts.config_at = now
         self._mailer.reconfigure(config.mail, config.router_id)
+        self._recording.reconfigure(config)
         self._writer.reconfigure(config.virtual_servers)
         self._adjust_kernel()
         self._errands.reconfigure(config)
@@ -344,6 +353,8 @@ class Supervisor:
     def _take(self, event: Event) -> float:
         """Give one event to the director and tell what it led to; return the time of the verdict."""
         now = trio.current_time()
+        if isinstance(event, CheckReported):
+            self._recording.heard(event, self._director)
         self._tell(self._director.handle(event, now))
         return now
 
@@ -418,6 +429,18 @@ class Supervisor:
             self._remembering.view(trio.current_time()),
         )
         return overview.snapshot(sources, self._inbox.statistics().current_buffer_used, trio.current_time())
+
+    def _answer(self, question: Question) -> bytes:
+        """Return what the exporter asks for, as one line without its end."""
+        match question:
+            case AskSnapshot():
+                return wire_form.encode(self.snapshot())
+            case AskEvents():
+                return entry.encode(self._recording.events())
+            case AskHistory(virtual_server):
+                return entry.encode(self._recording.pool(virtual_server))
+            case _:
+                assert_never(question)
 
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""

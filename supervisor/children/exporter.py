@@ -1,7 +1,7 @@
-"""The conversation with the exporter: it asks for a snapshot, it gets one line.
+"""The conversation with the exporter: it asks a question (`core.questions`), it gets one line.
 
-The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, all that it can
-say is a greeting, "snapshot" and "alive". Anything else ends it, and so does silence.
+The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot` or an `Extract`
+of the history, all that it can say is a greeting, a question and "alive". Anything else ends it, and so does silence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from checkers.kit.excerpt import clip
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.patience import HelloPatience, first_word, patiently
 from supervisor.children.spawn import Child, complain_of_cage
+from supervisor.core import questions
+from supervisor.core.questions import Question
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 
@@ -22,7 +24,7 @@ LINE_MAX_BYTES = 4096
 """Longest line that an exporter may send."""
 
 PAUSE_SHARE = 2.0
-"""After a snapshot the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
+"""After an answer the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
 
 SILENCE_MAX_S = 10.0
 """An exporter says "alive" once a second, but while it renders a scrape, which takes seconds for the largest tables."""
@@ -46,11 +48,11 @@ StartExporter = Callable[[int], Awaitable[tuple[Child, StreamLink]]]
 class ExporterChild:
     """The exporter: its conversation and what is known of it."""
 
-    def __init__(self, start: StartExporter, snapshot: Callable[[], bytes], log: Log) -> None:
-        """`snapshot` returns the encoded snapshot of this moment, without a newline in it."""
+    def __init__(self, start: StartExporter, answer: Callable[[Question], bytes], log: Log) -> None:
+        """`answer` returns the encoded answer of this moment to a question, without a newline in it, and never waits."""
         self.caged = ""
         self.listening = ""
-        self._snapshot = snapshot
+        self._answer_to = answer
         self._log = log
         self._heard_at: float | None = None
         self._free_at = 0.0
@@ -94,17 +96,18 @@ class ExporterChild:
                 if not greeted:
                     self._greet(line)
                     greeted = True
-                elif line == b"snapshot":
-                    await self._send(stream, await self._asked())
                 elif line != b"alive":
-                    raise ProtocolBroken(f"expected snapshot or alive, got {line[:40]!r}")
+                    await self._send(stream, await self._asked(line))
             data = await patiently(lambda: _received(stream), SILENCE_MAX_S)
 
-    async def _asked(self) -> bytes:
-        """Return the snapshot of a moment when it may cost us something again."""
+    async def _asked(self, line: bytes) -> bytes:
+        """Return the answer of a moment when it may cost us something again. Raises ProtocolBroken for what is no question."""
+        question = questions.parse(line)
+        if question is None:
+            raise ProtocolBroken(f"expected a question or alive, got {line[:40]!r}")
         await trio.sleep_until(self._free_at)
         begun = trio.current_time()
-        answer = self._snapshot() + b"\n"
+        answer = self._answer_to(question) + b"\n"
         now = trio.current_time()
         self._free_at = now + PAUSE_SHARE * (now - begun)
         return answer
