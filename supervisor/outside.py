@@ -70,4 +70,5 @@ class Outside:
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
     caged: str = ""  # what this process could give up, and which walls stand around it
     store: Store | None = None  # where is kept what the next start should know; None: nowhere
+    journal: Store | None = None  # where the history is kept; None: in memory alone
     life: Life = Life()

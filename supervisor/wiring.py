@@ -35,7 +35,7 @@ from supervisor.core.director import Director
 from supervisor.core.events import CheckReported, Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
-from supervisor.core.questions import AskEvents, AskHistory, AskSnapshot, Question
+from supervisor.core.questions import EVENTS_MAX, AskEvents, AskHistory, AskSnapshot, Question
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
@@ -89,9 +89,8 @@ class Supervisor:
         self._config = config
         self._log = outside.log
         self._log.config_digest = config.digest
-        self._recording = Recording(outside.wall_clock)
+        self._recording = Recording(outside.journal, outside.log, outside.wall_clock, in_thread=outside.in_thread)
         self._recording.reconfigure(config)
-        self._log.listener = self._recording.hear
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._stopping = False
         self._early: list[Order] = []
@@ -142,6 +141,7 @@ class Supervisor:
         self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
+            nursery.start_soon(self._recording.run)
             recall = self._remembering.recall(now)
             if recall is not None:
                 self._writer.inherit(recall.held())
@@ -223,6 +223,7 @@ class Supervisor:
         await self._mailer.drain(MAIL_MAX_S)
         await self._errands.end()
         self._log_stopped(left)
+        await self._recording.finish()
 
     async def _remove(self) -> bool:
         """Take our services out of the kernel, then our addresses; tell whether the table could be cleared of them."""
@@ -436,9 +437,9 @@ class Supervisor:
             case AskSnapshot():
                 return wire_form.encode(self.snapshot())
             case AskEvents():
-                return entry.encode(self._recording.events())
+                return entry.encode(self._recording.history.last_events(self._recording.now(), EVENTS_MAX))
             case AskHistory(virtual_server):
-                return entry.encode(self._recording.pool(virtual_server))
+                return entry.encode(self._recording.history.pool(virtual_server, self._recording.now()))
             case _:
                 assert_never(question)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -137,6 +137,23 @@ class Record:
             _push(ring, entry, most)
 
 
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """A whole history at one moment: the entries of each record, and the events."""
+
+    next_id: int
+    records: tuple[tuple[Entry, ...], ...]
+    events: tuple[Entry, ...]
+
+    def __iter__(self) -> Iterator[tuple[Place, Entry]]:
+        """Yield everything in an order of which `History.restore` makes an equal history."""
+        for record in self.records:
+            for entry in record:
+                yield Place.RECORD, entry
+        for entry in self.events:
+            yield Place.EVENTS, entry
+
+
 class History:
     """Everything that is kept. One owner."""
 
@@ -183,13 +200,10 @@ class History:
         else:
             record.restore(entry, self._kept)
 
-    def dump(self) -> Iterator[tuple[Place, Entry]]:
-        """Yield everything, so that `restore` makes an equal history of it."""
-        for record in self._records.values():
-            for entry in record.entries():
-                yield Place.RECORD, entry
-        for entry in self._events:
-            yield Place.EVENTS, entry
+    def dump(self) -> Dump:
+        """Return everything as it is now. It can be gone through in another thread."""
+        records = [(*record.turns, *record.failures, *record.successes.values()) for record in self._records.values()]
+        return Dump(self.next_id, tuple(records), tuple(self._events))
 
     def __len__(self) -> int:
         return len(self._events) + sum(map(len, self._records.values()))
