@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.commands import orders, questions, rollout, shape
+from supervisor.commands import orders, past, questions, rollout, shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _add_check(verbs)
     _add_table(verbs)
     questions.add(verbs)
+    past.add(verbs)
     orders.add(verbs)
     rollout.add(verbs)
     return parser

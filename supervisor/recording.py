@@ -42,10 +42,6 @@ _APART = ("virtual_server", "real_server", "cause_id")
 """Fields of the log that have a place of their own in an entry."""
 
 
-class TooMany(Exception):
-    """There are FOLLOWERS_MAX followers."""
-
-
 class Follower:
     """One who follows: `next` returns what comes, `dropped` counts what was lost since it was taken last."""
 
@@ -149,11 +145,14 @@ class Recording:
 
     # -- following -------------------------------------------------------------------------------------------------
 
+    @property
+    def followers(self) -> int:
+        """How many follow now."""
+        return len(self._followers)
+
     @contextlib.contextmanager
     def following(self, wanted: Callable[[Entry], bool]) -> Iterator[Follower]:
-        """Follow the events that are wanted for as long as this lasts. Raises TooMany."""
-        if len(self._followers) >= FOLLOWERS_MAX:
-            raise TooMany
+        """Follow the events that are wanted for as long as this lasts; whoever asks for it sees to FOLLOWERS_MAX."""
         follower = Follower(wanted)
         self._followers.add(follower)
         try:

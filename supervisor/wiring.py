@@ -17,28 +17,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import assert_never
 
 import trio
 
-from supervisor import __version__, announce, answers, kernelnews, overview
+from supervisor import __version__, announce, kernelnews, overview
 from supervisor.admin import server as admin
 from supervisor.admin.desk import Desk, Verb, question
 from supervisor.children.checkers import job_of
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.config import Outcome
-from supervisor.core import entry
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
 from supervisor.core.events import CheckReported, Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
-from supervisor.core.questions import EVENTS_MAX, AskEvents, AskHistory, AskSnapshot, Question
+from supervisor.core.questions import AskSnapshot, Question
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
+from supervisor.hindsight import Hindsight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
 from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, ServiceKey, VirtualServer
@@ -103,6 +102,7 @@ class Supervisor:
             worked_s=outside.worked_s,
         )
         self._writer.reconfigure(config.virtual_servers)
+        self._hindsight = Hindsight(self._recording, lambda: self._director, self._writer.view)
         self._remembering = Remembering(
             outside.store, outside.life, outside.log, outside.wall_clock, in_thread=outside.in_thread
         )
@@ -433,21 +433,15 @@ class Supervisor:
 
     def _answer(self, question: Question) -> bytes:
         """Return what the exporter asks for, as one line without its end."""
-        match question:
-            case AskSnapshot():
-                return wire_form.encode(self.snapshot())
-            case AskEvents():
-                return entry.encode(self._recording.history.last_events(self._recording.now(), EVENTS_MAX))
-            case AskHistory(virtual_server):
-                return entry.encode(self._recording.history.pool(virtual_server, self._recording.now()))
-            case _:
-                assert_never(question)
+        if isinstance(question, AskSnapshot):
+            return wire_form.encode(self.snapshot())
+        return self._hindsight.tell(question)
 
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""
         return {
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
-            "why": question(lambda args: answers.why(self._director, self._writer.view(), args, trio.current_time())),
+            **self._hindsight.verbs(),
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }

@@ -51,7 +51,8 @@ LEVELS = ("debug", "info", "warning", "error")
 class Entry:
     """One thing that happened, or the same thing several times in a row.
 
-    `id` grows with every entry, over restarts too. `at` is when it happened (first), `last_at` when it did last, `count` how often.
+    `id` grows with every entry, over restarts too. `at` is when it happened (first), `last_at` until when it did (of probes up
+    to one pause more than that, for those that say nothing new are not told one by one), `count` how often.
     `virtual_server` and `real_server` are named as status names them, "" where it is about neither. `facts` are the fields that the log
     has of it, without those that are empty; `because` the causal chain that led to it, in words, the beginning first.
     """

@@ -5,7 +5,7 @@
     history.pool("203.0.113.100:80/tcp") · history.events()          → likewise
 
 A record keeps what changed (transitions, what operators and the kernel said) and what failed much longer than what went well: of
-each check it has the last run of successes as one entry that counts. The same failure in a row is one entry that counts, too.
+each check it has the last two runs of successes, each as one entry that counts. The same failure in a row is one entry that counts, too.
 No clock and no names of its own: an entry comes with its time and its subject. Memory is bounded: see the numbers below.
 
 What is told again after a restart (`restore`) takes the place that it had: `dump` and `restore` make an equal history, and so does
@@ -18,6 +18,7 @@ import enum
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -41,6 +42,9 @@ CHECKS_MAX = 16
 POOL_MAX = 1000
 """Entries in one extract of a virtual server: five milliseconds of the decision loop."""
 
+RUNS_MAX = 2
+"""Runs of successes that are kept of a check: the present one, and the one before the last failure."""
+
 _UNRECORDED = ("real_server.check_failed", "notify.")
 """Types that are events and no part of a server's record: the probe's result says the first, and the others are the sinks' business."""
 
@@ -57,14 +61,14 @@ class Place(enum.Enum):
 
 
 class Record:
-    """What is kept of one server. `turns` and `failures` are in the order of their ids, `successes` by check."""
+    """What is kept of one server. `turns`, `failures` and the `successes` of each check are in the order of their ids."""
 
     __slots__ = ("failures", "successes", "turns")
 
     def __init__(self) -> None:
         self.turns: list[Entry] = []
         self.failures: list[Entry] = []
-        self.successes: dict[str, Entry] = {}
+        self.successes: dict[str, tuple[Entry, ...]] = {}
 
     def add(self, entry: Entry, most: int) -> None:
         """Take an entry in, together with the one before where it is the same again."""
@@ -73,12 +77,13 @@ class Record:
             return
         check = _check(entry)
         before = self._counted(self._last_result(check), entry)
-        if entry.facts.get("passed") is True:
-            again = before is not None and before is self.successes.get(check)
-            self._succeed(check, _merged(before, entry) if before and again else entry)
+        passed = before is not None and before.facts.get("passed") is True
+        if entry.facts.get("passed") is not True:
+            self._append(self.failures, entry, most // 2, None if passed else before)
+        elif before is not None and passed:
+            self.successes[check] = (*self.successes[check][:-1], _merged(before, entry))
         else:
-            again = before is not None and before is not self.successes.get(check) and _is_same(before, entry)
-            self._append(self.failures, entry, most // 2, before if again else None)
+            self._succeed(check, entry)
 
     def restore(self, entry: Entry, most: int) -> None:
         """Put an entry of a dump where it was."""
@@ -96,18 +101,22 @@ class Record:
 
     def entries(self) -> list[Entry]:
         """Return everything, the oldest first."""
-        return sorted((*self.turns, *self.failures, *self.successes.values()), key=_BY_ID)
+        return sorted(self, key=_BY_ID)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield everything, each kind in its order."""
+        return chain(self.turns, self.failures, *self.successes.values())
 
     def __len__(self) -> int:
-        return len(self.turns) + len(self.failures) + len(self.successes)
+        return len(self.turns) + len(self.failures) + sum(map(len, self.successes.values()))
 
     def results(self, most: int) -> list[Entry]:
         """Return the last results, the oldest first."""
-        return sorted((*self.failures[-most:], *self.successes.values()), key=_BY_ID)[-most:]
+        return sorted(chain(self.failures[-most:], *self.successes.values()), key=_BY_ID)[-most:]
 
     def _last_result(self, check: str) -> Entry | None:
         failed = next((entry for entry in reversed(self.failures) if _check(entry) == check), None)
-        passed = self.successes.get(check)
+        passed = self.successes.get(check, (None,))[-1]
         if failed is None or passed is None:
             return failed or passed
         return max(failed, passed, key=_BY_ID)
@@ -117,16 +126,18 @@ class Record:
         unsaid = 0 if before is None else _between(before, entry)
         if before is None or not unsaid:
             return before
-        check, counted = _check(before), replace(before, count=before.count + unsaid)
-        if self.successes.get(check) is before:
-            self.successes[check] = counted
+        counted = replace(before, count=before.count + unsaid, last_at=entry.at)
+        if before.facts.get("passed") is True:
+            runs = self.successes[_check(before)]
+            self.successes[_check(before)] = (*runs[:-1], counted)
         else:
             self.failures[_place(self.failures, before)] = counted
         return counted
 
     def _succeed(self, check: str, entry: Entry) -> None:
+        """Begin a run of successes."""
         if check in self.successes or len(self.successes) < CHECKS_MAX:
-            self.successes[check] = entry
+            self.successes[check] = (*self.successes.get(check, ()), entry)[-RUNS_MAX:]
 
     @staticmethod
     def _append(ring: list[Entry], entry: Entry, most: int, before: Entry | None) -> None:
@@ -190,7 +201,7 @@ class History:
         if place is not Place.RECORD and entry.type != RESULT:
             self._events.append(entry)
         subject = entry.virtual_server, entry.real_server
-        if place is Place.EVENTS or entry.type.startswith(_UNRECORDED) or not self._knows(*subject):
+        if place is Place.EVENTS or not _is_recorded(entry) or not self._knows(*subject):
             return
         record = self._records.get(subject)
         if record is None:
@@ -202,8 +213,7 @@ class History:
 
     def dump(self) -> Dump:
         """Return everything as it is now. It can be gone through in another thread."""
-        records = [(*record.turns, *record.failures, *record.successes.values()) for record in self._records.values()]
-        return Dump(self.next_id, tuple(records), tuple(self._events))
+        return Dump(self.next_id, tuple(map(tuple, self._records.values())), tuple(self._events))
 
     def __len__(self) -> int:
         return len(self._events) + sum(map(len, self._records.values()))
@@ -250,6 +260,13 @@ class History:
     def _knows(self, virtual_server: str, real_server: str) -> bool:
         servers = self._pools.get(virtual_server)
         return servers is not None and (not real_server or real_server in servers)
+
+
+def _is_recorded(entry: Entry) -> bool:
+    """Tell whether an entry has a place in its server's record: a check that took its server along is told by the server's transition."""
+    if entry.type == "check.changed":
+        return entry.facts.get("up") != entry.facts.get("real_server_up")
+    return not entry.type.startswith(_UNRECORDED)
 
 
 _BY_ID = attrgetter("id")

@@ -66,7 +66,8 @@ async def _echo(args: dict[str, Any], _caller: Caller) -> Any:
 def admin_request(data: bytes) -> None:
     """Whatever an operator's program says gets one line of JSON, and leaves a record that can be written down."""
     record: list[Requested] = []
-    line = trio.run(Desk({"status": Verb(_echo)}, NOBODY_ELSE, record.append).answer, data, Caller(0, 0, 1, "root"))
+    desk = Desk({"status": Verb(_echo)}, NOBODY_ELSE, record.append)
+    line = trio.run(desk.answer, data, Caller(0, 0, 1, "root")).line
     for told in record:
         assert f"{told.verb} {told.args} {told.reason}".encode()
     assert line.count(b"\n") == 1

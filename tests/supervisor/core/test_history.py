@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core.entry import RESULT, Entry, Extract, Malformed, as_plain, decode, encode, from_plain, printable
-from supervisor.core.history import ENTRIES_MAX, EVENTS_KEPT, KEPT_MAX, KEPT_MIN, POOL_MAX, Dump, History, Place
+from supervisor.core.history import (
+    ENTRIES_MAX,
+    EVENTS_KEPT,
+    KEPT_MAX,
+    KEPT_MIN,
+    POOL_MAX,
+    RUNS_MAX,
+    Dump,
+    History,
+    Place,
+)
 
 POOL, OTHER = "203.0.113.100:80/tcp", "203.0.113.101:80/tcp"
 ONE, TWO = "192.168.100.21:80", "192.168.100.22:80"
@@ -68,18 +78,20 @@ def test_probes_that_a_worker_did_not_tell_count_with_the_result_that_they_repea
     told.result("L4OK", probe=1)
     told.result("L4CON", probe=1000)
     told.result("L4OK", probe=1011)
-    assert told.seen() == [("L4CON", 11), ("L4OK", 1)]
+    assert told.seen() == [("L4OK", 999), ("L4CON", 11), ("L4OK", 1)]
+    failed = told.history.server(POOL, ONE)[1]
+    assert failed.ended_at == told.at, "until when, as well as that can be known"
     told.result("L4OK", probe=1)
     assert told.seen()[-1] == ("L4OK", 2), "another worker begins to count anew"
 
 
-def test_of_successes_the_last_run_is_kept_and_failures_stay_much_longer() -> None:
+def test_of_successes_the_last_two_runs_are_kept_and_failures_stay_much_longer() -> None:
     told = Told()
     for _ in range(5):
         told.result("L4OK")
         told.result("L4OK")
         told.result("L4CON")
-    assert told.seen() == [*[("L4CON", 1)] * 4, ("L4OK", 2), ("L4CON", 1)]
+    assert told.seen() == [*[("L4CON", 1)] * 3, ("L4OK", 2), ("L4CON", 1), ("L4OK", 2), ("L4CON", 1)]
 
 
 def test_two_checks_of_a_server_do_not_end_each_others_runs() -> None:
@@ -95,7 +107,7 @@ def test_a_result_that_says_nothing_of_the_server_is_neither_a_success_nor_lost(
     told.result("L4OK")
     told.result("LATE")
     told.result("L4OK")
-    assert told.seen() == [("LATE", 1), ("L4OK", 1)]
+    assert told.seen() == [("L4OK", 1), ("LATE", 1), ("L4OK", 1)]
 
 
 def test_what_the_kernel_refuses_again_and_again_is_one_entry_and_leaves_room_for_the_rest() -> None:
@@ -112,6 +124,14 @@ def test_sinks_and_consumed_retries_are_events_and_not_part_of_a_servers_record(
     told.turn("the script was run", event="notify.script_done")
     assert told.seen() == []
     assert [entry.type for entry in told.history.events()] == ["notify.script_done", "real_server.check_failed"]
+
+
+def test_a_check_that_took_its_server_along_is_told_by_the_servers_transition_alone() -> None:
+    told = Told()
+    for up, server_up in ((False, False), (True, False), (False, True), (True, True)):
+        facts = {"up": up, "real_server_up": server_up}
+        told.add(Entry(0, 0.0, "check.changed", "warning", f"a check: {up} {server_up}", POOL, ONE, facts))
+    assert told.seen() == [("True False", 1), ("False True", 1)]
 
 
 def test_results_are_no_events() -> None:
@@ -278,6 +298,7 @@ def test_no_record_is_longer_than_it_may_be_and_ids_always_grow(
         assert len(record.turns) <= 4
         assert len(record.failures) <= 4
         assert len(record.successes) <= 2
+        assert all(len(runs) <= RUNS_MAX for runs in record.successes.values())
         assert all(entry.count >= 1 and entry.ended_at >= entry.at for entry in record.entries())
 
 
