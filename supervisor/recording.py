@@ -75,7 +75,7 @@ class Recording:
     def __init__(self, store: Store | None, log: Log, wall_clock: Callable[[], datetime], *, in_thread: bool) -> None:
         self.history = History()
         self.explain: Callable[[int], tuple[str, ...]] = lambda _cause: ()
-        """Returns the chain that ends in a cause, in words."""
+        """Returns the chain that ends in a cause, in words; the last of them is what happened itself."""
         self._wall_clock = wall_clock
         self._journaling = Journaling(store, self.history, log, wall_clock, in_thread=in_thread)
         self._followers: set[Follower] = set()
@@ -106,10 +106,10 @@ class Recording:
                 type=event,
                 level=level,
                 message=printable(message),
-                virtual_server=str(fields.get("virtual_server") or ""),
-                real_server=str(fields.get("real_server") or ""),
+                virtual_server=printable(str(fields.get("virtual_server") or "")),
+                real_server=printable(str(fields.get("real_server") or "")),
                 facts=_facts(fields),
-                because=self.explain(cause) if isinstance(cause, int) else (),
+                because=self.explain(cause)[:-1] if isinstance(cause, int) else (),
             )
         )
 

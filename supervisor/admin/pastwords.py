@@ -47,7 +47,7 @@ def _told(told: dict[str, Any], at: float) -> list[str]:
     last = told.get("last_at", told["at"])
     often = f" ({told['count']} times until {age(at - last)} ago)" if told.get("count", 1) > 1 else ""
     lines = [f"  {moment(told['at'])} {age(at - told['at']):>7} ago  {SIGNS[told['level']]} {told['message']}{often}"]
-    below = [f"because {link}" for link in told.get("because", ())[:-1]]
+    below = [f"because {link}" for link in told.get("because", ())]
     below += transcript(told.get("facts", {}))
     return lines + [f"{'':38}{line}" for line in below]
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from supervisor.core.causes import Fact
@@ -54,7 +54,7 @@ class Entry:
     `id` grows with every entry, over restarts too. `at` is when it happened (first), `last_at` until when it did (of probes up
     to one pause more than that, for those that say nothing new are not told one by one), `count` how often.
     `virtual_server` and `real_server` are named as status names them, "" where it is about neither. `facts` are the fields that the log
-    has of it, without those that are empty; `because` the causal chain that led to it, in words, the beginning first.
+    has of it, without those that are empty; `because` the causal chain that led to it, in words, the beginning first and itself left out.
     """
 
     id: int
@@ -132,7 +132,7 @@ def from_plain(raw: object) -> Entry:
         message=_text(raw.get("message"), "message"),
         virtual_server=_text(raw.get("virtual_server", ""), "virtual_server", NAME_MAX),
         real_server=_text(raw.get("real_server", ""), "real_server", NAME_MAX),
-        facts=MappingProxyType({_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()}),
+        facts={_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()},
         because=tuple(_text(text, "because") for text in because),
         count=_whole(raw, "count") if "count" in raw else 1,
         last_at=_at(raw, "last_at") if "last_at" in raw else None,
@@ -169,10 +169,13 @@ def decode(line: bytes) -> Extract | None:
 
 
 def printable(text: str, limit: int = TEXT_MAX) -> str:
-    """Return a text that can be shown on any terminal and read again: at most `limit` characters, odd ones escaped as Python does."""
+    """Return a text that can be shown on any terminal and read again: at most `limit` characters, odd ones escaped as Python does.
+
+    Texts that say the same are one object, for names and results come again and again.
+    """
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:limit])
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return sys.intern(text if len(text) <= limit else f"{text[: limit - 1]}…")
 
 
 _TYPE = re.compile(r"[a-z][a-z_.]{0,63}")
@@ -182,13 +185,13 @@ _NAME = re.compile(r"[a-z][a-z_0-9]{0,63}")
 def _matching(value: object, name: str, pattern: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise Malformed(f"{name}: expected a name, got {_shown(value)}")
-    return value
+    return sys.intern(value)
 
 
 def _text(value: object, name: str, limit: int = TEXT_MAX) -> str:
     if not isinstance(value, str) or len(value) > limit or not value.isprintable():
         raise Malformed(f"{name}: expected a printable text of at most {limit} characters, got {_shown(value)}")
-    return value
+    return sys.intern(value)
 
 
 def _whole(raw: Mapping[str, Any], name: str) -> int:

@@ -27,23 +27,24 @@ from supervisor.core.entry import RESULT, Entry, Extract
 EVENTS_KEPT = 5000
 """Events of the whole program: a day of a busy site, the minute in which a rack of 500 servers fails; some 4 MB."""
 
-ENTRIES_MAX = 100_000
-"""Entries of all records together, as far as KEPT_MIN allows: some 70 MB at worst, when every server has been failing in ever new ways."""
+ENTRIES_MAX = 60_000
+"""Entries of all records together, beside the successes and as far as KEPT_MIN allows: 75 MB at worst, when every one of 10,000 servers
+has been failing in ever new ways (bench/history.py). A server that was always up costs 0.9 kB."""
 
 KEPT_MAX = 100
-"""Entries that a record keeps on a site of up to a thousand servers: twice what `vipervisor history` shows when it is not told."""
+"""Entries that a record keeps on a site of up to 600 servers: twice what `vipervisor history` shows when it is not told."""
 
-KEPT_MIN = 8
-"""Entries that a record keeps on the largest site: two failures with their transitions and returns."""
+KEPT_MIN = 6
+"""Entries that a record keeps on the largest site, of 10,000 servers and more: three transitions and three failures."""
 
-CHECKS_MAX = 16
-"""Checks of a real server whose successes are kept."""
+SUCCESSES_MAX = 32
+"""Runs of successes that a record keeps, of all its checks together."""
 
 POOL_MAX = 1000
 """Entries in one extract of a virtual server: five milliseconds of the decision loop."""
 
 RUNS_MAX = 2
-"""Runs of successes that are kept of a check: the present one, and the one before the last failure."""
+"""Runs of successes that are kept of one check: the present one, and the one before the last failure."""
 
 _UNRECORDED = ("real_server.check_failed", "notify.")
 """Types that are events and no part of a server's record: the probe's result says the first, and the others are the sinks' business."""
@@ -61,62 +62,73 @@ class Place(enum.Enum):
 
 
 class Record:
-    """What is kept of one server. `turns`, `failures` and the `successes` of each check are in the order of their ids."""
+    """What is kept of one server: three rings, each in the order of its ids. Tuples, for most of them are empty, or one entry long."""
 
     __slots__ = ("failures", "successes", "turns")
 
     def __init__(self) -> None:
-        self.turns: list[Entry] = []
-        self.failures: list[Entry] = []
-        self.successes: dict[str, tuple[Entry, ...]] = {}
+        self.turns: tuple[Entry, ...] = ()
+        self.failures: tuple[Entry, ...] = ()
+        self.successes: tuple[Entry, ...] = ()
 
     def add(self, entry: Entry, most: int) -> None:
         """Take an entry in, together with the one before where it is the same again."""
         if entry.type != RESULT:
-            self._append(self.turns, entry, most - most // 2, self.turns[-1] if self.turns else None)
-            return
-        check = _check(entry)
-        before = self._counted(self._last_result(check), entry)
-        passed = before is not None and before.facts.get("passed") is True
-        if entry.facts.get("passed") is not True:
-            self._append(self.failures, entry, most // 2, None if passed else before)
-        elif before is not None and passed:
-            self.successes[check] = (*self.successes[check][:-1], _merged(before, entry))
+            before = self.turns[-1] if self.turns else None
+            again = before is not None and _is_same(before, entry)
+            self.turns = _joined(self.turns, before, entry) if before and again else (*self.turns, entry)
         else:
-            self._succeed(check, entry)
+            self._add_result(entry)
+        self.trim(most)
 
     def restore(self, entry: Entry, most: int) -> None:
         """Put an entry of a dump where it was."""
         if entry.type != RESULT:
-            _push(self.turns, entry, most - most // 2)
-        elif entry.facts.get("passed") is True:
-            self._succeed(_check(entry), entry)
+            self.turns = (*self.turns, entry)
+        elif _passed(entry):
+            self.successes = (*self.successes, entry)
         else:
-            _push(self.failures, entry, most // 2)
+            self.failures = (*self.failures, entry)
+        self.trim(most)
 
     def trim(self, most: int) -> None:
         """Forget the oldest entries beyond `most`."""
-        del self.turns[: -(most - most // 2)]
-        del self.failures[: -(most // 2)]
+        self.turns = self.turns[-(most - most // 2) :]
+        self.failures = self.failures[-(most // 2) :]
+        self.successes = self.successes[-SUCCESSES_MAX:]
 
     def entries(self) -> list[Entry]:
         """Return everything, the oldest first."""
         return sorted(self, key=_BY_ID)
 
-    def __iter__(self) -> Iterator[Entry]:
-        """Yield everything, each kind in its order."""
-        return chain(self.turns, self.failures, *self.successes.values())
-
-    def __len__(self) -> int:
-        return len(self.turns) + len(self.failures) + sum(map(len, self.successes.values()))
-
     def results(self, most: int) -> list[Entry]:
         """Return the last results, the oldest first."""
-        return sorted(chain(self.failures[-most:], *self.successes.values()), key=_BY_ID)[-most:]
+        return sorted((*self.failures[-most:], *self.successes), key=_BY_ID)[-most:]
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield everything, each kind in its order."""
+        return chain(self.turns, self.failures, self.successes)
+
+    def __len__(self) -> int:
+        return len(self.turns) + len(self.failures) + len(self.successes)
+
+    def _add_result(self, entry: Entry) -> None:
+        check = _check(entry)
+        before = self._counted(self._last_result(check), entry)
+        again = before is not None and _passed(before) == _passed(entry)
+        if not _passed(entry):
+            again = again and before is not None and _is_same(before, entry)
+            self.failures = _joined(self.failures, before, entry) if before and again else (*self.failures, entry)
+        elif before and again:
+            self.successes = _joined(self.successes, before, entry)
+        else:
+            runs = [run for run in self.successes if _check(run) == check]
+            over = runs[0] if len(runs) >= RUNS_MAX else None
+            self.successes = (*(run for run in self.successes if run is not over), entry)
 
     def _last_result(self, check: str) -> Entry | None:
         failed = next((entry for entry in reversed(self.failures) if _check(entry) == check), None)
-        passed = self.successes.get(check, (None,))[-1]
+        passed = next((entry for entry in reversed(self.successes) if _check(entry) == check), None)
         if failed is None or passed is None:
             return failed or passed
         return max(failed, passed, key=_BY_ID)
@@ -127,25 +139,9 @@ class Record:
         if before is None or not unsaid:
             return before
         counted = replace(before, count=before.count + unsaid, last_at=entry.at)
-        if before.facts.get("passed") is True:
-            runs = self.successes[_check(before)]
-            self.successes[_check(before)] = (*runs[:-1], counted)
-        else:
-            self.failures[_place(self.failures, before)] = counted
+        self.successes = tuple(counted if run is before else run for run in self.successes)
+        self.failures = tuple(counted if run is before else run for run in self.failures)
         return counted
-
-    def _succeed(self, check: str, entry: Entry) -> None:
-        """Begin a run of successes."""
-        if check in self.successes or len(self.successes) < CHECKS_MAX:
-            self.successes[check] = (*self.successes.get(check, ()), entry)[-RUNS_MAX:]
-
-    @staticmethod
-    def _append(ring: list[Entry], entry: Entry, most: int, before: Entry | None) -> None:
-        """Append an entry, or put it together with the one before when it says the same."""
-        if before is not None and _is_same(before, entry):
-            ring[_place(ring, before)] = _merged(before, entry)
-        else:
-            _push(ring, entry, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +272,10 @@ def _check(entry: Entry) -> str:
     return f"{entry.facts.get('check')} {entry.facts.get('target')}"
 
 
+def _passed(entry: Entry) -> bool:
+    return entry.facts.get("passed") is True
+
+
 def _between(before: Entry, after: Entry) -> int:
     """Return how many probes came between two results; a worker numbers them from 1, and tells its first in any case."""
     first, second = before.facts.get("probe"), after.facts.get("probe")
@@ -289,18 +289,8 @@ def _is_same(before: Entry, after: Entry) -> bool:
     return (before.type, before.message) == (after.type, after.message)
 
 
-def _merged(before: Entry, after: Entry) -> Entry:
-    """Put two of the same together: when and how often, and the facts of the last."""
+def _joined(ring: tuple[Entry, ...], before: Entry, after: Entry) -> tuple[Entry, ...]:
+    """Return a ring in which two of the same are one entry: when and how often, and the facts of the last."""
     count = before.count + after.count
-    return replace(after, id=before.id, at=before.at, count=count, last_at=after.ended_at)
-
-
-def _push(ring: list[Entry], entry: Entry, most: int) -> None:
-    ring.append(entry)
-    if len(ring) > most:
-        del ring[0]
-
-
-def _place(ring: list[Entry], entry: Entry) -> int:
-    """Return where an entry is, looking from the end."""
-    return next(place for place in range(len(ring) - 1, -1, -1) if ring[place] is entry)
+    joined = replace(after, id=before.id, at=before.at, count=count, last_at=after.ended_at)
+    return tuple(joined if entry is before else entry for entry in ring)

@@ -27,8 +27,8 @@ def entries(director: Director, event: CheckReported, first_id: int, at: float) 
             type=RESULT,
             level="info" if passed else "warning",
             message=printable(_sentence(check, result)),
-            virtual_server=str(virtual_server.spec.key),
-            real_server=str(server.spec.endpoint),
+            virtual_server=printable(str(virtual_server.spec.key)),
+            real_server=printable(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
         )
 
@@ -42,14 +42,13 @@ def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool |
     """Return what is to be known of a result. Of a success, what was sent and received says nothing that is worth its memory."""
     facts: dict[str, Fact] = {
         "check": check.spec.type,
-        "target": check.spec.where,
+        "target": printable(check.spec.where),
         "result": result.reason,
-        "detail": result.detail,
+        "detail": printable(result.detail),
         "passed": passed,
         "probe": result.probe,
         "duration_s": round(result.duration_s, 6),
-        "failures": event.failures,
     }
     if not passed:
-        facts |= {"sent": result.sent, "received": result.received}
+        facts |= {"failures": event.failures, "sent": printable(result.sent), "received": printable(result.received)}
     return {name: value for name, value in facts.items() if value != "" and (value is not None or name == "passed")}

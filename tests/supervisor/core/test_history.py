@@ -157,7 +157,7 @@ def test_failures_never_push_out_transitions_nor_the_other_way_round() -> None:
 
 def test_a_large_site_keeps_less_of_each_server_and_never_nothing() -> None:
     history = History()
-    for servers, kept in ((10, KEPT_MAX), (2000, ENTRIES_MAX // 2001), (10_000, 9), (100_000, KEPT_MIN)):
+    for servers, kept in ((10, KEPT_MAX), (2000, ENTRIES_MAX // 2001), (5_000, 11), (100_000, KEPT_MIN)):
         history.reconfigure({POOL: [str(number) for number in range(servers)]})
         assert history.kept == kept
 
@@ -297,8 +297,7 @@ def test_no_record_is_longer_than_it_may_be_and_ids_always_grow(
         record = told.history.record(pool, server)
         assert len(record.turns) <= 4
         assert len(record.failures) <= 4
-        assert len(record.successes) <= 2
-        assert all(len(runs) <= RUNS_MAX for runs in record.successes.values())
+        assert len(record.successes) <= 4 * RUNS_MAX  # a check and a target each
         assert all(entry.count >= 1 and entry.ended_at >= entry.at for entry in record.entries())
 
 
