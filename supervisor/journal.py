@@ -24,8 +24,8 @@ FORMAT = 1
 SIZE_MAX_BYTES = 128 * 1024 * 1024
 """The longest journal that is read: twice the largest dump (core.history, ENTRIES_MAX) with room."""
 
-LINE_MAX_BYTES = 65536
-"""The longest line: an entry with all its facts and causes at their limits has some 55,000 characters, and none has all."""
+LINE_MAX_BYTES = 512 * 1024
+"""The longest line: an entry with every fact and cause at its limit has 54,000 characters, of up to six bytes each."""
 
 
 class Damaged(ValueError):
@@ -109,7 +109,7 @@ def _entry(text: bytes) -> tuple[Place, Entry]:
         raise Malformed(f"not JSON: {error}"[:200]) from error
     entry = from_plain(raw)
     place = raw.get("in", Place.BOTH.value)
-    if place not in _PLACES:
+    if not isinstance(place, str) or place not in _PLACES:
         raise Malformed(f"in: expected one of {', '.join(_PLACES)}, got {ascii(place)[:60]}")
     return _PLACES[place], entry
 
