@@ -139,7 +139,7 @@ class Journaling:
             return
         while True:
             last = self._last.is_set()
-            if self._wake.is_set() or last:
+            if self._wake.is_set() or self._failed or last:
                 self._wake = trio.Event()
                 await self._write(store)
             if last:
@@ -158,7 +158,8 @@ class Journaling:
         """Wait as long as the disk is to rest, and then for news."""
         with trio.move_on_after(self._pause_s):
             await self._last.wait()
-        await self._wake.wait()
+        if not self._failed:
+            await self._wake.wait()
 
     async def _write(self, store: Store) -> None:
         """Append what is new, or write everything anew."""

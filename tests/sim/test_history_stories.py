@@ -1,4 +1,4 @@
-"""What happened is still known when somebody asks: after a reload, after a crash, after a disk that went wrong; and whoever follows is told."""
+"""What happened is known when somebody asks: after a reload, a crash, a disk that went wrong; and whoever follows is told of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from tests.fakes.network import refuse
 from tests.sim.test_operator_stories import ARTICLE, RS21, RS22, VS, order, settled
 from tests.sim.world import World, play
 
-
 ROOT = Caller(uid=0, gid=0, pid=4711, user="alice")
 FAILS, PASSES = "HTTP_GET 192.168.100.22:80: L4CON connection refused", "HTTP_GET 192.168.100.22:80: L7OK HTTP 200"
 
@@ -37,6 +36,14 @@ async def known(world: World, name: str = RS22, **args: Any) -> list[dict[str, A
 
 async def types(world: World, name: str = RS22) -> list[str]:
     return [entry["type"] for entry in await known(world, name)]
+
+
+def goes_on(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> bool:
+    """Whether a history is the same and goes on: the run of successes with which it ended may be longer."""
+    run = before[-2]
+    assert run["message"] == PASSES
+    longer = [{**told, "count": 1, "last_at": 0, "facts": {}} if told["id"] == run["id"] else told for told in after]
+    return longer[: len(before)] == [*before[:-2], {**run, "count": 1, "last_at": 0, "facts": {}}, before[-1]]
 
 
 async def break_and_mend(world: World) -> None:
@@ -55,7 +62,7 @@ def test_a_server_that_failed_and_came_back_has_its_story_with_numbers_causes_an
         up, failed, down, back, again = await known(world)
         assert [up["message"], failed["message"], back["message"]] == [PASSES, FAILS, PASSES]
         assert (failed["facts"]["result"], failed["facts"]["passed"]) == ("L4CON", False)
-        assert up["count"] > 5
+        assert up["count"] > 3
         assert failed["count"] > 5, "the probes that said the same and were not told one by one count too"
         assert failed["last_at"] == back["at"]
         assert (down["type"], down["facts"]["to"]) == ("real_server.state_changed", "DOWN")
@@ -91,9 +98,7 @@ def test_history_outlives_a_crash_and_goes_on_with_the_next_id(tmp_path: Path) -
         await world.later(10)
         await world.start()
         await world.later(30)
-        after = await known(world)
-        assert after[: len(before) - 1] == before[:-1]
-        assert (after[-1]["type"], before[-1]["type"]) == ("check.result", "real_server.state_changed")
+        assert goes_on(before, await known(world))
         again = (await world.operate("events", most=100))["events"]
         assert again[: len(events)] == events
         assert [told["type"] for told in again[len(events) :]][:2] == ["state.recalled", "daemon.ready"]
@@ -114,7 +119,7 @@ def test_history_outlives_a_clean_stop_with_the_stop_itself(tmp_path: Path) -> N
         await world.later(5)
         messages = [told["type"] for told in (await world.operate("events", most=100))["events"]]
         assert messages.index("daemon.stopping") < messages.index("daemon.stopped") < messages.index("state.recalled")
-        assert (await known(world))[: len(before)] == before
+        assert goes_on(before, await known(world))
 
     play(story, ARTICLE, tmp_path)
 
@@ -159,7 +164,7 @@ def test_a_reload_keeps_the_history_of_what_it_keeps(tmp_path: Path) -> None:
         before = await known(world)
         world.reload(ARTICLE.replace("delay_loop 5", "delay_loop 6"))
         await world.later(1)
-        assert (await known(world))[: len(before)] == before
+        assert goes_on(before, await known(world))
         (loaded,) = (await world.operate("events", types=["config.loaded"]))["events"]
         assert loaded["facts"]["changed"] == 1
 
@@ -169,7 +174,7 @@ def test_a_reload_keeps_the_history_of_what_it_keeps(tmp_path: Path) -> None:
 def test_what_left_with_a_reload_is_known_by_its_events_alone(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await settled(world)
-        head, mark, tail = ARTICLE.rpartition("  real_server 192.168.100.22")
+        head, mark, tail = ARTICLE.rpartition("  real_server  192.168.100.22")
         assert mark
         world.reload(head + tail[tail.index("\n  }\n") + 5 :])
         await world.later(1)
@@ -207,7 +212,7 @@ def test_a_journal_that_cannot_be_used_is_set_aside_and_said_and_what_is_whole_o
         assert said["path"] == "/var/lib/vipervisor/history.jsonl"
         assert f"history.jsonl.{suffix}" in said["kept_as"]
         assert list(world.journal.aside.values()) == [spoiled]
-        assert ((await known(world))[: len(before)] == before) is holds
+        assert goes_on(before, await known(world)) is holds
         assert world.journal.data is not None
         assert decode_journal(world.journal.data).whole, "a new one is there"
 
@@ -226,7 +231,7 @@ def test_a_line_that_was_cut_by_a_crash_is_no_damage(tmp_path: Path) -> None:
         await world.start()
         await world.later(3)
         assert world.events("history.set_aside") == []
-        assert (await known(world))[: len(before)] == before
+        assert goes_on(before, await known(world))
         assert decode_journal(world.journal.data).whole
 
     play(story, ARTICLE, tmp_path)
@@ -241,7 +246,9 @@ def test_a_full_disk_is_said_once_costs_no_service_and_what_happened_meanwhile_i
         assert [line["reason"] for line in world.events("history.write_failed")] == ["ENOSPC No space left on device"]
         world.journal.trouble = 0
         await world.later(70)
-        assert len(world.events("history.write_recovered")) == 1
+        assert [line["path"] for line in world.lines if line["event"] == "history.write_recovered"] == [
+            str(world.journal.path)
+        ]
         before = await known(world)
         world.crash()
         await world.ended.wait()
@@ -255,11 +262,12 @@ def test_a_full_disk_is_said_once_costs_no_service_and_what_happened_meanwhile_i
 def test_somebody_who_takes_the_journal_away_gets_a_whole_new_one(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await settled(world)
-        world.journal.data = None
+        world.journal.set_aside("by-hand")
         await break_and_mend(world)
-        assert world.journal.data is not None
-        assert decode_journal(world.journal.data).whole
-        assert FAILS.encode() in world.journal.data
+        found = world.journal.read(10**6)
+        assert found is not None
+        assert decode_journal(found.data).whole
+        assert FAILS.encode() in found.data
 
     play(story, ARTICLE, tmp_path)
 
