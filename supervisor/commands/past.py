@@ -10,6 +10,7 @@ from typing import Any
 from supervisor.admin import client, pastwords
 from supervisor.admin.protocol import Request, Status
 from supervisor.commands import shape
+from supervisor.core.entry import SCHEMA
 
 MOST_MAX = 1000
 """Entries that may be asked for: what the daemon has of a server is less."""
@@ -95,8 +96,10 @@ def _events(options: argparse.Namespace) -> int:
 def _say(event: Any, options: argparse.Namespace) -> None:
     """Print one event of those that are followed; an int says how many were lost."""
     if not isinstance(event, int):
-        print(json.dumps(event) if options.json else "\n".join(pastwords.event(event)), flush=True)
+        print(
+            json.dumps({"schema": SCHEMA, **event}) if options.json else "\n".join(pastwords.event(event)), flush=True
+        )
     elif options.json:
-        print(json.dumps({"dropped": event}), flush=True)
+        print(json.dumps({"schema": SCHEMA, "dropped": event}), flush=True)
     else:
         print(f"vipervisor: {event} events were lost here: this end was too slow", file=sys.stderr)

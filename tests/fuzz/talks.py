@@ -15,13 +15,15 @@ import trio
 from trio.testing import MockClock
 
 from checkers.kit import wire
-from supervisor import statefile
+from supervisor import journal, statefile
 from supervisor.admin import protocol
 from supervisor.admin.access import NOBODY_ELSE, Caller
 from supervisor.admin.desk import Desk, Requested, Verb
+from supervisor.core import entry, questions
 from supervisor.core import snapshot as snapshots
 from supervisor.core.director import Director
 from supervisor.core.events import Tick
+from supervisor.core.history import History
 from supervisor.core.memory import Clocks, Recall
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.link import SupervisorLink
@@ -93,6 +95,33 @@ def state(data: bytes) -> None:
         director.start(0.0)
         director.handle(Tick(), 1.0)
         director.memories(Clocks(1.0, 1.8e9 + 1.0))
+
+
+def journal_file(data: bytes) -> None:
+    """A journal is a history, which can be dumped, written and read again, or Damaged, or Newer."""
+    with contextlib.suppress(journal.Damaged, journal.Newer):
+        found = journal.decode(data)
+        history = History()
+        history.reconfigure({"203.0.113.100:80/tcp": ["192.168.100.21:80"]})
+        for place, told in found.entries:
+            history.restore(told, place)
+        dump = history.dump()
+        assert journal.decode(journal.whole("x", dump.next_id, dump)).entries == tuple(dump)
+
+
+def extract_line(data: bytes) -> None:
+    """What the supervisor tells its exporter of the past is an extract, or none, or Malformed."""
+    with contextlib.suppress(entry.Malformed):
+        extract = entry.decode(data)
+        assert entry.decode(entry.encode(extract)) == extract
+
+
+def question_line(data: bytes) -> None:
+    """What an exporter asks is a question or none; the history of a virtual server is asked for by one line alone."""
+    question = questions.parse(data)
+    if isinstance(question, questions.AskHistory):
+        assert questions.history(question.virtual_server) == data
+        assert b"\n" not in data
 
 
 _FILE = Config(
