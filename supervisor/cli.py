@@ -125,7 +125,8 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument(
         "--state-dir",
         metavar="DIR",
-        help="where is kept what the next start should know: who is down, which overrides stand, what is ours in the kernel; 'off'"
+        help="where is kept what the next start should know: who is down, which overrides stand, what is ours in the kernel, and what"
+        " `history` tells; 'off'"
         " for nowhere (default: $STATE_DIRECTORY, else /var/lib/vipervisor for root, else $XDG_STATE_HOME/vipervisor or"
         " ~/.local/state/vipervisor; off with --backend memory and with --dry-run)",
     )

@@ -24,8 +24,9 @@ from supervisor.core.memory import Clocks, Life, Memory, PoolMemory, Recall
 from supervisor.core.snapshot import StateView
 from supervisor.log import Log
 from supervisor.model import Endpoint, ServiceKey
-from supervisor.statefile import SIZE_MAX_BYTES, Damaged, Newer, decode, encode, encode_pool
+from supervisor.statefile import SIZE_MAX_BYTES, Newer, decode, encode, encode_pool
 from supervisor.statefolder import Store, attempt, damaged_suffix, reason_of
+from supervisor.statepieces import Damaged
 
 PAUSE_S = 1.0
 """The least time between two writes, and how often is looked whether something beside the director changed."""

@@ -30,6 +30,7 @@ from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.server import HEAD_MAX_BYTES, Site, handle
 from supervisor.model import AddressKey, Config, Endpoint, Protocol, RealServer, VirtualServer
 from supervisor.runner import protocol as orders
+from supervisor.statepieces import Damaged
 from tests.fakes.snapshots import snapshot
 
 
@@ -88,7 +89,7 @@ def admin_answer(data: bytes) -> None:
 
 def state(data: bytes) -> None:
     """A state file is a memory, which can be written and read again and from which a director starts, or Damaged, or Newer."""
-    with contextlib.suppress(statefile.Damaged, statefile.Newer):
+    with contextlib.suppress(Damaged, statefile.Newer):
         memory = statefile.decode(data)
         assert statefile.decode(statefile.encode(memory)) == memory
         director = Director(_FILE, 0.0, None, Recall(memory, memory.life, Clocks(0.0, 1.8e9), memory.saved_at))
