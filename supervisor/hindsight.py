@@ -26,7 +26,7 @@ from supervisor.admin.protocol import RequestError, Status
 from supervisor.core import entry
 from supervisor.core.director import Director
 from supervisor.core.entry import SCHEMA, Entry, as_plain
-from supervisor.core.history import EVENTS_KEPT, POOL_MAX
+from supervisor.core.history import EVENTS_KEPT, POOL_MAX, History
 from supervisor.core.questions import EVENTS_MAX, AskEvents, AskHistory
 from supervisor.core.snapshot import WriterView
 from supervisor.log import CATALOGUE
@@ -34,6 +34,9 @@ from supervisor.recording import FOLLOWERS_MAX, Follower, Recording
 
 EVENTS_SHOWN = 50
 """Events in an answer that does not say how many; with "since_s" there is no such limit."""
+
+NOTED_MAX = 500
+"""What was noted and is written down before an operator gets an answer: some 20 milliseconds."""
 
 RESULTS_SHOWN = 5
 """Last results that `why` tells of a real server."""
@@ -53,6 +56,11 @@ class Hindsight:
         self._recording = recording
         self._director = director
         self._writer = writer
+
+    def _history_now(self) -> History:
+        """Return the history with everything that was told so far, except in a storm."""
+        self._recording.write_down(NOTED_MAX)
+        return self._recording.history
 
     def verbs(self) -> dict[str, Verb]:
         """Return the verbs by name."""
@@ -75,7 +83,7 @@ class Hindsight:
 
     def _results(self, virtual_server: str, real_server: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the last results of a real server; ages beside the moments, as everywhere in `why`."""
-        record, at = self._recording.history.record(virtual_server, real_server["real_server"]), self._recording.now()
+        record, at = self._history_now().record(virtual_server, real_server["real_server"]), self._recording.now()
         return [
             {**as_plain(told), "age_s": round(at - told.at, 3), "last_age_s": round(at - told.ended_at, 3)}
             for told in record.results(RESULTS_SHOWN)
@@ -83,7 +91,7 @@ class Hindsight:
 
     def _history(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return what is known of a real server, in each virtual server that has it, or of a virtual server and its real servers."""
-        director, history, at = self._director(), self._recording.history, self._recording.now()
+        director, history, at = self._director(), self._history_now(), self._recording.now()
         most = selection.whole(args, "most", POOL_MAX) or POOL_MAX
         pool = selection.virtual_server(director, args)
         if pool is not None:
@@ -118,7 +126,7 @@ class Hindsight:
         since_s = _since_s(args)
         most = selection.whole(args, "most", EVENTS_KEPT) or (EVENTS_SHOWN if since_s is None else EVENTS_KEPT)
         since = -math.inf if since_s is None else at - since_s
-        found = (told for told in self._recording.history.events() if told.at >= since and wanted(told))
+        found = (told for told in self._history_now().events() if told.at >= since and wanted(told))
         chosen = list(islice(found, most))
         return {"schema": SCHEMA, "at": at, "events": [as_plain(told) for told in reversed(chosen)]}
 

@@ -6,23 +6,26 @@
     with recording.following(wanted) as follower:     # each event from now on
 
 Two sources and no third: what is worth an event is worth a line of the log, under the same name and in the same words. Nothing here
-decides, and whoever tells something never waits: a follower who does not read loses events and is told how many.
+decides, and whoever tells something never waits: what is told is only noted, a few microseconds, and written down a little later, some
+at a time, so that the table of a rack that fails does not wait for its history. A follower who does not read loses events and is told
+how many.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple, assert_never
 
 import trio
 
 from supervisor.core import results
-from supervisor.core.causes import Fact
+from supervisor.core.causes import Chain, Fact
 from supervisor.core.director import Director
 from supervisor.core.entry import FACTS_MAX, RESULT, Entry, printable
-from supervisor.core.events import CheckReported
+from supervisor.core.events import CheckReported, Result
 from supervisor.core.history import History
 from supervisor.journaling import Journaling
 from supervisor.log import Log
@@ -35,11 +38,35 @@ FOLLOWERS_MAX = 4
 BEHIND_MAX = 1000
 """Events that wait for one follower: the failure of a rack; then they are dropped, counted and told."""
 
-EARLY_MAX = 20_000
-"""Entries that may wait until the history of the run before is taken up; that takes a second at most."""
+NOTED_MAX = 50_000
+"""What may wait to be written down, also until the history of the run before is taken up, which takes a second or two; then the oldest
+are lost."""
+
+WRITTEN_MAX = 40
+"""What is written down at one stroke: two milliseconds of the decision loop."""
 
 _APART = ("virtual_server", "real_server", "cause_id")
 """Fields of the log that have a place of their own in an entry."""
+
+
+class _Told(NamedTuple):
+    """What the log was told, when, and what led to it."""
+
+    at: datetime
+    level: str
+    event: str
+    message: str
+    fields: Mapping[str, object]
+    because: Chain
+
+
+class _Found(NamedTuple):
+    """What a probe found, when it was heard, and whom it is about."""
+
+    at: datetime
+    event: CheckReported
+    result: Result
+    listeners: list[results.Listener]
 
 
 class Follower:
@@ -74,12 +101,14 @@ class Recording:
 
     def __init__(self, store: Store | None, log: Log, wall_clock: Callable[[], datetime], *, in_thread: bool) -> None:
         self.history = History()
-        self.explain: Callable[[int], tuple[str, ...]] = lambda _cause: ()
-        """Returns the chain that ends in a cause, in words; the last of them is what happened itself."""
+        self.explain: Callable[[int], Chain] = lambda _cause: ()
+        """Returns the chain that ends in a cause; its last link is what happened itself."""
         self._wall_clock = wall_clock
         self._journaling = Journaling(store, self.history, log, wall_clock, in_thread=in_thread)
         self._followers: set[Follower] = set()
-        self._early: list[Entry] | None = None if store is None else []
+        self._noted: deque[_Told | _Found] = deque(maxlen=NOTED_MAX)
+        self._something = trio.Event()  # was noted
+        self._recalled = store is None
         log.listener = self.hear
 
     def reconfigure(self, config: Config) -> None:
@@ -90,7 +119,7 @@ class Recording:
 
     def now(self) -> float:
         """Return the wall clock, in Unix seconds, to the millisecond."""
-        return round(self._wall_clock().timestamp(), 3)
+        return _unix(self._wall_clock())
 
     # -- the two sources -------------------------------------------------------------------------------------------
 
@@ -99,30 +128,34 @@ class Recording:
         if level == "debug":
             return
         cause = fields.get("cause_id")
-        self._add(
-            Entry(
-                id=self.history.next_id,
-                at=self.now(),
-                type=event,
-                level=level,
-                message=printable(message),
-                virtual_server=printable(str(fields.get("virtual_server") or "")),
-                real_server=printable(str(fields.get("real_server") or "")),
-                facts=_facts(fields),
-                because=self.explain(cause)[:-1] if isinstance(cause, int) else (),
-            )
-        )
+        because = self.explain(cause) if isinstance(cause, int) else ()
+        self._note(_Told(self._wall_clock(), level, event, message, fields, because))
 
     def heard(self, event: CheckReported, director: Director) -> None:
-        """Write down what a worker told of a probe."""
-        for entry in results.entries(director, event, self.history.next_id, self.now()):
-            self._add(entry)
+        """Write down what a worker told of a probe; a level without a result is no news."""
+        if event.result is not None:
+            self._note(_Found(self._wall_clock(), event, event.result, director.pools.consumers(event.job)))
+
+    def _note(self, noted: _Told | _Found) -> None:
+        if not self._noted:
+            self._something.set()
+        self._noted.append(noted)
+
+    def write_down(self, most: int = NOTED_MAX) -> None:
+        """Write down what was noted, as soon as the history of the run before is there."""
+        noted = self._noted
+        while self._recalled and noted and most > 0:
+            most -= 1
+            match told := noted.popleft():
+                case _Told():
+                    self._add(_entry(told, self.history.next_id))
+                case _Found(at, event, result, listeners):
+                    for entry in results.entries(listeners, event, result, self.history.next_id, _unix(at)):
+                        self._add(entry)
+                case _:
+                    assert_never(told)
 
     def _add(self, entry: Entry) -> None:
-        if self._early is not None:
-            self._early.append(entry)
-            del self._early[:-EARLY_MAX]
-            return
         self.history.add(entry)
         self._journaling.note(entry)
         if entry.type != RESULT:
@@ -134,13 +167,24 @@ class Recording:
     async def run(self) -> None:
         """Take up the history of the run before, then keep this one's, until the last word is written, or cancelled."""
         await self._journaling.recall()
-        early, self._early = self._early or [], None
-        for entry in early:
-            self._add(replace(entry, id=self.history.next_id))
-        await self._journaling.run()
+        self._recalled = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write_down)
+            await self._journaling.run()
+            nursery.cancel_scope.cancel()
+
+    async def _write_down(self) -> None:
+        """Write down what is noted, some at a time, so that decisions come in between."""
+        while True:
+            await self._something.wait()
+            self._something = trio.Event()
+            while self._noted:
+                self.write_down(WRITTEN_MAX)
+                await trio.lowlevel.checkpoint()
 
     async def finish(self) -> None:
         """Have the last word written."""
+        self.write_down()
         await self._journaling.finish()
 
     # -- following -------------------------------------------------------------------------------------------------
@@ -159,6 +203,27 @@ class Recording:
             yield follower
         finally:
             self._followers.discard(follower)
+
+
+def _unix(moment: datetime) -> float:
+    """Return a moment in Unix seconds, to the millisecond."""
+    return round(moment.timestamp(), 3)
+
+
+def _entry(told: _Told, number: int) -> Entry:
+    """Return what the log was told as an entry."""
+    fields = told.fields
+    return Entry(
+        id=number,
+        at=_unix(told.at),
+        type=told.event,
+        level=told.level,
+        message=printable(told.message),
+        virtual_server=printable(str(fields.get("virtual_server") or "")),
+        real_server=printable(str(fields.get("real_server") or "")),
+        facts=_facts(fields),
+        because=tuple(printable(link.text) for link in told.because[:-1]),
+    )
 
 
 def _facts(fields: Mapping[str, object]) -> dict[str, Fact]:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from supervisor.core.causes import Fact
-from supervisor.core.director import Director
 from supervisor.core.entry import RESULT, Entry, printable
 from supervisor.core.events import CheckReported, Result
 from supervisor.core.health import INCONCLUSIVE, Check
+from supervisor.core.realserver import RealServerState
+from supervisor.core.virtualserver import VirtualServerState
+
+Listener: TypeAlias = tuple[VirtualServerState, RealServerState, Check]
+"""One of those whom a check is about (`Pools.consumers`)."""
 
 
-def entries(director: Director, event: CheckReported, first_id: int, at: float) -> Iterator[Entry]:
-    """Yield one entry for each real server that a result is about, numbered from `first_id`; none for a level without a result.
-
-    `at` is the wall clock, in Unix seconds.
-    """
-    result = event.result
-    if result is None:
-        return
-    for number, (virtual_server, server, check) in enumerate(director.pools.consumers(event.job), start=first_id):
+def entries(
+    listeners: Iterable[Listener], event: CheckReported, result: Result, first_id: int, at: float
+) -> Iterator[Entry]:
+    """Yield one entry for each real server that a result is about, numbered from `first_id`. `at` is the wall clock, in Unix seconds."""
+    for number, (virtual_server, server, check) in enumerate(listeners, start=first_id):
         passed = None if result.reason in INCONCLUSIVE else not event.failures
         yield Entry(
             id=number,
