@@ -165,13 +165,12 @@ class Recording:
     # -- keeping ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Take up the history of the run before, then keep this one's, until the last word is written, or cancelled."""
+        """Take up the history of the run before, then keep this one's, until cancelled."""
         await self._journaling.recall()
         self._recalled = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_down)
-            await self._journaling.run()
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(self._journaling.run)
 
     async def _write_down(self) -> None:
         """Write down what is noted, some at a time, so that decisions come in between."""
