@@ -45,6 +45,9 @@ are lost."""
 WRITTEN_MAX = 40
 """What is written down at one stroke: two milliseconds of the decision loop."""
 
+_OF_THE_LOG = ("burst.summary", "log.dropped")
+"""Events that say what the log does not: here nothing is put together or dropped."""
+
 _APART = ("virtual_server", "real_server", "cause_id")
 """Fields of the log that have a place of their own in an entry."""
 
@@ -124,8 +127,8 @@ class Recording:
     # -- the two sources -------------------------------------------------------------------------------------------
 
     def hear(self, level: str, event: str, message: str, fields: Mapping[str, object]) -> None:
-        """Write down what the log is told; what is of use for debugging alone is no history."""
-        if level == "debug":
+        """Write down what the log is told; what is of use for debugging alone is no history, nor is what speaks of the log's own lines."""
+        if level == "debug" or event in _OF_THE_LOG:
             return
         cause = fields.get("cause_id")
         because = self.explain(cause) if isinstance(cause, int) else ()
