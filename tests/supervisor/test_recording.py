@@ -77,11 +77,18 @@ def test_an_entry_has_the_events_name_level_words_and_fields_that_say_something(
     ]
 
 
-def test_what_is_of_use_for_debugging_alone_is_no_history() -> None:
+@pytest.mark.parametrize(
+    ("level", "event"), [("debug", "worker.started"), ("info", "burst.summary"), ("info", "log.dropped")]
+)
+def test_what_is_of_use_for_debugging_alone_or_speaks_of_the_logs_own_lines_is_no_history(
+    level: str, event: str
+) -> None:
     made, log = recording()
-    log.emit("kernel.sync", "Read.", entries=7, agrees=True)
+    assert log.listener is not None
+    made.hear(level, event, "17 more came.", {})
+    made.hear("info", "worker.started", "It runs.", {})
     made.write_down()
-    assert told(made) == []
+    assert [entry.message for entry in told(made)] == ["It runs."]
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
