@@ -68,6 +68,7 @@ bench: development
 	$(RUN) bench.config_load
 	$(RUN) bench.probe_cost
 	$(RUN) bench.restart
+	$(RUN) bench.history
 
 # docs/guarantees.md's table of failed requests: every fault so often, beside keepalived; 100 times take hours
 TIMES ?= 100

@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.commands import orders, questions, rollout, shape
+from supervisor.commands import orders, past, questions, rollout, shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _add_check(verbs)
     _add_table(verbs)
     questions.add(verbs)
+    past.add(verbs)
     orders.add(verbs)
     rollout.add(verbs)
     return parser
@@ -125,7 +126,8 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument(
         "--state-dir",
         metavar="DIR",
-        help="where is kept what the next start should know: who is down, which overrides stand, what is ours in the kernel; 'off'"
+        help="where is kept what the next start should know: who is down, which overrides stand, what is ours in the kernel, and what"
+        " `history` tells; 'off'"
         " for nowhere (default: $STATE_DIRECTORY, else /var/lib/vipervisor for root, else $XDG_STATE_HOME/vipervisor or"
         " ~/.local/state/vipervisor; off with --backend memory and with --dry-run)",
     )

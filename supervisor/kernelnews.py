@@ -9,6 +9,15 @@ import math
 from typing import assert_never
 
 from supervisor.core.drift import Adoption
+from supervisor.core.table import (
+    AddDestination,
+    AddService,
+    ChangeDestination,
+    ChangeService,
+    DeleteDestination,
+    DeleteService,
+    Op,
+)
 from supervisor.ipvs.notices import (
     Action,
     Adjusted,
@@ -24,6 +33,7 @@ from supervisor.ipvs.notices import (
 )
 from supervisor.ipvs.sole import Squatter
 from supervisor.log import Log
+from supervisor.model import Endpoint
 from supervisor.rivals import Rival
 
 
@@ -31,12 +41,15 @@ def notice(noticed: Notice, log: Log) -> None:
     """Say what the writer noticed about the kernel's table."""
     match noticed:
         case Refused(op, word):
+            whose = _real_server(op)
+            of = f"{whose} of " if whose else ""
             log.emit(
                 "kernel.write_failed",
-                f"The kernel refused {type(op).__name__} for {op.key}: {word}.",
+                f"The kernel refused {type(op).__name__} for {of}{op.key}: {word}.",
                 operation=type(op).__name__,
                 errno=word,
                 virtual_server=op.key,
+                real_server=whose,
                 reason=str(op),
             )
         case Drift():
@@ -64,6 +77,19 @@ def notice(noticed: Notice, log: Log) -> None:
             log.emit("kernel.setting_refused", text, setting=str(change), errno=word)
         case _:
             assert_never(noticed)
+
+
+def _real_server(op: Op) -> Endpoint | None:
+    """Return the destination that an operation is about, None for the service itself."""
+    match op:
+        case AddDestination() | ChangeDestination():
+            return op.destination.endpoint
+        case DeleteDestination():
+            return op.endpoint
+        case AddService() | ChangeService() | DeleteService():
+            return None
+        case _:
+            assert_never(op)
 
 
 def _drift(drift: Drift, log: Log) -> None:

@@ -49,7 +49,7 @@ from supervisor.model import Config
 from supervisor.outside import Order, Outside
 from supervisor.pipes import open_pipe
 from supervisor.stalls import Stalls
-from supervisor.statefolder import Folder, present_life
+from supervisor.statefolder import JOURNAL, Folder, present_life
 from supervisor.systemd import Notifier
 from supervisor.webfile import WebFile, WebFileError
 from supervisor.wiring import Supervisor
@@ -163,6 +163,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             quiet=options.dry_run,
             keep=options.keep,
             store=None if options.state_dir is None or options.dry_run else Folder(options.state_dir),
+            journal=None if options.state_dir is None or options.dry_run else Folder(options.state_dir, JOURNAL),
             life=present_life(),
             load=functools.partial(_load_again, options, log),
             log=log,

@@ -72,6 +72,7 @@ class Outside:
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
     caged: str = ""  # what this process could give up, and which walls stand around it
     store: Store | None = None  # where is kept what the next start should know; None: nowhere
+    journal: Store | None = None  # where the history is kept; None: in memory alone
     life: Life = Life()
     extent: Extent = Extent()  # how much the exporter tells of each real server
     web: WebFile | None = None  # how the exporter is protected; None: not at all

@@ -24,8 +24,9 @@ from supervisor.core.memory import Clocks, Life, Memory, PoolMemory, Recall
 from supervisor.core.snapshot import StateView
 from supervisor.log import Log
 from supervisor.model import Endpoint, ServiceKey
-from supervisor.statefile import SIZE_MAX_BYTES, Damaged, Newer, decode, encode, encode_pool
-from supervisor.statefolder import Store, damaged_suffix
+from supervisor.statefile import SIZE_MAX_BYTES, Newer, decode, encode, encode_pool
+from supervisor.statefolder import Store, attempt, damaged_suffix, reason_of
+from supervisor.statepieces import Damaged
 
 PAUSE_S = 1.0
 """The least time between two writes, and how often is looked whether something beside the director changed."""
@@ -88,7 +89,7 @@ class Remembering:
         except Damaged as error:
             self._set_aside(store, damaged_suffix(self._wall_clock()), str(error))
         except OSError as error:
-            self._fail(f"it cannot be read: {_reason(error)}")
+            self._fail(f"it cannot be read: {reason_of(error)}")
         else:
             return Recall(memory, self._life, self._clocks(now), max(found.alive_at, memory.saved_at))
         return None
@@ -121,7 +122,7 @@ class Remembering:
             kept = str(store.set_aside(suffix))
         except OSError as error:
             kept = ""
-            reason = f"{reason}; and it cannot be set aside: {_reason(error)}"
+            reason = f"{reason}; and it cannot be set aside: {reason_of(error)}"
         self._log.emit(
             "state.set_aside",
             f"The state in {store.path} cannot be used ({reason}), so this start goes by the kernel's table alone."
@@ -192,7 +193,7 @@ class Remembering:
             pools=await pools(clocks),
             leaving=present.leaving,
         )
-        trouble = await self._in_background(partial(self._encode_and_write, store, memory))
+        trouble = await attempt(partial(self._encode_and_write, store, memory), in_thread=self._in_thread)
         if trouble is not None:
             self._written = None
             self._pause_s = min(2 * self._pause_s, BACKOFF_MAX_S)
@@ -223,19 +224,8 @@ class Remembering:
 
     async def _touch(self, store: Store) -> None:
         self._touched_at = trio.current_time()
-        if await self._in_background(store.touch) is not None:
+        if await attempt(store.touch, in_thread=self._in_thread) is not None:
             self._written = None  # somebody took the file away: write it anew
-
-    async def _in_background(self, work: Callable[[], None]) -> str | None:
-        """Do what blocks, in a thread; return what went wrong. A thread that hangs on its disk is left behind at the end."""
-        try:
-            if self._in_thread:
-                await trio.to_thread.run_sync(work, abandon_on_cancel=True)
-            else:
-                work()
-        except OSError as error:
-            return _reason(error)
-        return None
 
     # -- observing -------------------------------------------------------------------------------------------------
 
@@ -258,13 +248,3 @@ class Remembering:
 
     def _clocks(self, now: float) -> Clocks:
         return Clocks(now, self._wall_clock().timestamp())
-
-
-def _reason(error: OSError) -> str:
-    """Return an error in words."""
-    name = errno.errorcode.get(error.errno or 0, "")
-    text = error.strerror or str(error)
-    remedy = ""
-    if error.errno in {errno.EACCES, errno.EPERM}:
-        remedy = f" (the directory must belong to user {os.geteuid()}: root without all its rights may write no other)"
-    return f"{name} {text}".strip() + remedy

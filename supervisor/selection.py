@@ -38,6 +38,30 @@ def real_servers(director: Director, args: dict[str, Any]) -> list[tuple[Virtual
     return found
 
 
+def virtual_server(director: Director, args: dict[str, Any]) -> VirtualServerState | None:
+    """Return the virtual server that "name" means, None where it means none and may be a real server's. Raises RequestError."""
+    name = text(args, "name")
+    if not name:
+        raise RequestError("name a real server (address or address:port) or a virtual server, as status names it")
+    if text(args, "virtual_server"):
+        return None
+    found = next((state for key, state in director.virtual_servers.items() if views.is_called(key, name)), None)
+    if found is None and "/" in name:
+        known = map(str, director.virtual_servers)
+        raise RequestError(f"no virtual server {name!r} in the configuration{_nearest(name, known)}", Status.NOT_FOUND)
+    return found
+
+
+def whole(args: dict[str, Any], key: str, most: int) -> int | None:
+    """Return a whole number from 1 to `most` among arguments, None when it is not there. Raises RequestError."""
+    value = args.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise RequestError(f'"{key}" is a whole number of 1 to {most}')
+    return value
+
+
 def text(args: dict[str, Any], key: str) -> str:
     """Return a text among arguments, "" when it is not there. Raises RequestError for what is no text, too long, or not printable."""
     value = args.get(key)

@@ -12,28 +12,34 @@ thousand costs one, and no single call holds up the other threads for long.
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Callable, Mapping
-from enum import Enum
-from ipaddress import ip_address
+from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import CheckMemory, Life, Memory, PoolMemory, ServerMemory, WishMemory
 from supervisor.core.override import AdminState
-from supervisor.model import (
-    AddressKey,
-    Endpoint,
-    FwmarkKey,
-    IPAddress,
-    Protocol,
-    ServiceKey,
-    SyncDaemon,
-    SyncRole,
-    Timeouts,
+from supervisor.model import SyncDaemon, SyncRole, Timeouts
+from supervisor.statepieces import (
+    TEXT_MAX,
+    WEIGHT_MAX,
+    Damaged,
+    address_at,
+    boolean_at,
+    choice_at,
+    endpoint,
+    list_of,
+    moment_at,
+    object_at,
+    objects_at,
+    seconds_at,
+    service_key,
+    text_at,
+    unique,
+    values_of,
+    weight_at,
+    whole_at,
 )
 
 FORMAT = 1
@@ -41,19 +47,6 @@ FORMAT = 1
 
 SIZE_MAX_BYTES = 64 * 1024 * 1024
 """A hundred thousand real servers with two checks each; a file beyond it is neither written nor read."""
-
-TEXT_MAX = 4096
-"""Characters of a text; longer ones are cut when written and refused when read. A detail of a probe has 200 at most."""
-
-AT_MAX = 32_503_680_000.0
-"""Unix seconds of the year 3000: times beyond are damage."""
-
-WEIGHT_MAX = 2**31 - 1
-"""What the kernel can hold (ipvs.md, section 4)."""
-
-
-class Damaged(ValueError):
-    """Not a state file, or not a whole one; the text says what and where."""
 
 
 class Newer(ValueError):
@@ -168,7 +161,7 @@ def decode(data: bytes) -> Memory:
         raise Damaged(f"not JSON: {error}"[:200]) from error
     if not isinstance(raw, dict):
         raise Damaged(f"expected an object, got {type(raw).__name__}")
-    version = _whole(raw, "format", 1, 2**31)
+    version = whole_at(raw, "format", 1, 2**31)
     if version > FORMAT:
         raise Newer(f"format {version}, and this program knows {FORMAT} at most")
     return _memory(_migrated(raw, version))
@@ -192,220 +185,86 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _memory(raw: dict[str, Any]) -> Memory:
-    kernel = _object(raw, "kernel")
-    pools = [_pool(one) for one in _objects(raw, "virtual_servers")]
+    kernel = object_at(raw, "kernel")
+    pools = [_pool(one) for one in objects_at(raw, "virtual_servers")]
     leaving = {
-        _key(key, "leaving"): frozenset(_endpoint(text, "leaving") for text in _list(endpoints, "leaving"))
-        for key, endpoints in _object(raw, "leaving").items()
+        service_key(key, "leaving"): frozenset(endpoint(text, "leaving") for text in list_of(endpoints, "leaving"))
+        for key, endpoints in object_at(raw, "leaving").items()
     }
     return Memory(
-        _text(raw, "version"),
-        Life(_text(raw, "boot_id"), _text(raw, "network_namespace")),
-        _at(raw, "saved_at"),
-        _text(raw, "config_digest"),
-        _boolean(raw, "removed"),
-        Held(_timeouts(_object(kernel, "timeouts")), _read_sync_daemons(_objects(kernel, "sync_daemons"))),
-        _unique(pools, lambda pool: pool.key, "virtual server"),
+        text_at(raw, "version"),
+        Life(text_at(raw, "boot_id"), text_at(raw, "network_namespace")),
+        moment_at(raw, "saved_at"),
+        text_at(raw, "config_digest"),
+        boolean_at(raw, "removed"),
+        Held(_timeouts(object_at(kernel, "timeouts")), _read_sync_daemons(objects_at(kernel, "sync_daemons"))),
+        unique(pools, lambda pool: pool.key, "virtual server"),
         MappingProxyType(leaving),
     )
 
 
 def _timeouts(raw: dict[str, Any]) -> Timeouts:
-    return Timeouts(*(_whole(raw, name, 0, 2**31 - 1) for name in ("tcp", "tcp_fin", "udp")))
+    return Timeouts(*(whole_at(raw, name, 0, 2**31 - 1) for name in ("tcp", "tcp_fin", "udp")))
 
 
 def _read_sync_daemons(found: list[dict[str, Any]]) -> tuple[SyncDaemon, ...]:
     daemons = [
         SyncDaemon(
-            _choice(raw, "role", {str(role): role for role in SyncRole}),
-            _text(raw, "interface"),
-            _whole(raw, "id", 0, 255),
-            _whole(raw, "max_length_bytes", 0, 65535),
-            _address(raw, "group"),
-            _whole(raw, "port", 0, 65535),
-            _whole(raw, "ttl", 0, 255),
+            choice_at(raw, "role", {str(role): role for role in SyncRole}),
+            text_at(raw, "interface"),
+            whole_at(raw, "id", 0, 255),
+            whole_at(raw, "max_length_bytes", 0, 65535),
+            address_at(raw, "group"),
+            whole_at(raw, "port", 0, 65535),
+            whole_at(raw, "ttl", 0, 255),
         )
         for raw in found
     ]
-    return tuple(_unique(daemons, lambda daemon: daemon.role, "sync daemon").values())
+    return tuple(unique(daemons, lambda daemon: daemon.role, "sync daemon").values())
 
 
 def _pool(raw: dict[str, Any]) -> PoolMemory:
-    servers = [_read_server(one) for one in _objects(raw, "real_servers")]
+    servers = [_read_server(one) for one in objects_at(raw, "real_servers")]
     sorry = raw.get("sorry_server")
     return PoolMemory(
-        _key(raw.get("virtual_server"), "virtual_server"),
-        _boolean(raw, "quorate"),
-        _at(raw, "since_at"),
-        None if sorry is None else _endpoint(sorry, "sorry_server"),
-        _unique(servers, lambda server: server.endpoint, "real server"),
-        frozenset(_endpoint(text, "leaving") for text in _list(raw.get("leaving"), "leaving")),
-        _seconds(raw, "drain_timeout_s"),
+        service_key(raw.get("virtual_server"), "virtual_server"),
+        boolean_at(raw, "quorate"),
+        moment_at(raw, "since_at"),
+        None if sorry is None else endpoint(sorry, "sorry_server"),
+        unique(servers, lambda server: server.endpoint, "real server"),
+        frozenset(endpoint(text, "leaving") for text in list_of(raw.get("leaving"), "leaving")),
+        seconds_at(raw, "drain_timeout_s"),
     )
 
 
 def _read_server(raw: dict[str, Any]) -> ServerMemory:
     return ServerMemory(
-        _endpoint(raw.get("real_server"), "real_server"),
-        _weight(raw, "wanted", 0),
-        _at(raw, "since_at"),
-        tuple(_read_check(one) for one in _objects(raw, "checks")),
-        _wish(_object(raw, "override")) if raw.get("override") is not None else None,
+        endpoint(raw.get("real_server"), "real_server"),
+        weight_at(raw, "wanted", 0),
+        moment_at(raw, "since_at"),
+        tuple(_read_check(one) for one in objects_at(raw, "checks")),
+        _wish(object_at(raw, "override")) if raw.get("override") is not None else None,
     )
 
 
 def _read_check(raw: dict[str, Any]) -> CheckMemory:
     return CheckMemory(
-        _text(raw, "definition"),
-        _text(raw, "type"),
-        _choice(raw, "health", _values(Health)),
-        _at(raw, "since_at"),
-        _text(raw, "reason"),
-        _text(raw, "detail"),
-        _weight(raw, "weight", -WEIGHT_MAX),
+        text_at(raw, "definition"),
+        text_at(raw, "type"),
+        choice_at(raw, "health", values_of(Health)),
+        moment_at(raw, "since_at"),
+        text_at(raw, "reason"),
+        text_at(raw, "detail"),
+        weight_at(raw, "weight", -WEIGHT_MAX),
     )
 
 
 def _wish(raw: dict[str, Any]) -> WishMemory:
     return WishMemory(
-        _choice(raw, "admin", _values(AdminState)),
-        None if raw.get("weight") is None else _whole(raw, "weight", 0, 65535),
-        _text(raw, "reason"),
-        _text(raw, "by"),
-        _at(raw, "since_at"),
-        None if raw.get("until_at") is None else _at(raw, "until_at"),
+        choice_at(raw, "admin", values_of(AdminState)),
+        None if raw.get("weight") is None else whole_at(raw, "weight", 0, 65535),
+        text_at(raw, "reason"),
+        text_at(raw, "by"),
+        moment_at(raw, "since_at"),
+        None if raw.get("until_at") is None else moment_at(raw, "until_at"),
     )
-
-
-# -- the smallest pieces -------------------------------------------------------------------------------------------
-
-_Value = TypeVar("_Value")
-_Name = TypeVar("_Name")
-_Choice = TypeVar("_Choice", bound=Enum)
-
-
-def _values(kind: type[_Choice]) -> dict[str, _Choice]:
-    return {choice.value: choice for choice in kind}
-
-
-def _unique(values: list[_Value], name: Callable[[_Value], _Name], what: str) -> Mapping[_Name, _Value]:
-    found = {name(value): value for value in values}
-    if len(found) != len(values):
-        raise Damaged(f"the same {what} twice")
-    return MappingProxyType(found)
-
-
-def _object(raw: dict[str, Any], name: str) -> dict[str, Any]:
-    value = raw.get(name)
-    if not isinstance(value, dict):
-        raise Damaged(f"{name}: expected an object, got {type(value).__name__}")
-    return value
-
-
-def _list(value: object, name: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise Damaged(f"{name}: expected a list, got {type(value).__name__}")
-    return value
-
-
-def _objects(raw: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    found = _list(raw.get(name), name)
-    for value in found:
-        if not isinstance(value, dict):
-            raise Damaged(f"{name}: expected objects, got {type(value).__name__}")
-    return found
-
-
-def _text(raw: dict[str, Any], name: str) -> str:
-    value = raw.get(name)
-    if not isinstance(value, str) or len(value) > TEXT_MAX:
-        raise Damaged(f"{name}: expected a text of at most {TEXT_MAX} characters, got {_shown(value)}")
-    if _SURROGATE.search(value):
-        raise Damaged(f"{name}: there is half a character in it")
-    return value
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _boolean(raw: dict[str, Any], name: str) -> bool:
-    value = raw.get(name)
-    if not isinstance(value, bool):
-        raise Damaged(f"{name}: expected true or false, got {_shown(value)}")
-    return value
-
-
-def _whole(raw: dict[str, Any], name: str, least: int, most: int) -> int:
-    value = raw.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise Damaged(f"{name}: expected a whole number of {least} to {most}, got {_shown(value)}")
-    return value
-
-
-def _weight(raw: dict[str, Any], name: str, least: int) -> int | None:
-    return None if raw.get(name) is None else _whole(raw, name, least, WEIGHT_MAX)
-
-
-def _at(raw: dict[str, Any], name: str) -> float:
-    value = raw.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= AT_MAX or math.isnan(value):
-        raise Damaged(f"{name}: expected Unix seconds, got {_shown(value)}")
-    return float(value)
-
-
-def _seconds(raw: dict[str, Any], name: str) -> float:
-    value = _at(raw, name)
-    if value < 0:
-        raise Damaged(f"{name}: expected seconds, got {_shown(value)}")
-    return value
-
-
-def _choice(raw: dict[str, Any], name: str, choices: Mapping[str, _Value]) -> _Value:
-    value = raw.get(name)
-    if not isinstance(value, str) or value not in choices:
-        raise Damaged(f"{name}: expected one of {', '.join(choices)}, got {_shown(value)}")
-    return choices[value]
-
-
-_ENDPOINT = re.compile(r"(?:\[([^\]/]{2,120})\]|([0-9.]{7,15})):(0|[1-9][0-9]{0,4})")
-_MARK = re.compile(r"fwm:(0|[1-9][0-9]{0,9})/ipv([46])")
-
-
-def _endpoint(value: object, name: str) -> Endpoint:
-    """Read an endpoint as `str(Endpoint)` writes it, and in no other way."""
-    found = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
-    try:
-        if found:
-            endpoint = Endpoint(ip_address(found[1] or found[2]), int(found[3]))
-            if endpoint.port <= 65535 and str(endpoint) == value:
-                return endpoint
-    except ValueError:
-        pass
-    raise Damaged(f"{name}: expected ADDRESS:PORT, got {_shown(value)}")
-
-
-def _address(raw: dict[str, Any], name: str) -> IPAddress:
-    try:
-        return ip_address(_text(raw, name))
-    except ValueError:
-        raise Damaged(f"{name}: expected an address, got {_shown(raw.get(name))}") from None
-
-
-def _key(value: object, name: str) -> ServiceKey:
-    """Read what names a virtual server as its `str` writes it."""
-    if isinstance(value, str):
-        mark = _MARK.fullmatch(value)
-        if mark and int(mark[1]) < 2**32:
-            return FwmarkKey(int(mark[2]), int(mark[1]))
-        where, _, protocol = value.rpartition("/")
-        if protocol in _PROTOCOLS:
-            return AddressKey(_PROTOCOLS[protocol], _endpoint(where, name))
-    raise Damaged(f"{name}: expected a virtual server, got {_shown(value)}")
-
-
-_PROTOCOLS = {str(protocol): protocol for protocol in Protocol}
-
-
-def _shown(value: object) -> str:
-    """Return what stands there, short and harmless: it goes into the log."""
-    return ascii(value)[:60]

@@ -1,25 +1,33 @@
-"""The state directory: one file that is always whole, replaced at one stroke, and the damaged ones that were set aside.
+"""The state directory: files that are always whole, replaced at one stroke, and the damaged ones that were set aside.
 
 A write goes to a new file, to the disk, and then takes the old one's name: whoever dies in the middle leaves the old file as it was,
-and a power cut shows the old one or the new one, never half of either. Nothing here decides what a file is worth.
+and a power cut shows the old one or the new one, never half of either. What is appended is on the disk when the system thinks fit, and
+may end in the middle. Nothing here decides what a file is worth.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
 from supervisor.core.memory import Life
 
 NAME = "state.json"
+"""What the next start must know (`statefile`)."""
+
+JOURNAL = "history.jsonl"
+"""What people may ask about (`journal`)."""
 
 ASIDE_MAX = 3
 """Damaged files that are kept for whoever wants to know; the oldest go."""
@@ -34,7 +42,7 @@ class Found:
 
 
 class Store(Protocol):
-    """Where one state is kept. The real one is `Folder`; a fake passes the same contract (tests/contract/test_store.py)."""
+    """Where one file is kept. The real one is `Folder`; a fake passes the same contract (tests/contract/test_store.py)."""
 
     path: Path
 
@@ -44,6 +52,9 @@ class Store(Protocol):
     def write(self, data: bytes) -> None:
         """Replace what is there, wholly or not at all. Raises OSError."""
 
+    def append(self, data: bytes) -> None:
+        """Add to what is there; a part of it may be added all the same when it goes wrong. Raises OSError, also when nothing is there."""
+
     def touch(self) -> None:
         """Say that whoever wrote it lives. Raises OSError."""
 
@@ -52,11 +63,11 @@ class Store(Protocol):
 
 
 class Folder:
-    """A directory of the file system, made when it is not there (mode 0700)."""
+    """A file in a directory of the file system, which is made when it is not there (mode 0700)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = NAME) -> None:
         self.folder = folder
-        self.path = folder / NAME
+        self.path = folder / name
 
     def read(self, limit_bytes: int) -> Found | None:
         """Return the file. No link is followed, and what is no file is an error: a pipe would never end."""
@@ -73,7 +84,7 @@ class Folder:
     def write(self, data: bytes) -> None:
         """Replace the file."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = self.folder / f"{NAME}.new"
+        new = self.folder / f"{self.path.name}.new"
         new.unlink(missing_ok=True)  # of one that died while writing
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -88,15 +99,21 @@ class Folder:
             raise
         self._sync()
 
+    def append(self, data: bytes) -> None:
+        """Write at the end of the file. No link is followed, and nothing is waited for."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+
     def touch(self) -> None:
         """Set the file's time to now."""
         os.utime(self.path, follow_symlinks=False)
 
     def set_aside(self, suffix: str) -> Path:
-        """Rename the file to state.json.SUFFIX; of the damaged ones the newest few stay."""
-        aside = self.folder / f"{NAME}.{suffix}"
+        """Rename the file to NAME.SUFFIX; of the damaged ones the newest few stay."""
+        aside = self.folder / f"{self.path.name}.{suffix}"
         self.path.rename(aside)
-        damaged = sorted(self.folder.glob(f"{NAME}.damaged-*"))
+        damaged = sorted(self.folder.glob(f"{self.path.name}.damaged-*"))
         for old in damaged[:-ASIDE_MAX]:
             old.unlink(missing_ok=True)
         self._sync()
@@ -126,6 +143,28 @@ def present_life() -> Life:
     except OSError:
         return Life()
     return Life(boot_id, network)
+
+
+async def attempt(work: Callable[[], None], *, in_thread: bool) -> str | None:
+    """Do what blocks, in a thread where there may be one; return what went wrong. One that hangs on its disk is left behind at the end."""
+    try:
+        if in_thread:
+            await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        else:
+            work()
+    except OSError as error:
+        return reason_of(error)
+    return None
+
+
+def reason_of(error: OSError) -> str:
+    """Return an error in words, with the remedy where there is one."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    text = error.strerror or str(error)
+    remedy = ""
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        remedy = f" (the directory must belong to user {os.geteuid()}: root without all its rights may write no other)"
+    return f"{name} {text}".strip() + remedy
 
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h

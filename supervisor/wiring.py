@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from supervisor import __version__, announce, answers, kernelnews, overview
+from supervisor import __version__, announce, kernelnews, overview
 from supervisor.admin import server as admin
 from supervisor.admin.desk import Desk, Verb, question
 from supervisor.children.checkers import job_of
@@ -30,20 +30,23 @@ from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import Event, Overridden, Tick
+from supervisor.core.events import CheckReported, Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
+from supervisor.core.questions import AskSnapshot, Question
 from supervisor.core.snapshot import WebView
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
 from supervisor.exposure import Exposure
+from supervisor.hindsight import Hindsight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
 from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, ServiceKey, VirtualServer
 from supervisor.notify.smtp import Mailer
 from supervisor.orders import Orders
 from supervisor.outside import Order, Outside
+from supervisor.recording import Recording
 from supervisor.reloading import Reloads
 from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
@@ -87,6 +90,8 @@ class Supervisor:
         self._config = config
         self._log = outside.log
         self._log.config_digest = config.digest
+        self._recording = Recording(outside.journal, outside.log, outside.wall_clock, in_thread=outside.in_thread)
+        self._recording.reconfigure(config)
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._stopping = False
         self._early: list[Order] = []
@@ -99,6 +104,7 @@ class Supervisor:
             worked_s=outside.worked_s,
         )
         self._writer.reconfigure(config.virtual_servers)
+        self._hindsight = Hindsight(self._recording, lambda: self._director, self._writer.view)
         self._remembering = Remembering(
             outside.store, outside.life, outside.log, outside.wall_clock, in_thread=outside.in_thread
         )
@@ -120,7 +126,7 @@ class Supervisor:
             outside.memory_bytes,
         )
         start = outside.start_exporter
-        self._exporter = ExporterChild(start, self._pieces, self._log, outside.web) if start else None
+        self._exporter = ExporterChild(start, self._answer, self._log, outside.web) if start else None
         self._exposure = Exposure(outside.extent, outside.log) if start else None
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
@@ -138,6 +144,7 @@ class Supervisor:
         self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
+            nursery.start_soon(self._recording.run)
             recall = self._remembering.recall(now)
             if recall is not None:
                 self._writer.inherit(recall.held())
@@ -151,6 +158,7 @@ class Supervisor:
             if recall is not None:
                 self._take_up(recall, found.table)
             self._director = Director(self._config, trio.current_time(), found.table, recall)
+            self._recording.explain = self._director.because
             self._writer.inherit_adopted(self._director.adopted())
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
@@ -219,6 +227,7 @@ class Supervisor:
         await self._mailer.drain(MAIL_MAX_S)
         await self._errands.end()
         self._log_stopped(left)
+        await self._recording.finish()
 
     async def _remove(self) -> bool:
         """Take our services out of the kernel, then our addresses; tell whether the table could be cleared of them."""
@@ -292,6 +301,7 @@ class Supervisor:
         self._config = config
         self._facts.config_at = now
         self._mailer.reconfigure(config.mail, config.router_id)
+        self._recording.reconfigure(config)
         self._writer.reconfigure(config.virtual_servers)
         self._adjust_kernel()
         self._errands.reconfigure(config)
@@ -350,6 +360,8 @@ class Supervisor:
     def _take(self, event: Event) -> float:
         """Give one event to the director and tell what it led to; return the time of the verdict."""
         now = trio.current_time()
+        if isinstance(event, CheckReported):
+            self._recording.heard(event, self._director)
         self._tell(self._director.handle(event, now))
         return now
 
@@ -432,11 +444,15 @@ class Supervisor:
             self._outside.web.view(trio.current_time()) if self._outside.web else WebView(),
         )
 
+    def _answer(self, asked: Question) -> Iterable[bytes]:
+        """Yield what the exporter asks for, piece by piece, as one line without its end."""
+        return self._pieces() if isinstance(asked, AskSnapshot) else (self._hindsight.tell(asked),)
+
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""
         return {
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
-            "why": question(lambda args: answers.why(self._director, self._writer.view(), args, trio.current_time())),
+            **self._hindsight.verbs(),
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ def default_socket() -> Path:
 
 def ask(path: Path, request: Request, patience_s: float = PATIENCE_S) -> Any:
     """Return the daemon's answer to `request`, within `patience_s`. Raises RequestError, also when no daemon answers."""
+    with contextlib.closing(follow(path, request, patience_s)) as answers:
+        return next(answers)
+
+
+def follow(path: Path, request: Request, patience_s: float = PATIENCE_S) -> Generator[Any, None, None]:
+    """Yield the daemon's answer to `request`, and then each event that follows it as it comes; an int says how many were lost.
+
+    Raises RequestError, also when no daemon answers, and when it hangs up.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(patience_s)
@@ -40,6 +50,14 @@ def ask(path: Path, request: Request, patience_s: float = PATIENCE_S) -> Any:
             with sock.makefile("rb") as lines:
                 lines.readline()  # the greeting
                 line = lines.readline()
+                if not line:
+                    raise RequestError(
+                        f"{path}: the daemon closed the connection without an answer", Status.UNREACHABLE
+                    )
+                yield protocol.decode_answer(line)
+                sock.settimeout(None)
+                for more in lines:
+                    yield protocol.decode_more(more)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise RequestError(
             f"{path}: no daemon answers there; is vipervisor running? (see --admin-socket)", Status.UNREACHABLE
@@ -53,6 +71,4 @@ def ask(path: Path, request: Request, patience_s: float = PATIENCE_S) -> Any:
         raise RequestError(f"{path}: the daemon does not answer within {patience_s:g} s", Status.TIMEOUT) from error
     except OSError as error:
         raise RequestError(f"{path}: {error}", Status.UNREACHABLE) from error
-    if not line:
-        raise RequestError(f"{path}: the daemon closed the connection without an answer", Status.UNREACHABLE)
-    return protocol.decode_answer(line)
+    raise RequestError(f"{path}: the daemon hung up", Status.UNREACHABLE)

@@ -1,19 +1,20 @@
 """The counter at which requests are carried out: permission, time limit, and a record of who changed what.
 
     desk = Desk({"status": question(status), "drain": Verb(drain)}, access, record)
-    line = await desk.answer(b'{"id": 1, "verb": "drain", "args": {…}}', caller)
+    reply = await desk.answer(b'{"id": 1, "verb": "drain", "args": {…}}', caller)
 
 A verb is an async function of its arguments and the caller. It may wait as long as its own limit says; when it is over, it is cancelled,
-so what must not stop half-way has to be one step without a wait. It ends in a JSON value (or bytes that are JSON already), or raises
-RequestError. Nothing here knows a socket.
+so what must not stop half-way has to be one step without a wait. It ends in a JSON value (or bytes that are JSON already), in a `Following`
+whose further lines have no limit of time, or raises RequestError. Nothing here knows a socket.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import trio
 
@@ -28,7 +29,34 @@ BRIEF_MAX = 200
 """Characters of a request's arguments that are kept for the record."""
 
 Act: TypeAlias = Callable[[dict[str, Any], Caller], Awaitable[Any]]
-"""Carries out one verb: arguments and caller in, a JSON value or JSON bytes out; raises RequestError."""
+"""Carries out one verb: arguments and caller in, a JSON value, JSON bytes or a `Following` out; raises RequestError."""
+
+
+class More(Protocol):
+    """What goes on after an answer."""
+
+    async def next(self) -> Any:
+        """Wait for the next event and return it, a JSON value."""
+
+    def take_dropped(self) -> int:
+        """Return how many events were lost since this was asked last, because nobody took them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """An answer that goes on: `first` is the answer, and while `more` is entered, events come."""
+
+    first: Any
+    more: AbstractContextManager[More]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to say to a request: a line, and what follows it for as long as the client stays."""
+
+    line: bytes
+    number: int = 0
+    more: AbstractContextManager[More] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +103,18 @@ class Desk:
         self._record = record
         self._turn = trio.Semaphore(1)
 
-    async def answer(self, line: bytes, caller: Caller) -> bytes:
-        """Return the answer line to a request line. Never raises RequestError."""
+    async def answer(self, line: bytes, caller: Caller) -> Reply:
+        """Return what to say to a request line. Never raises RequestError."""
         number = 0
         try:
             request = protocol.decode_request(line)
             number = request.id
-            return protocol.encode_result(number, await self.carry_out(request, caller))
+            result = await self.carry_out(request, caller)
+            if isinstance(result, Following):
+                return Reply(protocol.encode_result(number, result.first), number, result.more)
+            return Reply(protocol.encode_result(number, result), number)
         except RequestError as error:
-            return protocol.encode_error(number, error)
+            return Reply(protocol.encode_error(number, error), number)
 
     async def carry_out(self, request: Request, caller: Caller) -> Any:
         """Do what is asked and return the answer's value (bytes are JSON already). Raises RequestError."""

@@ -6,6 +6,10 @@
 
 `code` is the exit status that the command line gives for it (observability.md, section 4.2). A line that is a bare word is a verb
 without arguments, because people type that into socat.
+
+A verb that is followed goes on after a good answer, until either side hangs up:
+
+    server: {"id": 1, "event": {…}}                   or  {"id": 1, "dropped": 17}, when the client was too slow for so many
 """
 
 from __future__ import annotations
@@ -104,6 +108,25 @@ def encode_result(request_id: int, result: Any) -> bytes:
 def encode_error(request_id: int, error: RequestError) -> bytes:
     """Return the line of a bad answer."""
     return _line({"id": request_id, "ok": False, "error": str(error), "code": int(error.status)})
+
+
+def encode_event(request_id: int, event: Any) -> bytes:
+    """Return a line that follows an answer."""
+    return _line({"id": request_id, "event": event})
+
+
+def encode_dropped(request_id: int, count: int) -> bytes:
+    """Return the line that says how many lines are missing here."""
+    return _line({"id": request_id, "dropped": count})
+
+
+def decode_more(line: bytes) -> Any:
+    """Return what follows an answer: an event, or the number (an int) of those that were lost. Raises RequestError for what is neither."""
+    try:
+        raw = json.loads(line)
+        return int(raw["dropped"]) if "dropped" in raw else raw["event"]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as malformed:
+        raise RequestError(f"the daemon's line is not understood: {malformed!r}", Status.UNREACHABLE) from malformed
 
 
 def decode_answer(line: bytes) -> Any:

@@ -5,6 +5,7 @@ daemon's own user can connect at all (mode 0600), or the members of the admin gr
 Limits: one request line of `protocol.REQUEST_MAX_BYTES`, `PATIENCE_S` for a client to ask, the verb's own limit for the answer,
 `ANSWER_S` for the client to take it, `CLIENTS_MAX` at once. Who is there without having asked makes room for who comes: silent clients,
 however many, keep nobody out. A client can make the server wait for nothing but itself, and when it goes, its order is carried out still.
+One who follows events keeps its seat until it goes, or takes no event for `ANSWER_S`; what it is too slow for is dropped, and told.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import socket
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import trio
 
 from supervisor.admin import protocol
 from supervisor.admin.access import Caller
-from supervisor.admin.desk import Desk
+from supervisor.admin.desk import Desk, More, Reply
 from supervisor.admin.protocol import RequestError, Status
 
 CLIENTS_MAX = 16
@@ -178,9 +180,40 @@ async def _attend(stream: trio.SocketStream, desk: Desk, version: str, seats: _S
             await stream.send_all(protocol.greeting(version))
             line = await _request_line(stream)
         if line:
-            answer = await desk.answer(line, await _caller(stream, seats.naming))
-            with trio.move_on_after(ANSWER_S):
-                await stream.send_all(answer)
+            reply = await desk.answer(line, await _caller(stream, seats.naming))
+            if reply.more is None:
+                await _taken(stream, reply.line)
+            else:
+                await _follow(stream, reply, reply.more)
+
+
+async def _follow(stream: trio.SocketStream, reply: Reply, more: AbstractContextManager[More]) -> None:
+    """Answer, and then say each event as it comes, until the client hangs up or takes no more."""
+    with more as follower:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_the_end_of, stream, nursery.cancel_scope)
+            line = reply.line
+            while await _taken(stream, line):
+                event = await follower.next()
+                dropped = follower.take_dropped()
+                line = protocol.encode_dropped(reply.number, dropped) if dropped else b""
+                line += protocol.encode_event(reply.number, event)
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_at_the_end_of(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):
+        while await stream.receive_some(65536):
+            pass  # a follower has nothing to say
+    scope.cancel()
+
+
+async def _taken(stream: trio.SocketStream, line: bytes) -> bool:
+    """Say a line; tell whether the client took it in time."""
+    with contextlib.suppress(trio.BrokenResourceError), trio.move_on_after(ANSWER_S):
+        await stream.send_all(line)
+        return True
+    return False
 
 
 async def _request_line(stream: trio.SocketStream) -> bytes:

@@ -200,12 +200,21 @@ def why(answers: list[dict[str, Any]]) -> str:
                 f"      {name:<8} {link['facts'][name]}" for name in ("sent", "received") if link["facts"].get(name)
             ]
         lines += [f"  changed by somebody else: {words}" for words in answer.get("drift", ())]
+        lines += [
+            f"  {age(told['age_s']):>8} ago  {'result':<13} {_result(told)}" for told in answer.get("results", ())
+        ]
         for check in row["checks"]:
             last = f"{check['reason']} {check['detail']}".rstrip()
             heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"
             lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
+
+
+def _result(told: dict[str, Any]) -> str:
+    """Return the result of a probe, and how often it came."""
+    often = f" ({told['count']} times until {age(told['last_age_s'])} ago)" if told.get("count", 1) > 1 else ""
+    return f"{told['message']}{often}"
 
 
 def _standing(virtual_server: str, row: dict[str, Any]) -> str:

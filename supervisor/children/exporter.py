@@ -1,7 +1,8 @@
-"""The conversation with the exporter: it asks for a snapshot, it gets one line.
+"""The conversation with the exporter: it asks a question (`core.questions`), it gets one line.
 
-The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot` and how it is
-protected, all that it can say is a greeting, "snapshot" and "alive". Anything else ends it, and so does silence.
+The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, an `Extract`
+of the history, and how it is protected; all that it can say is a greeting, a question and "alive". Anything else ends it, and so does
+silence.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from checkers.kit.excerpt import clip
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.patience import HelloPatience, first_word, patiently
 from supervisor.children.spawn import Child, complain_of_cage
+from supervisor.core import questions
+from supervisor.core.questions import Question
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 
@@ -23,7 +26,7 @@ LINE_MAX_BYTES = 4096
 """Longest line that an exporter may send."""
 
 PAUSE_SHARE = 2.0
-"""After a snapshot the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
+"""After an answer the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
 
 SILENCE_MAX_S = 10.0
 """An exporter says "alive" once a second, but while it renders a scrape, which takes seconds for the largest tables."""
@@ -60,15 +63,15 @@ class ExporterChild:
     def __init__(
         self,
         start: StartExporter,
-        snapshot: Callable[[], Iterable[bytes]],
+        answer: Callable[[Question], Iterable[bytes]],
         log: Log,
         protection: Protection | None = None,
     ) -> None:
-        """`snapshot` yields the encoded snapshot of this moment piece by piece, without a newline in it."""
+        """`answer` yields the encoded answer of this moment piece by piece, without a newline in it, and never waits."""
         self._protection = protection
         self.caged = ""
         self.listening = ""
-        self._snapshot = snapshot
+        self._answer_to = answer
         self._log = log
         self._heard_at: float | None = None
         self._free_at = 0.0
@@ -113,10 +116,8 @@ class ExporterChild:
                 if not greeted:
                     self._greet(line)
                     greeted = True
-                elif line == b"snapshot":
-                    await self._tell(stream)
                 elif line != b"alive":
-                    raise ProtocolBroken(f"expected snapshot or alive, got {line[:40]!r}")
+                    await self._tell(stream, line)
                 elif self._protection:
                     await self._protection.look()
                 if self._protection and self._protection.number != protected:
@@ -124,11 +125,17 @@ class ExporterChild:
                     await self._send(stream, self._protection.line + b"\n")
             data = await patiently(lambda: _received(stream), SILENCE_MAX_S)
 
-    async def _tell(self, stream: trio.abc.Stream) -> None:
-        """Send the snapshot of a moment when it may cost us something again, and have decisions taken between two of its pieces."""
+    async def _tell(self, stream: trio.abc.Stream, line: bytes) -> None:
+        """Send the answer of a moment when it may cost us something again, and have decisions taken between two of its pieces.
+
+        Raises ProtocolBroken for what is no question.
+        """
+        question = questions.parse(line)
+        if question is None:
+            raise ProtocolBroken(f"expected a question or alive, got {line[:40]!r}")
         await trio.sleep_until(self._free_at)
         cost_s = 0.0
-        pieces = iter(self._snapshot())
+        pieces = iter(self._answer_to(question))
         while True:
             begun = trio.current_time()
             piece = next(pieces, None)

@@ -48,17 +48,32 @@ Chain: TypeAlias = tuple[Cause, ...]
 """The links in the order in which they happened; each one's parent is the one before."""
 
 
+RECENT_MAX = 4096
+"""Chains that can be found by the id of their last link: those of one event, which is told at once, be it a rack that fails."""
+
+
 class Chronicle:
-    """Numbers the links. One per director."""
+    """Numbers the links, and knows the latest chains by the id of their last one. One per director."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
+        self._recent: dict[int, Chain] = {}  # the oldest first
 
     def begin(self, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
         """Start a new chain."""
-        return (Cause(next(self._ids), None, now, kind, text, facts),)
+        return self._noted((Cause(next(self._ids), None, now, kind, text, facts),))
 
     def extend(self, chain: Chain, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
         """Return `chain` with one more link."""
         parent = chain[-1].id if chain else None
-        return (*chain, Cause(next(self._ids), parent, now, kind, text, facts))
+        return self._noted((*chain, Cause(next(self._ids), parent, now, kind, text, facts)))
+
+    def recent(self, cause: int) -> Chain:
+        """Return the chain that ends in the link of this id; empty when that was too long ago."""
+        return self._recent.get(cause, ())
+
+    def _noted(self, chain: Chain) -> Chain:
+        self._recent[chain[-1].id] = chain
+        if len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
+        return chain

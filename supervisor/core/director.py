@@ -17,6 +17,7 @@ from typing import assert_never
 
 from supervisor.core import entrance, judgement, reconfiguring, selfblame, telling
 from supervisor.core.blame import Blame
+from supervisor.core.causes import Chain
 from supervisor.core.drift import Adoption
 from supervisor.core.events import (
     AddressesSeen,
@@ -129,6 +130,10 @@ class Director:
     def real_server(self, key: ServiceKey, endpoint: Endpoint) -> RealServerState | None:
         """Return the state of one real server, None when the configuration has no such one."""
         return self.pools.real_server(key, endpoint)
+
+    def because(self, cause: int) -> Chain:
+        """Return what led to a transition that was told just now: the chain up to its `cause`, the beginning first."""
+        return self.pools.chronicle.recent(cause)
 
     def addresses(self) -> frozenset[IPAddress]:
         """Return the addresses that this host must have: of all virtual servers, and of those that left and have connections still.

@@ -1,9 +1,14 @@
-"""The exporter's end of the socket to the supervisor: asks for a snapshot when somebody needs one, keeps it for a second.
+"""The exporter's end of the socket to the supervisor: asks when somebody needs an answer, keeps each answer for a second.
 
-Lines in both directions: first our greeting, then one "snapshot" for each answer, which is one line (`core.snapshot.encode`), and
+    view = await link.fetch()                             # everything as it is now (core.snapshot)
+    extract = await link.events()                         # the last events of the whole program, at most EVENTS_MAX (core.entry)
+    extract = await link.history("203.0.113.100:80/tcp")  # a virtual server and all its real servers; None: there is no such one
+
+Lines in both directions: first our greeting, then questions (`core.questions`), each of which gets one line for an answer, and
 "alive" every ALIVE_EVERY_S, so that the supervisor knows that we do not hang.
 At most one question is open, so that a supervisor that is busy finds no heap of them afterwards; a late answer serves whoever
-waits then. This module must never ask without need and never trust the length of an answer.
+waits then, and who asks for what is asked already waits for the same answer. History is asked for on demand alone: it is not in the
+snapshot. This module must never ask without need and never trust the length of an answer.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from dataclasses import dataclass
 
 import trio
 
+from supervisor.core import entry, questions
+from supervisor.core.entry import Extract
 from supervisor.core.snapshot import Snapshot, decoding
 from supervisor.exporter.webpolicy import PREFIX
 
@@ -26,7 +33,10 @@ ALIVE_EVERY_S = 1.0
 """How often the supervisor is given a sign of life (reliability.md, section 6)."""
 
 CACHE_S = 1.0
-"""A snapshot serves everybody for this long (observability.md and reliability.md, section 8)."""
+"""An answer serves everybody for this long (observability.md and reliability.md, section 8)."""
+
+QUESTIONS_MAX = 16
+"""Different questions that may wait for their turn beside that for a snapshot, and answers that are kept; who wants one more gets none."""
 
 LINE_MAX_BYTES = 64 << 20
 """Longest answer: some hundred bytes for each real server, far beyond the largest table we know."""
@@ -45,11 +55,23 @@ class View:
 
 
 class NoAnswer(Exception):
-    """The supervisor did not answer in time."""
+    """The supervisor did not answer in time, or too many other things are asked of it."""
+
+
+class _Question:
+    """One line that is to be asked, or is asked; `answer` is there when `answered` is set."""
+
+    def __init__(self, line: bytes) -> None:
+        self.line = line
+        self.answered = trio.Event()
+        self.answer: object = None
+        self.asked_at = 0.0
+        self.heard_at = 0.0
+        self.waiting = 0
 
 
 class SupervisorLink:
-    """The conversation with the supervisor; `run` must run beside `fetch`."""
+    """The conversation with the supervisor; `run` must run beside `fetch`, `events` and `history`."""
 
     def __init__(
         self,
@@ -61,11 +83,10 @@ class SupervisorLink:
         self._stream = stream
         self._take_policy = take_policy
         self._wall_clock = wall_clock
-        self._wanted = trio.Event()
-        self._answered = trio.Event()
-        self._latest: View | None = None
-        self._taken_at = float("-inf")  # when the latest snapshot was there
-        self._asked_at = 0.0
+        self._something = trio.Event()  # to be asked
+        self._waiting: dict[bytes, _Question] = {}  # in the order in which they came up
+        self._open: _Question | None = None
+        self._answered: dict[bytes, _Question] = {}  # the oldest answer first
         self._moved_at = float("-inf")  # when a part of an answer came or was read
         self._started_wall = 0.0
 
@@ -74,7 +95,7 @@ class SupervisorLink:
         await self._stream.send_all(json.dumps(greeting).encode() + b"\n")
 
     async def run(self) -> None:
-        """Converse until the supervisor closes its end. Raises ValueError when it says something that is no snapshot."""
+        """Converse until the supervisor closes its end. Raises ValueError when it says something that is no answer."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._speak)
             with contextlib.suppress(trio.BrokenResourceError):  # it died: the same as an orderly end
@@ -87,31 +108,67 @@ class SupervisorLink:
         Its clock advances exactly as the supervisor's own time does, except when it is set.
         Raises NoAnswer when the supervisor has been silent for ANSWER_MAX_S; a long answer may take longer to come.
         """
+        found = await self._ask(questions.SNAPSHOT)
+        assert isinstance(found, View)
+        return found
+
+    async def events(self) -> Extract:
+        """Return the last events of the whole program, the oldest first, at most CACHE_S old. Raises NoAnswer after ANSWER_MAX_S."""
+        found = await self._ask(questions.EVENTS)
+        assert isinstance(found, Extract)
+        return found
+
+    async def history(self, virtual_server: str) -> Extract | None:
+        """Return what happened to a virtual server (named as the snapshot names it) and its real servers, the oldest first.
+
+        None: there is no such virtual server. Each entry says whose it is; of many real servers the last few of each are there
+        (`core.history.POOL_MAX`), and `omitted` counts the rest. Raises NoAnswer after ANSWER_MAX_S.
+        """
+        line = questions.history(virtual_server)
+        if line is None:
+            return None
+        found = await self._ask(line)
+        assert found is None or isinstance(found, Extract)
+        return found
+
+    async def _ask(self, line: bytes) -> object:
+        known = self._answered.get(line)
+        if known is not None and trio.current_time() - known.heard_at <= CACHE_S:
+            return known.answer
+        question = self._open if self._open and self._open.line == line else self._waiting.get(line)
+        if question is None:
+            if len(self._waiting) >= QUESTIONS_MAX and line != questions.SNAPSHOT:
+                raise NoAnswer
+            question = self._waiting[line] = _Question(line)
+            self._something.set()
+        question.waiting += 1
         deadline = trio.current_time() + ANSWER_MAX_S
-        while self._latest is None or trio.current_time() - self._taken_at > CACHE_S:
-            self._wanted.set()
-            with trio.move_on_at(deadline) as patience:
-                await self._answered.wait()
-            if patience.cancelled_caught:
-                deadline = self._moved_at + ANSWER_MAX_S
-                if deadline <= trio.current_time():
-                    raise NoAnswer
-        return self._latest
+        try:
+            while not question.answered.is_set():
+                with trio.move_on_at(deadline) as patience:
+                    await question.answered.wait()
+                if patience.cancelled_caught:
+                    deadline = self._moved_at + ANSWER_MAX_S
+                    if deadline <= trio.current_time():
+                        raise NoAnswer
+            return question.answer
+        finally:
+            question.waiting -= 1
+            if not question.waiting and self._waiting.get(line) is question and line != questions.SNAPSHOT:
+                del self._waiting[line]  # nobody wants to know any more
 
     async def _speak(self) -> None:
         """Ask when somebody needs an answer, and give signs of life. The only sender after the greeting."""
         alive_due = trio.current_time() + ALIVE_EVERY_S
-        question: trio.Event | None = None  # set when the one that is open is answered
         while True:
             with trio.move_on_at(alive_due):
-                await (self._wanted if question is None else question).wait()
-            if question is not None and question.is_set():
-                question = None
+                await self._something.wait()
+            self._something = trio.Event()
             said = b""
-            if question is None and self._wanted.is_set():
-                question = self._answered
-                self._asked_at = trio.current_time()
-                said = b"snapshot\n"
+            if self._open is None and self._waiting:
+                self._open = self._waiting.pop(next(iter(self._waiting)))
+                self._open.asked_at = trio.current_time()
+                said = self._open.line + b"\n"
             if trio.current_time() >= alive_due:
                 alive_due = trio.current_time() + ALIVE_EVERY_S
                 said += b"alive\n"
@@ -132,13 +189,29 @@ class SupervisorLink:
                 del buffer[: end + 1]
                 searched_bytes = 0
             if len(buffer) > LINE_MAX_BYTES:
-                raise ValueError(f"snapshot: longer than {LINE_MAX_BYTES} bytes")
+                raise ValueError(f"an answer longer than {LINE_MAX_BYTES} bytes")
 
     async def _take(self, line: bytes) -> None:
-        """Read a line: a policy, or a snapshot, with turns for everybody else: that of 10,000 real servers is half a second of work."""
+        """Take a policy, or the answer to the open question. Raises ValueError when it is none."""
         if self._take_policy is not None and line.startswith(PREFIX):
             self._take_policy(line)
             return
+        question = self._open
+        if question is None:
+            raise ValueError("an answer to no question")
+        snapshot = question.line == questions.SNAPSHOT
+        question.answer = await self._read_snapshot(line, question.asked_at) if snapshot else entry.decode(line)
+        question.heard_at = trio.current_time()
+        self._open = None
+        self._answered.pop(question.line, None)
+        while len(self._answered) >= QUESTIONS_MAX:
+            del self._answered[next(iter(self._answered))]
+        self._answered[question.line] = question
+        question.answered.set()
+        self._something.set()
+
+    async def _read_snapshot(self, line: bytes, asked_at: float) -> View:
+        """Read it with turns for everybody else: that of 10,000 real servers is half a second of work."""
         snapshot = None
         for snapshot in decoding(line):  # noqa: B007  the last one is it
             self._moved_at = trio.current_time()
@@ -147,8 +220,4 @@ class SupervisorLink:
         started_wall = self._wall_clock() - snapshot.process.uptime_s
         if abs(started_wall - self._started_wall) > CLOCK_STEP_S:
             self._started_wall = started_wall
-        self._taken_at = trio.current_time()
-        self._latest = View(snapshot, self._started_wall + snapshot.process.uptime_s, self._taken_at - self._asked_at)
-        self._wanted = trio.Event()
-        answered, self._answered = self._answered, trio.Event()
-        answered.set()
+        return View(snapshot, self._started_wall + snapshot.process.uptime_s, trio.current_time() - asked_at)

@@ -33,6 +33,9 @@ Style: TypeAlias = Literal["json", "text"]
 Sink: TypeAlias = Callable[[bytes, str], None]
 """Takes one line with its newline, and the level; must return at once."""
 
+Listener: TypeAlias = Callable[[Level, str, str, Mapping[str, Any]], None]
+"""Takes what is told as values (level, event, message, fields), before anything of it is left out; must return at once."""
+
 
 class _Outlet:
     """What structlog calls with a rendered line: counts it and hands bytes on, to `keep` if it is an edge."""
@@ -86,6 +89,8 @@ class Log:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.config_digest = ""
+        self.listener: Listener | None = None
+        """Hears every event of the catalogue, also one that is not written for its level."""
         self.strict = strict
         self._seq = itertools.count(1)
         self._wall_clock = wall_clock
@@ -122,6 +127,8 @@ class Log:
         level: Level = entry.level if entry else "warning"
         if entry and entry.calm and fields.get(entry.calm[0]) == entry.calm[1]:
             level = "info"
+        if self.listener is not None:
+            self.listener(level, event, message, written)
         if entry and entry.crowd and self._clock is not None:
             self.sum_up()
             if not self._bursts.admits(event, level, written, self._clock()):

@@ -173,7 +173,7 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "kernel.write_failed": _entry(
         "error",
-        "operation errno reason virtual_server",
+        f"operation errno reason {_SERVER}",
         means="The kernel refused a change, or its table is out of reach; it is tried again with growing pauses.",
         remedy="`errno` names the cause: EPERM is a missing CAP_NET_ADMIN, ENOENT often a scheduler whose module is missing.",
         edge=True,

@@ -89,6 +89,20 @@ OWN_EVENTS: Mapping[str, Entry] = {
         remedy="Free space, or put the folder's permissions right.",
     ),
     "state.write_recovered": _entry("info", "path", means="The state file is written again."),
+    "history.set_aside": _entry(
+        "error",
+        "path kept_as reason",
+        integer="entries",
+        means="The journal of the history cannot be used as it is; the `entries` before the damage hold.",
+        remedy="Nothing has to be done: a new one is begun. Look at `reason`; the old file is kept as `kept_as`.",
+    ),
+    "history.write_failed": _entry(
+        "error",
+        "path reason",
+        means="The history cannot be written: it is known while the program runs, and the next start would know an older one.",
+        remedy="Free space, or put the folder's permissions right.",
+    ),
+    "history.write_recovered": _entry("info", "path", means="The history is written again."),
     "track_file.unwritten": _entry(
         "warning",
         "path reason",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.statefolder import ASIDE_MAX, Folder, Store
+from supervisor.statefolder import ASIDE_MAX, JOURNAL, Folder, Store
 from tests.fakes.store import FakeStore
 
 
@@ -38,6 +38,22 @@ def test_no_more_is_read_than_tells_that_it_is_too_much(store: Store) -> None:
     found = store.read(4)
     assert found is not None
     assert found.data == b"01234"
+
+
+def test_what_is_appended_follows_what_was_written_and_a_write_begins_anew(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.append(b"nowhere")
+    assert store.read(100) is None
+    store.write(b"one ")
+    store.append(b"two ")
+    store.append(b"three")
+    found = store.read(100)
+    assert found is not None
+    assert found.data == b"one two three"
+    store.write(b"four")
+    found = store.read(100)
+    assert found is not None
+    assert found.data == b"four"
 
 
 def test_what_is_set_aside_is_out_of_the_way_and_the_newest_few_damaged_ones_stay(store: Store) -> None:
@@ -78,6 +94,18 @@ def test_a_writer_that_died_in_the_middle_left_the_old_file_and_does_not_hinder_
     assert {path.name for path in tmp_path.iterdir()} == {"state.json"}
 
 
+def test_two_files_of_a_folder_do_not_know_each_other(tmp_path: Path) -> None:
+    state, journal = Folder(tmp_path), Folder(tmp_path, JOURNAL)
+    state.write(b"state")
+    journal.write(b"journal")
+    for number in range(ASIDE_MAX + 1):
+        journal.write(b"journal")
+        journal.set_aside(f"damaged-{number}")
+    state.set_aside("damaged-0")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"state.json.damaged-0", *(f"history.jsonl.damaged-{n}" for n in range(1, ASIDE_MAX + 1))}
+
+
 def test_a_link_is_not_followed_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     folder, secret = Folder(tmp_path / "state"), tmp_path / "secret"
     secret.write_bytes(b"secret")
@@ -85,6 +113,8 @@ def test_a_link_is_not_followed_and_a_pipe_is_not_waited_for(tmp_path: Path) -> 
     folder.path.symlink_to(secret)
     with pytest.raises(OSError, match="symbolic"):
         folder.read(100)
+    with pytest.raises(OSError, match="symbolic"):
+        folder.append(b"more")
     folder.write(b"new")
     assert secret.read_bytes() == b"secret"
     assert not folder.path.is_symlink()
@@ -92,6 +122,8 @@ def test_a_link_is_not_followed_and_a_pipe_is_not_waited_for(tmp_path: Path) -> 
     os.mkfifo(folder.path)
     with pytest.raises(OSError, match="no regular file"):
         folder.read(100)
+    with pytest.raises(OSError, match="No such device or address"):
+        folder.append(b"nobody reads this")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

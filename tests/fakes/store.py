@@ -21,6 +21,7 @@ class FakeStore:
     alive_at: float = 0.0
     aside: dict[str, bytes] = field(default_factory=dict)
     writes: list[tuple[float, bytes]] = field(default_factory=list)
+    appends: list[tuple[float, bytes]] = field(default_factory=list)
     touches: int = 0
     trouble: int = 0
     """The errno that every call meets; 0: none."""
@@ -33,6 +34,13 @@ class FakeStore:
         self._meet()
         self.data, self.alive_at = data, self.wall()
         self.writes.append((self.alive_at, data))
+
+    def append(self, data: bytes) -> None:
+        self._meet()
+        if self.data is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.data, self.alive_at = self.data + data, self.wall()
+        self.appends.append((self.alive_at, data))
 
     def touch(self) -> None:
         self._meet()
@@ -48,7 +56,7 @@ class FakeStore:
         self.aside[suffix], self.data = self.data, None
         for old in sorted(name for name in self.aside if name.startswith("damaged-"))[:-ASIDE_MAX]:
             del self.aside[old]
-        return self.path.with_name(f"{NAME}.{suffix}")
+        return self.path.with_name(f"{self.path.name}.{suffix}")
 
     def _meet(self) -> None:
         if self.trouble:

@@ -15,19 +15,22 @@ import trio
 from trio.testing import MockClock
 
 from checkers.kit import wire
-from supervisor import statefile
+from supervisor import journal, statefile
 from supervisor.admin import protocol
 from supervisor.admin.access import NOBODY_ELSE, Caller
 from supervisor.admin.desk import Desk, Requested, Verb
+from supervisor.core import entry, questions
 from supervisor.core import snapshot as snapshots
 from supervisor.core.director import Director
 from supervisor.core.events import Tick
+from supervisor.core.history import History
 from supervisor.core.memory import Clocks, Recall
-from supervisor.core.snapshot import Snapshot
-from supervisor.exporter.link import SupervisorLink
+from supervisor.exporter.doorman import Doorman
+from supervisor.exporter.link import SupervisorLink, View
 from supervisor.exporter.server import HEAD_MAX_BYTES, Site, handle
 from supervisor.model import AddressKey, Config, Endpoint, Protocol, RealServer, VirtualServer
 from supervisor.runner import protocol as orders
+from supervisor.statepieces import Damaged
 from tests.fakes.snapshots import snapshot
 
 
@@ -66,7 +69,8 @@ async def _echo(args: dict[str, Any], _caller: Caller) -> Any:
 def admin_request(data: bytes) -> None:
     """Whatever an operator's program says gets one line of JSON, and leaves a record that can be written down."""
     record: list[Requested] = []
-    line = trio.run(Desk({"status": Verb(_echo)}, NOBODY_ELSE, record.append).answer, data, Caller(0, 0, 1, "root"))
+    desk = Desk({"status": Verb(_echo)}, NOBODY_ELSE, record.append)
+    line = trio.run(desk.answer, data, Caller(0, 0, 1, "root")).line
     for told in record:
         assert f"{told.verb} {told.args} {told.reason}".encode()
     assert line.count(b"\n") == 1
@@ -85,13 +89,40 @@ def admin_answer(data: bytes) -> None:
 
 def state(data: bytes) -> None:
     """A state file is a memory, which can be written and read again and from which a director starts, or Damaged, or Newer."""
-    with contextlib.suppress(statefile.Damaged, statefile.Newer):
+    with contextlib.suppress(Damaged, statefile.Newer):
         memory = statefile.decode(data)
         assert statefile.decode(statefile.encode(memory)) == memory
         director = Director(_FILE, 0.0, None, Recall(memory, memory.life, Clocks(0.0, 1.8e9), memory.saved_at))
         director.start(0.0)
         director.handle(Tick(), 1.0)
         director.memories(Clocks(1.0, 1.8e9 + 1.0))
+
+
+def journal_file(data: bytes) -> None:
+    """A journal is a history, which can be dumped, written and read again, or Damaged, or Newer."""
+    with contextlib.suppress(journal.Damaged, journal.Newer):
+        found = journal.decode(data)
+        history = History()
+        history.reconfigure({"203.0.113.100:80/tcp": ["192.168.100.21:80"]})
+        for place, told in found.entries:
+            history.restore(told, place)
+        dump = history.dump()
+        assert journal.decode(journal.whole("x", dump.next_id, dump)).entries == tuple(dump)
+
+
+def extract_line(data: bytes) -> None:
+    """What the supervisor tells its exporter of the past is an extract, or none, or Malformed."""
+    with contextlib.suppress(entry.Malformed):
+        extract = entry.decode(data)
+        assert entry.decode(entry.encode(extract)) == extract
+
+
+def question_line(data: bytes) -> None:
+    """What an exporter asks is a question or none; the history of a virtual server is asked for by one line alone."""
+    question = questions.parse(data)
+    if isinstance(question, questions.AskHistory):
+        assert questions.history(question.virtual_server) == data
+        assert b"\n" not in data
 
 
 _FILE = Config(
@@ -139,10 +170,10 @@ class Link(SupervisorLink):
     def __init__(self) -> None:
         self._snapshot = snapshot()
 
-    async def fetch(self) -> tuple[Snapshot, float]:
+    async def fetch(self) -> View:
         """See `SupervisorLink.fetch`."""
         await trio.lowlevel.checkpoint()
-        return self._snapshot, 1.7e9
+        return View(self._snapshot, 1.7e9, 0.0)
 
 
 @functools.cache
@@ -157,7 +188,7 @@ def exporter(data: bytes) -> None:
     reader = Reader(data[1:], data[0] or HEAD_MAX_BYTES)
 
     async def main() -> None:
-        await handle(reader, _site())
+        await handle(reader, _site(), Doorman())
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     if reader.answer:

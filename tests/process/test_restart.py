@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from supervisor.statefile import SIZE_MAX_BYTES, decode
 from supervisor.statefolder import Folder
-from tests.process.test_daemon import Daemon, Web, configuration, free_port, until
+from tests.process.test_daemon import PATIENCE_S, Daemon, Web, configuration, free_port, until
 
 
 @pytest.fixture
@@ -63,6 +64,43 @@ def test_what_an_operator_said_outlives_a_kill(tmp_path: Path, web: Web) -> None
     assert "CHG-7" in second.ask("status").stdout
     assert second.ask("enable", f"127.0.0.1:{web.port}").returncode == 0
     until(lambda: second.weights() == [1, 0])
+    assert second.stop() == 0
+    second.close()
+
+
+def test_history_and_events_outlive_a_kill_and_are_followed_meanwhile(tmp_path: Path, web: Web) -> None:
+    text = configuration(web.port)
+    state, name = tmp_path / "state", f"127.0.0.1:{web.port}"
+    first = Daemon(tmp_path, text, "--state-dir", str(state))
+    until(lambda: first.weights() == [1])
+    follow = [sys.executable, "-m", "supervisor", "events", "--follow", "--json", "--type", "real_server.state_changed"]
+    with (tmp_path / "followed").open("w+") as followed:
+        follower = subprocess.Popen(
+            [*follow, "--admin-socket", str(first.socket)],
+            stdout=followed,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        web.close()
+        until(lambda: first.weights() == [0])
+        web.open()
+        until(lambda: first.weights() == [1])
+        until(lambda: first.ask("history", name).stdout.count("is UP, reason: ") == 1)
+        until(lambda: len(Path(followed.name).read_text().splitlines()) == 2)
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        assert follower.wait(PATIENCE_S) == 5, "nobody answers any more"
+        told = [json.loads(line)["facts"]["to"] for line in Path(followed.name).read_text().splitlines()]
+    assert told == ["DOWN", "UP"]
+    first.close()
+    assert stat.S_IMODE((state / "history.jsonl").stat().st_mode) == 0o600
+    second = Daemon(tmp_path, text, "--state-dir", str(state))
+    until(lambda: second.weights() == [1])
+    until(lambda: "is DOWN, reason: L4CON" in second.ask("history", name).stdout)
+    events = json.loads(second.ask("events", "--since", "1h", "--json").stdout)["events"]
+    types = [event["type"] for event in events]
+    assert types.count("daemon.ready") == 2
+    assert types.index("real_server.state_changed") < types.index("state.recalled")
     assert second.stop() == 0
     second.close()
 

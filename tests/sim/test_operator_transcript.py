@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import __version__
-from supervisor.admin import orderwords, words
+from supervisor.admin import orderwords, pastwords, words
 from supervisor.admin.protocol import RequestError
 from tests.fakes.network import refuse
 from tests.sim.test_operator_stories import GROUP, RS21, RS22, order, settled
 from tests.sim.world import World, play
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "operator.txt"
-WORDS: dict[str, Callable[[Any], str]] = {"why": words.why, "status": words.status}
+WORDS: dict[str, Callable[[Any], str]] = {
+    "why": words.why,
+    "status": words.status,
+    "history": pastwords.history,
+    "events": pastwords.events,
+}
 
 
 def test_an_afternoons_work_reads_as_it_did_before(tmp_path: Path) -> None:
@@ -32,6 +37,11 @@ def test_an_afternoons_work_reads_as_it_did_before(tmp_path: Path) -> None:
             shown.append(f"vipervisor: {error}\nexit status {int(error.status)}\n")
         else:
             shown.append(WORDS[verb](answer) if verb in WORDS else orderwords.ordered(answer))
+
+    async def ask(world: World, verb: str, **args: Any) -> None:
+        """Say something that is about no real server, or not by that argument."""
+        shown.append(f"$ {verb} {' '.join(f'{name}={value}' for name, value in args.items())}\n")
+        shown.append(WORDS[verb](await world.operate(verb, by="alice", **args)))
 
     async def story(world: World) -> None:
         await settled(world)
@@ -51,6 +61,9 @@ def test_an_afternoons_work_reads_as_it_did_before(tmp_path: Path) -> None:
         await say(world, "enable", RS22)
         await say(world, "enable", "192.168.100.12")
         await say(world, "drain", "192.168.100.20")
+        await ask(world, "history", name=RS21, virtual_server="203.0.113.100:80/tcp")
+        await ask(world, "history", name="203.0.113.101:80/tcp", most=5)
+        await ask(world, "events", since_s=65, types=["real_server", "virtual_server"])
 
     play(story, GROUP, tmp_path)
     text = "".join(shown).replace(str(tmp_path), "FOLDER").replace(__version__, "VERSION")

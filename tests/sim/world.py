@@ -42,6 +42,7 @@ from supervisor.log import Log, LogWriter
 from supervisor.model import Config, MailSettings, ServiceKey
 from supervisor.outside import Order, Outside
 from supervisor.rivals import Rival
+from supervisor.statefolder import JOURNAL
 from supervisor.systemd import Notifier
 from supervisor.wiring import Supervisor
 from tests.fakes.addresses import FakeAddresses
@@ -147,6 +148,9 @@ class World:
     no_starts: set[int] = field(default_factory=set)  # workers that cannot be started now
     files: dict[str, str] = field(default_factory=dict)  # path → first line
     store: FakeStore = field(default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp()))
+    journal: FakeStore = field(
+        default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp(), Path("/var/lib/vipervisor") / JOURNAL)
+    )
     life: Life = Life("boot 1", "net:[1] 1")
     keep: bool = False  # a stop leaves everything
     log_writer: LogWriter | None = None  # takes the log in place of `lines`
@@ -246,6 +250,7 @@ class World:
             favour=self._favour,
             rivals=lambda: self.rivals,
             store=self.store,
+            journal=self.journal,
             life=self.life,
             keep=self.keep,
         )

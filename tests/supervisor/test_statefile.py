@@ -18,7 +18,8 @@ from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import CheckMemory, Life, Memory, PoolMemory, ServerMemory, WishMemory
 from supervisor.core.override import AdminState
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol, SyncDaemon, SyncRole, Timeouts
-from supervisor.statefile import TEXT_MAX, Damaged, Newer, decode, encode
+from supervisor.statefile import Newer, decode, encode
+from supervisor.statepieces import TEXT_MAX, Damaged
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "state.json"
 WEB = AddressKey(Protocol.TCP, Endpoint(ip_address("203.0.113.100"), 80))

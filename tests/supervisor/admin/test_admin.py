@@ -49,7 +49,7 @@ def desk(record: list[Requested] | None = None, access: Access | None = None) ->
 
 def answer(line: bytes, caller: Caller = ME, **options: Any) -> bytes:
     """The desk's answer line, on a virtual clock."""
-    return trio.run(desk(**options).answer, line, caller, clock=MockClock(autojump_threshold=0))
+    return trio.run(desk(**options).answer, line, caller, clock=MockClock(autojump_threshold=0)).line
 
 
 def test_a_request_and_its_answer_survive_the_wire() -> None:

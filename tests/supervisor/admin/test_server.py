@@ -12,14 +12,14 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import trio
 
 from supervisor.admin import client, server
 from supervisor.admin.access import Access, Caller
-from supervisor.admin.desk import Desk, Requested, Verb, question
+from supervisor.admin.desk import Desk, Following, Requested, Verb, question
 from supervisor.admin.protocol import REQUEST_MAX_BYTES, Request, RequestError, Status
 from supervisor.admin.server import CLIENTS_MAX
 
@@ -40,8 +40,31 @@ except RequestError as error:
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which needs root")
 
 
+class Talk:
+    """What a follower is told: whatever is put into it, and nothing is ever lost but on request."""
+
+    def __init__(self) -> None:
+        self.send, self._receive = trio.open_memory_channel[Any](1000)
+        self.dropped = 0
+        self.listeners = 0
+
+    def __enter__(self) -> Self:
+        self.listeners += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listeners -= 1
+
+    async def next(self) -> Any:
+        return await self._receive.receive()
+
+    def take_dropped(self) -> int:
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
+
 class Room:
-    """A served socket with a question, an order that tells who gave it, and one that waits until `over`."""
+    """A served socket with a question, an order that tells who gave it, one that waits until `over`, and a talk to follow."""
 
     def __init__(self, path: Path, access: Access | None = None) -> None:
         self.path = path
@@ -50,8 +73,14 @@ class Room:
         self.over = trio.Event()
         self.begun = 0
         self.finished = 0
+        self.talk = Talk()
         self.desk = Desk(
-            {"status": question(lambda _args: "fine"), "drain": Verb(self._drain), "reload": Verb(self._reload)},
+            {
+                "status": question(lambda _args: "fine"),
+                "drain": Verb(self._drain),
+                "reload": Verb(self._reload),
+                "events": question(lambda _args: Following({"events": []}, self.talk)),
+            },
             self.access,
             self.record.append,
         )
@@ -259,5 +288,84 @@ def test_an_answer_that_nobody_takes_is_given_up_and_nobody_waits_for_it(
         size = len(b"".join([data async for data in stream]))
         assert size < 5_000_000
         await stream.aclose()
+
+    serving(tmp_path / "admin.sock", story)
+
+
+def test_who_follows_gets_the_answer_and_then_each_event_until_it_hangs_up(tmp_path: Path) -> None:
+    async def story(room: Room) -> None:
+        said: list[Any] = []
+
+        def follow() -> None:
+            with contextlib.closing(client.follow(room.path, Request("events"))) as lines:
+                for line in lines:
+                    said.append(line)
+                    if len(said) == 4:
+                        return
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, follow)
+            await true(lambda: said == [{"events": []}])
+            await room.talk.send.send({"id": 1})
+            await true(lambda: len(said) == 2)
+            room.talk.dropped = 17
+            await room.talk.send.send({"id": 19})
+        assert said == [{"events": []}, {"id": 1}, 17, {"id": 19}]
+        await true(lambda: room.talk.listeners == 0)
+        assert room.record == [], "a question is not put on record, however long it lasts"
+
+    serving(tmp_path / "admin.sock", story)
+
+
+def test_a_daemon_that_stops_ends_those_who_follow_with_a_sentence(tmp_path: Path) -> None:
+    said: list[Any] = []
+    ended: list[RequestError] = []
+    path = tmp_path / "admin.sock"
+
+    def follow() -> None:
+        try:
+            said.extend(client.follow(path, Request("events")))
+        except RequestError as error:
+            ended.append(error)
+
+    async def main() -> None:
+        room = Room(path)
+        async with trio.open_nursery() as clients, trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve, server.listen(path), room.desk, "0")
+            clients.start_soon(trio.to_thread.run_sync, follow)
+            await true(lambda: room.talk.listeners == 1)
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert [(error.status, str(error)) for error in ended] == [(Status.UNREACHABLE, f"{path}: the daemon hung up")]
+
+
+def test_a_follower_who_is_stuck_harms_nobody_and_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "ANSWER_S", 0.3)
+
+    async def story(room: Room) -> None:
+        stuck = await room.connect()
+        await stuck.send_all(b"events\n")
+        await true(lambda: room.talk.listeners == 1)
+        for _ in range(20):
+            await room.talk.send.send({"text": "x" * 100_000})
+        assert await room.ask("status") == "fine"
+        await true(lambda: room.talk.listeners == 0)
+        assert await room.ask("status") == "fine"
+        await stuck.aclose()
+
+    serving(tmp_path / "admin.sock", story)
+
+
+def test_a_follower_who_dies_without_a_word_leaves_nothing(tmp_path: Path) -> None:
+    async def story(room: Room) -> None:
+        descriptors = open_descriptors()
+        for _ in range(30):
+            stream = await room.connect()
+            await stream.send_all(b"events\n")
+            await true(lambda: room.talk.listeners == 1)
+            await stream.aclose()
+            await true(lambda: room.talk.listeners == 0)
+        await true(lambda: open_descriptors() <= descriptors)
 
     serving(tmp_path / "admin.sock", story)

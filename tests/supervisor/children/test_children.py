@@ -24,6 +24,7 @@ from supervisor.children.favours import Granted
 from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
+from supervisor.core.questions import AskEvents, AskHistory, AskSnapshot, Question
 from supervisor.log import Log
 
 JOB = wire.Job(1, "TCP_CHECK", "192.0.2.1", 80, 5.0, 1, 1.0, 5.0, 5.0)
@@ -388,6 +389,17 @@ def test_a_child_whose_killer_may_be_gone_is_started_at_once_and_its_next_pauses
     on_stage(part)
 
 
+def answered(question: Question) -> tuple[bytes, ...]:
+    """What a supervisor says to each question, in pieces."""
+    match question:
+        case AskSnapshot():
+            return b'{"schema"', b":1}"
+        case AskEvents():
+            return (b'"events"',)
+        case AskHistory(virtual_server):
+            return (f'"{virtual_server}"'.encode(),)
+
+
 def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
     """Let an exporter say these bytes; return log lines, answers and what it is said to listen on."""
     lines: list[str] = []
@@ -405,7 +417,7 @@ def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
             return child, StreamLink(here)
 
         log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
-        exporter = ExporterChild(start, lambda: (b'{"schema"', b":1}"), log)
+        exporter = ExporterChild(start, answered, log)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exporter.keeper.run)
             for data in said:
@@ -429,13 +441,24 @@ def test_the_exporter_greets_and_gets_a_snapshot_a_line_for_each_question() -> N
     assert answers == [b'{"schema":1}\n{"schema":1}\n']
 
 
+def test_the_exporter_gets_history_and_events_when_it_asks_for_them() -> None:
+    _, answers, _ = play_exporter(HELLO, b"history 203.0.113.100:80/tcp\nevents\n", b"history fwm:7/ipv6\n")
+    assert answers == [b'"203.0.113.100:80/tcp"\n"events"\n"fwm:7/ipv6"\n']
+
+
 @pytest.mark.parametrize(
     ("said", "complaint"),
     [
         ((b'{"error":"cannot listen on 127.0.0.1:1"}\n',), "cannot listen"),
         ((b"nonsense\n",), "malformed greeting"),
         ((b"[]\n",), "malformed greeting"),
-        ((HELLO, b"delete everything\n"), "expected snapshot or alive, got"),
+        ((HELLO, b"delete everything\n"), "expected a question or alive, got"),
+        ((HELLO, b"history \n"), "expected a question or alive, got"),
+        ((HELLO, b"history a b\n"), "expected a question or alive, got"),
+        ((HELLO, b"history " + b"x" * 257 + b"\n"), "expected a question or alive, got"),
+        ((HELLO, b"history \x1b[2J\n"), "expected a question or alive, got"),
+        ((HELLO, b"history \xff\n"), "expected a question or alive, got"),
+        ((HELLO, b"events 1000000\n"), "expected a question or alive, got"),
         ((HELLO, b"x" * 5000), "a line without an end"),
     ],
 )
@@ -484,7 +507,7 @@ def exporter_for(duration_s: float, *said: bytes, full: bool = False) -> tuple[l
         keep: list[trio.abc.Stream] = []
         log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ExporterChild(start, lambda: [b"{}"], log).keeper.run)
+            nursery.start_soon(ExporterChild(start, answered, log).keeper.run)
             await trio.sleep(duration_s)
             nursery.cancel_scope.cancel()
 

@@ -8,9 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
+from supervisor.core.entry import RESULT, Entry, Extract, Malformed
+from supervisor.core.entry import encode as encode_extract
 from supervisor.core.snapshot import Snapshot, encode
 from supervisor.exporter import link as link_module
-from supervisor.exporter.link import ANSWER_MAX_S, NoAnswer, SupervisorLink
+from supervisor.exporter.link import ANSWER_MAX_S, CACHE_S, QUESTIONS_MAX, NoAnswer, SupervisorLink
 from tests.fakes import snapshots
 
 Stream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
@@ -135,16 +137,143 @@ def test_the_end_of_the_supervisor_ends_the_conversation() -> None:
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
+class Answering:
+    """The supervisor's end: answers each question from a table of lines, and notes what it was asked."""
+
+    def __init__(self, stream: Stream, answers: dict[bytes, bytes], pause_s: float = 0.0) -> None:
+        self.asked: list[bytes] = []
+        self._stream = stream
+        self._answers = answers
+        self._pause_s = pause_s
+
+    async def run(self) -> None:
+        rest = b""
+        async for data in self._stream:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if line != b"alive":
+                    self.asked.append(line)
+                    await trio.sleep(self._pause_s)
+                    await self._stream.send_all(self._answers[line] + b"\n")
+
+
+POOL = "203.0.113.100:80/tcp"
+EXTRACT = Extract(
+    1_800_000_000.0,
+    (
+        Entry(3, 1_799_999_990.0, RESULT, "info", "TCP_CHECK: L4OK", POOL, "192.168.100.21:80", {"passed": True}),
+        Entry(7, 1_799_999_999.5, "real_server.state_changed", "warning", "DOWN", POOL, because=("a probe", "a check")),
+    ),
+    omitted=12,
+)
+
+
+def test_history_and_events_come_when_they_are_asked_for_and_are_asked_for_once_a_second() -> None:
+    async def story(link: SupervisorLink, stream: Stream, _clock: Clock) -> None:
+        table = {b"history " + POOL.encode(): encode_extract(EXTRACT), b"events": encode_extract(Extract(1.0, ()))}
+        supervisor = Answering(stream, table)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run)
+            for _ in range(3):
+                assert await link.history(POOL) == EXTRACT
+                assert await link.events() == Extract(1.0, ())
+            assert supervisor.asked == list(table)
+            await trio.sleep(CACHE_S + 0.1)
+            await link.events()
+            assert supervisor.asked == [*table, b"events"]
+            nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+def test_there_is_no_history_of_what_is_no_virtual_server_and_what_cannot_be_one_is_not_asked() -> None:
+    async def story(link: SupervisorLink, stream: Stream, _clock: Clock) -> None:
+        supervisor = Answering(stream, {b"history 203.0.113.9:80/tcp": b"null"})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run)
+            assert await link.history("203.0.113.9:80/tcp") is None
+            for name in ("", "two words", "line\nsnapshot", "ü", "x" * 257):
+                assert await link.history(name) is None
+            assert supervisor.asked == [b"history 203.0.113.9:80/tcp"]
+            nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+def test_questions_wait_in_a_row_and_a_snapshot_is_not_kept_out_by_strangers_who_ask_for_much() -> None:
+    async def story(link: SupervisorLink, stream: Stream, _clock: Clock) -> None:
+        names = [f"fwm:{number}/ipv4" for number in range(1, 3 * QUESTIONS_MAX)]
+        answers = {f"history {name}".encode(): b"null" for name in names}
+        supervisor = Answering(stream, {**answers, b"snapshot": aged(1).rstrip()}, pause_s=0.01)
+        refused: list[str] = []
+
+        async def ask(name: str) -> None:
+            try:
+                await link.history(name)
+            except NoAnswer:
+                refused.append(name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run)
+            async with trio.open_nursery() as strangers:
+                for name in names:
+                    strangers.start_soon(ask, name)
+                strangers.start_soon(link.fetch)
+            assert len(refused) >= len(names) - QUESTIONS_MAX - 1
+            assert b"snapshot" in supervisor.asked
+            nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
+    async def story(link: SupervisorLink, stream: Stream, _clock: Clock) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.fetch)  # stays open, for nobody answers
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(0.5):
+                await link.history(POOL)
+            nursery.cancel_scope.cancel()
+        await stream.send_all(aged(1))
+        await trio.sleep(5)
+        assert b"history" not in await stream.receive_some()
+
+    play(story)
+
+
+@pytest.mark.parametrize("line", [b"hello", b"[]", b'{"schema": 1}', b'{"schema":2,"at":1,"entries":[],"omitted":0}'])
+def test_what_is_no_extract_is_an_error(line: bytes) -> None:
+    async def story(link: SupervisorLink, stream: Stream, _clock: Clock) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Answering(stream, {b"events": line}).run)
+            await link.events()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        play(story)
+    assert caught.group_contains(Malformed, depth=None)
+
+
 @pytest.mark.parametrize("line", [b"hello\n", b'{"schema": 99}\n', b"\n", b"[]\n"])
 def test_what_is_no_snapshot_is_an_error(line: bytes) -> None:
+    async def story(link: SupervisorLink, stream: Stream, _clock: Clock) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Answering(stream, {b"snapshot": line.rstrip()}).run)
+            await link.fetch()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        play(story)
+    assert caught.group_contains(ValueError, match="snapshot|JSON|Expecting", depth=None)
+
+
+def test_an_answer_to_no_question_is_an_error() -> None:
     async def main() -> None:
         ours, theirs = memory_stream_pair()
-        await theirs.send_all(line)
+        await theirs.send_all(aged(1))
         await SupervisorLink(ours).run()
 
     with pytest.raises(ExceptionGroup) as caught:
         trio.run(main, clock=MockClock(autojump_threshold=0))
-    assert caught.group_contains(ValueError, match="snapshot|JSON|Expecting")
+    assert caught.group_contains(ValueError, match="no question")
 
 
 def test_an_endless_answer_is_an_error_and_not_a_full_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,16 @@ def test_level_follows_the_direction_of_the_change() -> None:
     assert [level for _, level in lines.raw] == ["warning", "info", "warning", "info"]
 
 
+def test_whoever_listens_hears_an_event_as_values_also_one_that_is_not_written() -> None:
+    lines, heard = Lines(), list[tuple[Any, ...]]()
+    log = Log(lines, lowest="error", strict=True)
+    log.listener = lambda *told: heard.append(told)
+    log.emit("real_server.drained", "It is empty.", real_server=SERVER, virtual_server=SERVICE, in_time=True)
+    assert lines.raw == []
+    fields = {"real_server": str(SERVER), "virtual_server": str(SERVICE), "in_time": True}
+    assert heard == [("info", "real_server.drained", "It is empty.", fields)]
+
+
 def test_lines_are_counted_by_level_and_numbered() -> None:
     lines = Lines()
     log = make(lines, lowest="warning")
