@@ -1,4 +1,4 @@
-"""PROCESS exporter: `python -m supervisor.exporter --link-fd N --listen ADDRESS:PORT [--uid U --gid G]`.
+"""PROCESS exporter: `python -m supervisor.exporter --link-fd N --listen ADDRESS:PORT [--name NAME]… [--uid U --gid G]`.
 
 Imports everything, listens, gives up every privilege and puts up its walls, greets the supervisor, and serves until the supervisor's end
 closes. From then on it can accept connections and open nothing: no file, no socket, no process.
@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 import trio
@@ -22,12 +23,13 @@ from checkers.kit import policies
 from checkers.kit.cage import CageError, Walls, confine
 from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.listen import parse_listen
+from supervisor.exporter.live import CLIENTS_MAX
 from supervisor.exporter.process import WatchedProcess
 from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site
 
 BACKLOG = 64
-FILES_MAX = CONNECTIONS_MAX + 96
-"""Descriptors: the connections, those that are refused in the same moment, and a dozen of our own."""
+FILES_MAX = CONNECTIONS_MAX + CLIENTS_MAX + 96
+"""Descriptors: the connections, live streams, those that are refused in the same moment, and a dozen of our own."""
 
 MEMORY_MAX_BYTES = 512 << 20
 """Data that it may have. Ours: the metrics of 10,000 real servers take 60 MB at their making, and 8 answers are kept."""
@@ -60,7 +62,9 @@ def shown(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-async def serve(link: trio.abc.Stream, address: str, port: int, uid: int | None, gid: int | None) -> int:
+async def serve(
+    link: trio.abc.Stream, address: str, port: int, uid: int | None, gid: int | None, names: Sequence[str] = ()
+) -> int:
     """Be the exporter on `link`. Returns the exit status."""
     conversation = SupervisorLink(link)
     try:
@@ -77,10 +81,10 @@ async def serve(link: trio.abc.Stream, address: str, port: int, uid: int | None,
         return 77
     bound = listener.socket.getsockname()
     await conversation.greet({"hello": {"pid": os.getpid(), "caged": caged, "listening": shown(bound[0], bound[1])}})
+    site = Site(conversation, supervisor, (os.uname().nodename, *names))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            partial(trio.serve_listeners, Doorkeeper(Site(conversation, supervisor)).serve_socket, [listener])
-        )
+        nursery.start_soon(partial(trio.serve_listeners, Doorkeeper(site).serve_socket, [listener]))
+        nursery.start_soon(site.run)
         await conversation.run()
         nursery.cancel_scope.cancel()
     return 0
@@ -91,6 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m supervisor.exporter", description="Started by the supervisor.")
     parser.add_argument("--link-fd", type=int, required=True, help="inherited socket to the supervisor")
     parser.add_argument("--listen", required=True, metavar="ADDRESS:PORT")
+    parser.add_argument("--name", action="append", default=[], help="one more name that readers may call us by")
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     arguments = parser.parse_args()
@@ -104,7 +109,7 @@ def main() -> int:
         link = socket.socket(fileno=arguments.link_fd)
         link.set_inheritable(False)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(link))
-        return await serve(stream, address, port, arguments.uid, arguments.gid)
+        return await serve(stream, address, port, arguments.uid, arguments.gid, arguments.name)
 
     return trio.run(run)
 

@@ -1,4 +1,4 @@
-"""The only network listener: GET and HEAD of /metrics, /healthz and /readyz, for whoever can reach it, and nothing else.
+"""The only network listener: GET and HEAD of /metrics and the pages of `statuspage`, for whoever can reach it, and nothing else.
 
 Readers are strangers: every request is bounded in bytes and time, connections are bounded in number and per peer, nothing that
 came in ever goes out again, and no request can make more than one question to the supervisor a second.
@@ -12,8 +12,9 @@ import contextlib
 import gzip
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,8 +25,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from supervisor.core.snapshot import Snapshot
+from supervisor.exporter.answer import SECURITY, Answer, LiveAnswer
 from supervisor.exporter.families import SCOPES, families, render_duration
+from supervisor.exporter.hosts import MISDIRECTED, Hosts
 from supervisor.exporter.link import NoAnswer, SupervisorLink
+from supervisor.exporter.statuspage import StatusPage
 
 HEAD_MAX_BYTES = 8192
 READ_MAX_S = 1.0
@@ -40,28 +44,11 @@ CACHED_BODIES_MAX = 8
 NAMES_MAX = 100
 """Most name[] filters of one request."""
 
-Headers: TypeAlias = list[tuple[str, str]]
+Rest: TypeAlias = Callable[[], Awaitable[None]]
+"""What follows a head that was sent, for as long as the reader stays."""
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 """What the library's encoder is chosen by: it fails on some malformed versions, so a reader's own words never reach it."""
-
-_INDEX = """\
-Vipervisor exporter
-
-/metrics   metrics for Prometheus; ?scope=process,virtual_server,real_server and ?name[]=NAME choose a part
-/healthz   200 when the supervisor answers
-/readyz    200 when the supervisor is ready
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back for one request."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/plain; charset=utf-8"),)
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -101,13 +88,24 @@ class _Scrape(Collector):
 class Site:
     """What is served: request in, answer out."""
 
-    def __init__(self, link: SupervisorLink, supervisor: Collector | None = None) -> None:
-        """`supervisor` tells what /proc says of the supervisor (`exporter.process`)."""
+    def __init__(
+        self,
+        link: SupervisorLink,
+        supervisor: Collector | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        """`supervisor` tells what /proc says of the supervisor (`exporter.process`); `names` are this host's, its own first."""
         self._link = link
+        self._hosts = Hosts(names)
+        self._page = StatusPage(link, names[0] if names else "this director")
         self._supervisor = supervisor
         self._bodies: dict[Selection, tuple[Snapshot, Answer]] = {}
 
-    async def answer(self, request: h11.Request) -> Answer:
+    async def run(self) -> None:
+        """Tell whoever stays what changes; forever. Must run beside the answers."""
+        await self._page.live.run()
+
+    async def answer(self, request: h11.Request) -> Answer | LiveAnswer:
         """Answer one request. Never raises for anything that a reader can do."""
         if request.method not in {b"GET", b"HEAD"}:
             return Answer(405, b"only GET and HEAD\n", (("Allow", "GET, HEAD"), *Answer(405, b"").headers))
@@ -115,20 +113,13 @@ class Site:
             target = urlsplit(request.target.decode("ascii"))
         except ValueError:
             return Answer(400, b"malformed request target\n")
+        host = target.netloc or _header(request, b"host")
+        if host and not self._hosts.knows(host):  # HTTP/1.0 need not say one, and no browser speaks it
+            return Answer(421, MISDIRECTED.encode())
+        if target.path != "/metrics":
+            return await self._page.answer(target.path, target.query, _header(request, b"accept"))
         try:
-            match target.path:
-                case "/":
-                    return Answer(200, _INDEX.encode())
-                case "/metrics":
-                    return await self._metrics(_select(target.query, request))
-                case "/healthz":
-                    await self._link.fetch()
-                    return Answer(200, b"ok\n")
-                case "/readyz":
-                    snapshot, _ = await self._link.fetch()
-                    return Answer(200, b"ready\n") if snapshot.process.ready else Answer(503, b"not ready yet\n")
-                case _:
-                    return Answer(404, b"not here; see /\n")
+            return await self._metrics(_select(target.query, request))
         except NoAnswer:
             return Answer(503, b"the supervisor does not answer\n")
         except UnknownSelection as error:
@@ -188,30 +179,38 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return False
 
 
-async def handle(stream: trio.abc.Stream, site: Site) -> None:
-    """Serve one connection: one request, one answer, within TOTAL_MAX_S; then it is closed."""
+async def handle(stream: trio.abc.Stream, site: Site) -> Rest | None:
+    """Serve one connection: one request, one answer, within TOTAL_MAX_S; then it is closed, unless something is to follow."""
+    rest = None
     with trio.move_on_after(TOTAL_MAX_S):
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the reader went away
-            await _converse(stream, site)
-    await trio.aclose_forcefully(stream)
+            rest = await _converse(stream, site)
+    if rest is None:
+        await trio.aclose_forcefully(stream)
+    return rest
 
 
-async def _converse(stream: trio.abc.Stream, site: Site) -> None:
+async def _converse(stream: trio.abc.Stream, site: Site) -> Rest | None:
+    """Answer one request. Returns what is to follow the head that was sent, if anything."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
     with trio.move_on_after(READ_MAX_S) as patience:
         request = await _read_request(stream, connection)
-    if patience.cancelled_caught:
-        return
-    match request:
-        case h11.Request():
-            answer = await site.answer(request)
-            await _send(stream, connection, answer, head_only=request.method == b"HEAD")
-        case Answer():
-            await _send(stream, connection, request, head_only=False)
-        case None:
-            return
+    if patience.cancelled_caught or request is None:
+        return None
+    answer = await site.answer(request) if isinstance(request, h11.Request) else request
+    head_only = isinstance(request, h11.Request) and request.method == b"HEAD"
+    if isinstance(answer, LiveAnswer):
+        await stream.send_all(_head(connection, 200, answer.headers))
+        if not head_only:
+            return partial(answer.feed.pour, stream, lambda data: connection.send(h11.Data(data)) or b"")
+    else:
+        length = ("Content-Length", str(len(answer.body)))
+        await stream.send_all(_head(connection, answer.status, (*answer.headers, length)))
+        if not head_only:
+            await stream.send_all(answer.body)
     with trio.move_on_after(LINGER_MAX_S):
         await _linger(stream)
+    return None
 
 
 async def _read_request(stream: trio.abc.Stream, connection: h11.Connection) -> h11.Request | Answer | None:
@@ -233,21 +232,11 @@ async def _read_request(stream: trio.abc.Stream, connection: h11.Connection) -> 
         return Answer(error.error_status_hint, b"malformed request\n")
 
 
-async def _send(stream: trio.abc.Stream, connection: h11.Connection, answer: Answer, *, head_only: bool) -> None:
-    """Send one answer; after HEAD only its head."""
-    head = h11.Response(
-        status_code=answer.status,
-        headers=[
-            *answer.headers,
-            ("Content-Length", str(len(answer.body))),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Cache-Control", "no-store"),
-            ("Connection", "close"),
-        ],
-    )
-    await stream.send_all(connection.send(head) or b"")
-    if not head_only:
-        await stream.send_all(answer.body)
+def _head(connection: h11.Connection, status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Return the head of an answer, with what holds for all of them."""
+    kept = () if any(name == "Cache-Control" for name, _ in headers) else (("Cache-Control", "no-store"),)
+    response = h11.Response(status_code=status, headers=[*headers, *SECURITY, *kept, ("Connection", "close")])
+    return connection.send(response) or b""
 
 
 async def _linger(stream: trio.abc.Stream) -> None:
@@ -272,11 +261,15 @@ class Doorkeeper:
             await trio.aclose_forcefully(stream)
             return
         self._open[peer] += 1
+        rest = None
         try:
-            await handle(stream, self._site)
+            rest = await handle(stream, self._site)
         finally:
             self._open[peer] -= 1
             self._open += Counter()  # forget who is gone
+        if rest is not None:  # it has limits of its own
+            await rest()
+            await trio.aclose_forcefully(stream)
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one accepted connection."""
