@@ -86,6 +86,7 @@ class Options:
     keep: bool = False  # leave table and addresses at the stop
     state_dir: Path | None = None  # where is kept what the next start should know; None: nowhere
     log_keys: str = KeySet.NATIVE.value  # whose names the keys of a JSON line are
+    exporter_names: tuple[str, ...] = ()  # by which readers may ask for the exporter, besides its own
     dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
@@ -148,7 +149,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             backend=backend,
             start_checker=_checker_starter(account, checks),
             favour=lambda run_script: functools.partial(grant, run_script=run_script),
-            start_exporter=_exporter_starter(account, options.exporter),
+            start_exporter=_exporter_starter(account, options.exporter, options.exporter_names),
             start_runner=_runner_starter(account),
             open_pipe=open_pipe,
             addresses=_ADDRESSES[backend.name],
@@ -297,14 +298,15 @@ def _runner_starter(account: Account) -> StartRunner:
     return start
 
 
-def _exporter_starter(account: Account, listen: str) -> StartExporter | None:
+def _exporter_starter(account: Account, listen: str, names: tuple[str, ...]) -> StartExporter | None:
     if listen == "off":
         return None
+    known_as = [word for name in names for word in ("--name", name)]
 
     async def start(epoch: int) -> tuple[Child, StreamLink]:
         del epoch
         child, ours = await spawn.start(
-            "supervisor.exporter", ["--listen", listen, *account.arguments()], socket.SOCK_STREAM
+            "supervisor.exporter", ["--listen", listen, *known_as, *account.arguments()], socket.SOCK_STREAM
         )
         return child, StreamLink(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
 

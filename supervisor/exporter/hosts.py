@@ -10,9 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-MISDIRECTED = (
-    "this exporter is not known by that name; ask by its numeric address, or start vipervisor with --exporter-name NAME\n"
-)
+MISDIRECTED = "this exporter is not known by that name; ask by its numeric address, or start vipervisor with --exporter-name NAME\n"
 
 
 class Hosts:

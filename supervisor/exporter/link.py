@@ -2,6 +2,7 @@
 
     snapshot, now_wall = await link.fetch()               # everything as it is now (core.snapshot)
     extract = await link.events()                         # the last events of the whole program, at most EVENTS_MAX (core.entry)
+    text = await link.configuration()                     # the text that runs, without its secrets (core.runningtext)
     extract = await link.history("203.0.113.100:80/tcp")  # a virtual server and all its real servers; None: there is no such one
 
 Lines in both directions: first our greeting, then questions (`core.questions`), each of which gets one line for an answer, and
@@ -20,8 +21,9 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from supervisor.core import entry, questions
+from supervisor.core import entry, questions, runningtext
 from supervisor.core.entry import Extract
+from supervisor.core.runningtext import RunningText
 from supervisor.core.snapshot import Snapshot, decode
 
 ANSWER_MAX_S = 2.0
@@ -98,6 +100,12 @@ class SupervisorLink:
         assert isinstance(found, Extract)
         return found
 
+    async def configuration(self) -> RunningText:
+        """Return the configuration that runs, at most CACHE_S old. Raises NoAnswer after ANSWER_MAX_S."""
+        found = await self._ask(questions.CONFIGURATION)
+        assert isinstance(found, RunningText)
+        return found
+
     async def history(self, virtual_server: str) -> Extract | None:
         """Return what happened to a virtual server (named as the snapshot names it) and its real servers, the oldest first.
 
@@ -169,7 +177,13 @@ class SupervisorLink:
         question, self._open = self._open, None
         if question is None:
             raise ValueError("an answer to no question")
-        question.answer = self._read_snapshot(line) if question.line == questions.SNAPSHOT else entry.decode(line)
+        match question.line:
+            case questions.SNAPSHOT:
+                question.answer = self._read_snapshot(line)
+            case questions.CONFIGURATION:
+                question.answer = runningtext.decode(line)
+            case _:
+                question.answer = entry.decode(line)
         question.heard_at = trio.current_time()
         self._answered.pop(question.line, None)
         while len(self._answered) >= QUESTIONS_MAX:

@@ -15,16 +15,19 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from supervisor.core.entry import Entry, Extract
+from supervisor.core.runningtext import RunningText
 from supervisor.exporter.picture import (
     Choice,
-    Part,
     Picture,
+    fits_entry,
     fits_real_server,
     fits_virtual_server,
+    last_failures,
+    newest_first,
     part,
 )
 from supervisor.exporter.standing import (
-    RealServerStanding,
     State,
     VirtualServerStanding,
     count,
@@ -60,11 +63,21 @@ def overview(picture: Picture, choice: Choice, director: str) -> str:
     return _render("overview.html", picture, director, "/", choice=choice, shown=shown)
 
 
-def virtual_server(picture: Picture, standing: VirtualServerStanding, choice: Choice, director: str) -> str:
-    """Return the page of one virtual server: its real servers, their checks, what happened."""
-    shown = part(standings(standing.view), choice, fits_real_server)
-    path = vs_path(standing.view.virtual_server)
-    return _render("virtual_server.html", picture, director, path, choice=choice, shown=shown, standing=standing)
+def virtual_server(
+    picture: Picture, standing: VirtualServerStanding, history: Extract | None, choice: Choice, director: str
+) -> str:
+    """Return the page of one virtual server: its real servers, their checks, what happened (None: that is not to be had)."""
+    return _render(
+        "virtual_server.html",
+        picture,
+        director,
+        vs_path(standing.view.virtual_server),
+        choice=choice,
+        shown=part(standings(standing.view), choice, fits_real_server),
+        standing=standing,
+        history=None if history is None else newest_first(history)[:HISTORY_ROWS],
+        failures={} if history is None else last_failures(history),
+    )
 
 
 def down(picture: Picture, choice: Choice, director: str) -> str:
@@ -82,10 +95,28 @@ def down(picture: Picture, choice: Choice, director: str) -> str:
     )
 
 
+def events(picture: Picture, extract: Extract, choice: Choice, director: str) -> str:
+    """Return the page of what happened, the newest first."""
+    shown = part(newest_first(extract), choice, fits_entry)
+    return _render("events.html", picture, director, "/events", choice=choice, shown=shown, omitted=extract.omitted)
+
+
+def configuration(picture: Picture, running: RunningText, choice: Choice, director: str) -> str:
+    """Return the page of the configuration that runs. Raises ValueError when there is no reading it."""
+    shown = part(running.text().split("\n"), choice, lambda line, find: find in line.casefold(), CONFIGURATION_ROWS)
+    return _render("configuration.html", picture, director, "/config", choice=choice, shown=shown, running=running)
+
+
 def message(director: str, title: str, text: str) -> str:
     """Return a page that says one thing: what is not here, or that nobody answers."""
     return _ENVIRONMENT.get_template("message.html").render(director=director, title=title, text=text, path="")
 
+
+HISTORY_ROWS = 100
+"""Entries of its history on the page of a virtual server."""
+
+CONFIGURATION_ROWS = 1000
+"""Lines of the configuration on one page: 40 kB."""
 
 _PAGE_OF_WRONG = frozenset({State.DOWN, State.SORRY})
 """Virtual servers that /down names; a degraded one is there with its real servers."""
@@ -114,6 +145,13 @@ def _page_path(path: str, choice: Choice, page: int) -> str:
 def _twin(path: str) -> str:
     """Return where the same is as JSON."""
     return "/index.json" if path == "/" else f"{path}.json"
+
+
+def _tone(entry: Entry) -> str:
+    """Return the tone of something that happened."""
+    if entry.facts.get("passed") is True or entry.facts.get("up") is True:
+        return "good"
+    return {"error": "bad", "warning": "warn"}.get(entry.level, "none")
 
 
 def _number(value: int) -> str:
@@ -145,7 +183,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"iso": _iso, "stamp": _stamp, "duration": duration, "number": _number, "result": result_words}
+    made.filters |= {
+        "iso": _iso,
+        "stamp": _stamp,
+        "duration": duration,
+        "number": _number,
+        "result": result_words,
+        "tone": _tone,
+    }
     made.globals |= {
         "State": State,
         "version": ASSETS_VERSION,
@@ -161,5 +206,3 @@ def _environment() -> Environment:
 
 
 _ENVIRONMENT = _environment()
-
-__all__ = ["ASSETS", "Part", "RealServerStanding", "down", "message", "overview", "virtual_server", "vs_path"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from supervisor.core.entry import RESULT, Entry, Extract
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.notices import Notice, notices, remarks
 from supervisor.exporter.standing import Assessment, RealServerStanding, State, VirtualServerStanding, count
@@ -67,7 +68,9 @@ class Picture:
         down = assessment.real_states[State.DOWN] + assessment.real_states[State.HELD]
         parts = [f"{self.down} down" if self.down else "", f"{self.degraded} degraded" if self.degraded else ""]
         said = ", ".join(part for part in parts if part) or "none down, none degraded"
-        servers = f"{down} of {count(real, 'real server')} down" if down else f"none of {count(real, 'real server')} down"
+        servers = (
+            f"{down} of {count(real, 'real server')} down" if down else f"none of {count(real, 'real server')} down"
+        )
         troubles = f"; {count(len(self.notices), 'notice')}" if self.notices else ""
         return f"{count(total, 'virtual server')}: {said}; {servers}{troubles}."
 
@@ -125,6 +128,32 @@ def fits_virtual_server(standing: VirtualServerStanding, find: str) -> bool:
         or any(find in why.casefold() for why in standing.why)
         or any(find in server.real_server for server in view.real_servers)
     )
+
+
+def fits_entry(entry: Entry, find: str) -> bool:
+    """Tell whether something that happened is meant."""
+    return (
+        find in entry.message.casefold()
+        or find in entry.type
+        or find in entry.virtual_server
+        or find in entry.real_server
+    )
+
+
+def newest_first(extract: Extract) -> list[Entry]:
+    """Return what happened, the newest first."""
+    return list(reversed(extract.entries))
+
+
+def last_failures(extract: Extract) -> dict[str, Entry]:
+    """Return by real server the last probe that did not pass and of which something was sent or received."""
+    return {
+        entry.real_server: entry
+        for entry in extract.entries
+        if entry.type == RESULT
+        and entry.facts.get("passed") is not True
+        and (entry.facts.get("sent") or entry.facts.get("received"))
+    }
 
 
 def fits_real_server(standing: RealServerStanding, find: str) -> bool:

@@ -50,6 +50,7 @@ Rest: TypeAlias = Callable[[], Awaitable[None]]
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 """What the library's encoder is chosen by: it fails on some malformed versions, so a reader's own words never reach it."""
 
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which part of the metrics a scrape wants, in which form."""

@@ -6,7 +6,7 @@ It must never repeat what a reader said except through the templates' escaping, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 import trio
 
 from supervisor.exporter import pages, twins
+from supervisor.exporter.alert import alert
 from supervisor.exporter.answer import TEXT, Answer, LiveAnswer
 from supervisor.exporter.link import NoAnswer, SupervisorLink
 from supervisor.exporter.live import HEADERS as LIVE_HEADERS
@@ -27,8 +28,10 @@ PARAMETERS_MAX = 10
 
 ROUTES = """\
 /            how everything stands; the worst first
-/vs/NAME     one virtual server: its real servers and their checks
+/vs/NAME     one virtual server: its real servers, their checks, what happened to them
 /down        what is wrong now
+/events      what happened, the newest first
+/config      the configuration that runs, without its secrets
 /alerts      one line for a monitoring plugin
 /metrics     metrics for Prometheus; ?scope=process,virtual_server,real_server and ?name[]=NAME choose a part
 /healthz     200 when the supervisor answers
@@ -90,22 +93,25 @@ class StatusPage:
         match wish.path:
             case "/" if not (wish.as_json or wish.for_browser):
                 return Answer(200, INDEX.encode())
-            case "/":
-                picture = await self.picture()
-                if wish.as_json:
-                    return _json(twins.overview(picture, wish.choice))
-                return _html(pages.overview(picture, wish.choice, self._director))
-            case "/down":
-                picture = await self.picture()
-                if wish.as_json:
-                    return _json(twins.down(picture, wish.choice))
-                return _html(pages.down(picture, wish.choice, self._director))
-            case "/healthz":
-                await self._link.fetch()
-                return _json({"schema": twins.SCHEMA, "healthy": True}) if wish.as_json else Answer(200, b"ok\n")
-            case "/readyz":
+            case "/" | "/down" | "/alerts":
+                return self._present(wish, await self.picture())
+            case "/events":
+                picture, extract = await self.picture(), await self._link.events()
+                return _formed(
+                    wish,
+                    lambda: twins.events(picture, extract, wish.choice),
+                    lambda: pages.events(picture, extract, wish.choice, self._director),
+                )
+            case "/config":
+                picture, running = await self.picture(), await self._link.configuration()
+                return _formed(
+                    wish,
+                    lambda: twins.configuration(picture, running),
+                    lambda: pages.configuration(picture, running, wish.choice, self._director),
+                )
+            case "/healthz" | "/readyz":
                 snapshot, _ = await self._link.fetch()
-                return _readiness(wish, ready=snapshot.process.ready)
+                return _health(wish, ready=snapshot.process.ready)
             case "/events/stream":
                 if self.live.full:
                     return Answer(503, b"all live streams are taken\n", (*TEXT, ("Retry-After", "30")))
@@ -115,14 +121,38 @@ class StatusPage:
             case _:
                 return self._message(wish, 404, "not here; see /", "Not here")
 
+    def _present(self, wish: Wish, picture: Picture) -> Answer:
+        """Answer with what needs the picture alone."""
+        match wish.path:
+            case "/alerts":
+                return _alerts(wish, picture)
+            case "/down":
+                return _formed(
+                    wish,
+                    lambda: twins.down(picture, wish.choice),
+                    lambda: pages.down(picture, wish.choice, self._director),
+                )
+            case _:
+                return _formed(
+                    wish,
+                    lambda: twins.overview(picture, wish.choice),
+                    lambda: pages.overview(picture, wish.choice, self._director),
+                )
+
     async def _virtual_server(self, wish: Wish, name: str) -> Answer:
         picture = await self.picture()
         found = picture.find(name)
         if found is None:
             return self._message(wish, 404, "no such virtual server; see /", "No such virtual server")
-        if wish.as_json:
-            return _json(twins.virtual_server(picture, found, wish.choice))
-        return _html(pages.virtual_server(picture, found, wish.choice, self._director))
+        try:
+            history = await self._link.history(name)
+        except NoAnswer:  # too much is asked for: the state is worth more than what was
+            history = None
+        return _formed(
+            wish,
+            lambda: twins.virtual_server(picture, found, history, wish.choice),
+            lambda: pages.virtual_server(picture, found, history, wish.choice, self._director),
+        )
 
     def _message(self, wish: Wish, status: int, text: str, title: str) -> Answer:
         if wish.as_json:
@@ -148,16 +178,28 @@ def read_wish(path: str, query: str, accept: str) -> Wish:
     return Wish(plain, Choice(find, min(max(number, 1), PAGE_MAX)), as_json, "text/html" in accept)
 
 
-def _readiness(wish: Wish, *, ready: bool) -> Answer:
+def _health(wish: Wish, *, ready: bool) -> Answer:
+    """Answer that the supervisor answered, or whether it is ready."""
+    if wish.path == "/healthz":
+        return _json({"schema": twins.SCHEMA, "healthy": True}) if wish.as_json else Answer(200, b"ok\n")
     status = 200 if ready else 503
     if wish.as_json:
         return _json({"schema": twins.SCHEMA, "ready": ready}, status)
     return Answer(status, b"ready\n" if ready else b"not ready yet\n")
 
 
+def _alerts(wish: Wish, picture: Picture) -> Answer:
+    """Answer with what a monitoring plugin would print; the HTTP status says nothing about the servers."""
+    found = alert(picture)
+    if wish.as_json:
+        return _json({"schema": twins.SCHEMA, "status": found.status, "word": found.word, "text": found.text})
+    return Answer(200, f"{found.line}\n".encode())
+
+
 def _json(value: Mapping[str, Any], status: int = 200) -> Answer:
     return Answer(status, json.dumps(value, separators=(",", ":")).encode() + b"\n", _JSON)
 
 
-def _html(text: str) -> Answer:
-    return Answer(200, text.encode(), _HTML)
+def _formed(wish: Wish, twin: Callable[[], Mapping[str, Any]], page: Callable[[], str]) -> Answer:
+    """Answer in the form that is wished for; only that one is made."""
+    return _json(twin()) if wish.as_json else Answer(200, page().encode(), _HTML)

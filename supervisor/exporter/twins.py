@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.core.entry import Extract, as_plain
+from supervisor.core.runningtext import RunningText
 from supervisor.core.snapshot import as_json
 from supervisor.exporter.picture import (
     Choice,
     Part,
     Picture,
+    fits_entry,
     fits_real_server,
     fits_virtual_server,
+    newest_first,
     part,
 )
 from supervisor.exporter.standing import RealServerStanding, State, VirtualServerStanding, standings
@@ -35,14 +39,39 @@ def overview(picture: Picture, choice: Choice) -> dict[str, Any]:
     }
 
 
-def virtual_server(picture: Picture, standing: VirtualServerStanding, choice: Choice) -> dict[str, Any]:
-    """Return what the page of a virtual server says."""
+def virtual_server(
+    picture: Picture, standing: VirtualServerStanding, history: Extract | None, choice: Choice
+) -> dict[str, Any]:
+    """Return what the page of a virtual server says; a history of null is not to be had at the moment."""
     shown = part(standings(standing.view), choice, fits_real_server)
     return {
         **_head(picture),
         **_virtual_server(standing, picture.now_wall),
         **_place(shown),
         "real_servers": [_real_server(one, picture.now_wall) for one in shown.rows],
+        "history": None if history is None else [as_plain(entry) for entry in newest_first(history)],
+    }
+
+
+def events(picture: Picture, extract: Extract, choice: Choice) -> dict[str, Any]:
+    """Return what happened, the newest first."""
+    shown = part(newest_first(extract), choice, fits_entry)
+    return {
+        **_head(picture),
+        **_place(shown),
+        "omitted": extract.omitted,
+        "events": [as_plain(entry) for entry in shown.rows],
+    }
+
+
+def configuration(picture: Picture, running: RunningText) -> dict[str, Any]:
+    """Return the configuration that runs, whole and without secrets. Raises ValueError when there is no reading it."""
+    return {
+        **_head(picture),
+        "source": running.source,
+        "digest": running.digest,
+        "files": list(running.files),
+        "text": running.text(),
     }
 
 
