@@ -73,6 +73,7 @@ async def serve(
         await conversation.greet({"error": str(error)})
         return 1
     supervisor = WatchedProcess(os.getppid())
+    ours = os.uname().nodename
     walls = Walls(policies.EXPORTER, shut=True, shut_tcp=True, limited=True, memory_bytes=MEMORY_MAX_BYTES)
     try:
         caged = confine(uid, gid, FILES_MAX, walls)
@@ -81,7 +82,7 @@ async def serve(
         return 77
     bound = listener.socket.getsockname()
     await conversation.greet({"hello": {"pid": os.getpid(), "caged": caged, "listening": shown(bound[0], bound[1])}})
-    site = Site(conversation, supervisor, (os.uname().nodename, *names))
+    site = Site(conversation, supervisor, (*names, ours))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(trio.serve_listeners, Doorkeeper(site).serve_socket, [listener]))
         nursery.start_soon(site.run)

@@ -26,6 +26,7 @@ from supervisor.exporter.picture import (
     last_failures,
     newest_first,
     part,
+    worth_telling,
 )
 from supervisor.exporter.standing import (
     State,
@@ -75,7 +76,7 @@ def virtual_server(
         choice=choice,
         shown=part(standings(standing.view), choice, fits_real_server),
         standing=standing,
-        history=None if history is None else newest_first(history)[:HISTORY_ROWS],
+        history=None if history is None else worth_telling(history)[:HISTORY_ROWS],
         failures={} if history is None else last_failures(history),
     )
 

@@ -145,6 +145,11 @@ def newest_first(extract: Extract) -> list[Entry]:
     return list(reversed(extract.entries))
 
 
+def worth_telling(extract: Extract) -> list[Entry]:
+    """Return what happened without the probes that passed, the newest first."""
+    return [entry for entry in newest_first(extract) if entry.type != RESULT or entry.facts.get("passed") is not True]
+
+
 def last_failures(extract: Extract) -> dict[str, Entry]:
     """Return by real server the last probe that did not pass and of which something was sent or received."""
     return {

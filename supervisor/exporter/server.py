@@ -95,7 +95,7 @@ class Site:
         supervisor: Collector | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        """`supervisor` tells what /proc says of the supervisor (`exporter.process`); `names` are this host's, its own first."""
+        """`supervisor` tells what /proc says of the supervisor (`exporter.process`); `names` are this host's, the best first."""
         self._link = link
         self._hosts = Hosts(names)
         self._page = StatusPage(link, names[0] if names else "this director")

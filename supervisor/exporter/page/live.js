@@ -21,7 +21,7 @@
   };
 
   const replace = (fresh) => {
-    const open = new Set([...document.querySelectorAll("details[open][id]")].map((details) => details.id));
+    const open = new Map([...document.querySelectorAll("details[id]")].map((details) => [details.id, details.open]));
     const href = document.activeElement && document.activeElement.getAttribute("href");
     const within = document.activeElement && document.activeElement.closest("[data-live]");
     const focused = document.activeElement && document.activeElement.closest("details[id]");
@@ -29,9 +29,9 @@
       const old = document.getElementById(part.id);
       if (old) old.replaceWith(document.adoptNode(part));
     }
-    for (const id of open) {
+    for (const [id, was] of open) {
       const details = document.getElementById(id);
-      if (details) details.open = true;
+      if (details) details.open = was;
     }
     if (within) { // what was focused was replaced by its equal
       const again = focused ? document.getElementById(focused.id)?.querySelector("summary")
