@@ -141,4 +141,3 @@ class Scene:
         self.daemon.close()
         for server in self.servers.values():
             server.close()
-
