@@ -56,7 +56,7 @@ unit: development
 
 # real processes without a kernel table: stopped, killed, starved, taken over
 process: development
-	@$(SETUP) programs systemd-analyze rsyslogd || echo "systemd-analyze or rsyslogd could not be set up: their tests will say so"
+	@$(SETUP) programs systemd-analyze rsyslogd chromium-headless-shell || echo "programs could not be set up: their tests will say so"
 	$(RUN) pytest $(PROCESSES) -n auto --dist loadfile
 
 # a real IPVS table, keepalived beside us

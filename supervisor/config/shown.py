@@ -30,7 +30,15 @@ _KEPT = frozenset({"smtp_password_file", "key"})
 
 def pack(lines: Iterable[str]) -> bytes:
     """Return the text to show of a configuration's lines, compressed: 5 MB of 200,000 lines become some 100 kB."""
-    return zlib.compress("\n".join(filter(None, map(shown, lines))).encode("utf-8", "replace"), 1)
+    known: dict[str, str] = {}  # most lines of a large file are like others
+    found = []
+    for line in lines:
+        text = known.get(line)
+        if text is None:
+            text = known[line] = shown(line)
+        if text:
+            found.append(text)
+    return zlib.compress("\n".join(found).encode("utf-8", "replace"), 1)
 
 
 def shown(line: str) -> str:
