@@ -1,7 +1,6 @@
 """The text that runs, as a stranger may read it: includes, names and repetitions worked out, without comments and without secrets. Pure.
 
-A secret is the value of one of SECRETS, and whatever follows a word like password, token or key in any other line (the argument of a
-script, the query of a url) or stands in a url before its @. Rather one word too many is masked than one too few.
+A secret is the value of one of SECRETS, and in any other line what `core.masking` takes for one.
 """
 
 from __future__ import annotations
@@ -11,19 +10,12 @@ import zlib
 from collections.abc import Iterable
 
 from supervisor.config.lexer import BLANKS, CLOSE, OPEN, code_of, pieces, scan
-
-MASK = "********"
+from supervisor.core.masking import MASK, masked
 
 SECRETS = frozenset({"password", "auth_pass", "header"})
 """Keywords whose values nobody else should read."""
 
 _HINT = re.compile(r"pass|header|pwd|secret|token|key|auth|credential|://[^/\s]*@", re.IGNORECASE)
-_NAMED = re.compile(
-    r"(?P<name>[\w.-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|key|auth|authorization|credentials?)(?!_file)[\"']?"
-    r"(?:\s*[=:]\s*|\s+))(?P<value>\"[^\"]*\"|'[^']*'|[^\s&;{}]+)",
-    re.IGNORECASE,
-)
-_IN_URL = re.compile(r"(://)[^/\s@]*@")
 _KEPT = frozenset({"smtp_password_file", "key"})
 """Keywords whose values are names of files."""
 
@@ -54,19 +46,14 @@ def shown(line: str) -> str:
 def _without_secrets(code: str) -> str:
     tokens, _ = scan(code)
     found, _ = pieces(code)
-    masked, done = [], 0
+    kept, done = [], 0
     for words, first in found:
         if words is OPEN or words is CLOSE or not words:
             continue
         keyword_end, end = tokens[first].end, tokens[first + len(words) - 1].end
-        masked.append(code[done:keyword_end])
+        kept.append(code[done:keyword_end])
         if words[0] in SECRETS:  # all of the line: a brace in a secret ends it for the lexer, and not for who wrote it
-            return "".join(masked) + (f" {MASK}" if keyword_end < len(code) else "")
-        masked.append(code[keyword_end:end] if words[0] in _KEPT else _masked(code[keyword_end:end]))
+            return "".join(kept) + (f" {MASK}" if keyword_end < len(code) else "")
+        kept.append(code[keyword_end:end] if words[0] in _KEPT else masked(code[keyword_end:end]))
         done = end
-    return "".join(masked) + code[done:]
-
-
-def _masked(text: str) -> str:
-    """Return the values of a statement without what looks like a secret."""
-    return _NAMED.sub(lambda match: match["name"] + MASK, _IN_URL.sub(rf"\1{MASK}@", text))
+    return "".join(kept) + code[done:]

@@ -142,7 +142,7 @@ def test_everything_can_be_done_with_the_keyboard(browser: Browser, scene: Scene
         expect(page.locator("#find")).to_be_focused()
         keyboard.type("203.0.113.10")
         expect(page.locator("tbody tr")).to_have_count(1)
-        assert page.url.endswith("/?find=203.0.113.10")
+        assert "/?find=203.0.113.10" in page.url
         keyboard.press("Escape")
         expect(page.locator("tbody tr")).to_have_count(6)
         for _ in range(20):

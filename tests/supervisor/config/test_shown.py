@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import config
-from supervisor.config.shown import MASK, shown
+from supervisor.config.shown import shown
+from supervisor.core.masking import MASK
 from supervisor.model import Config
 
 SECRET = "hunter2"
