@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from supervisor.core.causes import Fact
 from supervisor.core.entry import Entry, Extract
 from supervisor.core.runningtext import RunningText
 from supervisor.exporter.picture import (
@@ -148,6 +149,11 @@ def _twin(path: str) -> str:
     return "/index.json" if path == "/" else f"{path}.json"
 
 
+def _wire(excerpt: Fact) -> str:
+    """Return an excerpt of what went over the wire with its lines as lines; a probe escapes their ends."""
+    return str(excerpt).replace("\\r\\n", "\n").replace("\\n", "\n").strip()
+
+
 def _tone(entry: Entry) -> str:
     """Return the tone of something that happened."""
     if entry.facts.get("passed") is True or entry.facts.get("up") is True:
@@ -191,6 +197,7 @@ def _environment() -> Environment:
         "number": _number,
         "result": result_words,
         "tone": _tone,
+        "wire": _wire,
     }
     made.globals |= {
         "State": State,

@@ -24,6 +24,10 @@ FONTS = """\
   <dir>/usr/share/fonts</dir>
   <dir>{lab}/usr/share/fonts</dir>
   <cachedir>{folder}</cachedir>
+  <alias><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
+  <match target="pattern">
+    <edit name="family" mode="append_last"><string>DejaVu Sans</string></edit>
+  </match>
 </fontconfig>
 """
 
@@ -44,7 +48,7 @@ def browser() -> Iterator[Browser]:
                 map(str, (*libraries.parent.glob("*-linux-gnu"), *libraries.parent.glob("*-linux-gnu/pulseaudio")))
             ),
         }
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], env=environment)
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-lcd-text"], env=environment)
         yield running
         running.close()
 
