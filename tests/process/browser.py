@@ -48,7 +48,9 @@ def browser() -> Iterator[Browser]:
                 map(str, (*libraries.parent.glob("*-linux-gnu"), *libraries.parent.glob("*-linux-gnu/pulseaudio")))
             ),
         }
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-lcd-text"], env=environment)
+        running = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-lcd-text"], env=environment
+        )
         yield running
         running.close()
 

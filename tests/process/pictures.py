@@ -1,6 +1,6 @@
 """Takes the pictures of docs/status-page.md: the real page, of the real daemon, in the scene with faults.
 
-    make pictures        # or: python -m tests.process.pictures
+make pictures        # or: python -m tests.process.pictures
 """
 
 from __future__ import annotations

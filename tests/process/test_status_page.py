@@ -110,7 +110,7 @@ def test_at_three_in_the_morning_one_page_says_what_is_wrong(browser: Browser, s
     with opened(browser, f"{scene.url}/down") as page:
         text = page.locator("main").inner_text()
         for words in (
-            "203.0.113.13:8080/tcp for",
+            "203.0.113.13:8080/tcp",
             "quorum lost: live weight 10 of 20",
             "L4CON connection refused",
             "L7STS HTTP 503, wanted 200",

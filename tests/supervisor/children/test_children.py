@@ -24,7 +24,7 @@ from supervisor.children.favours import Granted
 from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
-from supervisor.core.questions import AskEvents, AskHistory, AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskSnapshot, Question
 from supervisor.log import Log
 
 JOB = wire.Job(1, "TCP_CHECK", "192.0.2.1", 80, 5.0, 1, 1.0, 5.0, 5.0)
@@ -396,6 +396,8 @@ def answered(question: Question) -> bytes:
             return b'{"schema":1}'
         case AskEvents():
             return b'"events"'
+        case AskConfiguration():
+            return b'"configuration"'
         case AskHistory(virtual_server):
             return f'"{virtual_server}"'.encode()
 
