@@ -16,13 +16,14 @@ PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/che
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit process kernel bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel pictures bench traffic fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
+	@echo "make pictures               take the pictures of docs/status-page.md"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make sim                    simulate 1,000 hours of faults: SEEDS=150, or SEED=123 again"
@@ -56,7 +57,7 @@ unit: development
 
 # real processes without a kernel table: stopped, killed, starved, taken over
 process: development
-	@$(SETUP) programs systemd-analyze rsyslogd prometheus || echo "some of systemd-analyze, rsyslogd, prometheus could not be set up: their tests will say so"
+	@$(SETUP) programs systemd-analyze rsyslogd prometheus chromium-headless-shell || echo "some programs could not be set up: their tests will say so"
 	$(RUN) pytest $(PROCESSES) -n auto --dist loadfile
 
 # a real IPVS table, keepalived beside us
@@ -64,11 +65,17 @@ kernel: development
 	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived curl || true
 	@tests/kernel/run
 
+# docs/pictures: the status page in a scene with faults
+pictures: development
+	@$(SETUP) programs chromium-headless-shell
+	$(RUN) tests.process.pictures
+
 bench: development
 	$(RUN) bench.config_load
 	$(RUN) bench.probe_cost
 	$(RUN) bench.restart
 	$(RUN) bench.history
+	$(RUN) bench.page
 
 # docs/guarantees.md's table of failed requests: every fault so often, beside keepalived; 100 times take hours
 TIMES ?= 100

@@ -6,7 +6,7 @@
         EDGES  transitions → log (JSON lines) · counters · notify sinks (a bounded queue each) ─Run→ runner ─→ scripts
         LATER  memories → remembering → state file ─→ the next start
         PAST   the log's events, results → recording → history (bounded) → journal ─→ the next start
-        VIEW   snapshot → exporter process → /metrics        admin socket → `vipervisor status`, `why`, `history`, `events`
+        VIEW   snapshot → exporter process → /metrics, status page   admin socket → `vipervisor status`, `why`, `history`, `events`
 
 The whole flow is one file, `wiring`, and it is the only one that knows more than one room.
 

@@ -108,7 +108,15 @@ def _add_run(verbs: Any) -> None:
         type=_listen_address,
         default="127.0.0.1:9720",
         metavar="ADDRESS:PORT",
-        help="where /metrics is served; IPv6 in brackets; 'off' for nowhere (default: 127.0.0.1:9720)",
+        help="where /metrics and the status page are served; IPv6 in brackets; 'off' for nowhere (default: 127.0.0.1:9720)",
+    )
+    parser.add_argument(
+        "--exporter-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more name that readers may ask for the exporter by, as the address bar or Prometheus has it; numeric addresses,"
+        " localhost and this host's own name always do",
     )
     _add_metrics(parser)
     parser.add_argument(
@@ -265,6 +273,7 @@ def _run(options: argparse.Namespace) -> int:
             file=options.file,
             backend=options.backend,
             exporter=options.exporter,
+            exporter_names=tuple(options.exporter_name),
             log_format=options.log_format,
             log_keys=options.log_keys,
             admin_socket=shape.socket_of(options),

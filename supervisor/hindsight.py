@@ -27,6 +27,7 @@ from supervisor.core import entry
 from supervisor.core.director import Director
 from supervisor.core.entry import SCHEMA, Entry, as_plain
 from supervisor.core.history import EVENTS_KEPT, POOL_MAX, History
+from supervisor.core.masking import masked_extract
 from supervisor.core.questions import EVENTS_MAX, AskEvents, AskHistory
 from supervisor.core.snapshot import WriterView
 from supervisor.log import CATALOGUE
@@ -71,11 +72,11 @@ class Hindsight:
         }
 
     def tell(self, asked: AskEvents | AskHistory) -> bytes:
-        """Return what the exporter asks for, as one line without its end."""
+        """Return what the exporter asks for, as one line without its end, and without secrets, for strangers read it."""
         history, at = self._recording.history, self._recording.now()
         if isinstance(asked, AskEvents):
-            return entry.encode(history.last_events(at, EVENTS_MAX))
-        return entry.encode(history.pool(asked.virtual_server, at))
+            return entry.encode(masked_extract(history.last_events(at, EVENTS_MAX)))
+        return entry.encode(masked_extract(history.pool(asked.virtual_server, at)))
 
     def _why(self, args: dict[str, Any]) -> list[dict[str, Any]]:
         found = answers.why(self._director(), self._writer(), args, trio.current_time())

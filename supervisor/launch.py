@@ -90,6 +90,7 @@ class Options:
     log_keys: str = KeySet.NATIVE.value  # whose names the keys of a JSON line are
     web_config: Path | None = None  # TLS and passwords of the exporter; None: neither
     extent: Extent = Extent()  # how much the exporter tells of each real server
+    exporter_names: tuple[str, ...] = ()  # by which readers may ask for the exporter, besides its own
     dry_run: bool = False  # nothing outside is changed, nobody is told; disagreements with the kernel are logged
 
 
@@ -320,6 +321,7 @@ def _exporter_starter(account: Account, options: Options) -> StartExporter | Non
         return None
     extent = options.extent
     arguments = ["--listen", options.exporter, "--series-max", str(extent.series_max), *account.arguments()]
+    arguments += [word for name in options.exporter_names for word in ("--name", name)]
     arguments += ["--detail"] * extent.detail + ["--node-ipvs"] * extent.node_ipvs
     arguments += ["--protected"] * (options.web_config is not None)
 

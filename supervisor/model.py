@@ -419,6 +419,7 @@ class Config:
     files: tuple[str, ...] = field(default=())
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
     blame: BlameSettings = BlameSettings()
+    text: bytes = field(default=b"", compare=False, repr=False)  # what may be shown of it, packed by zlib
 
     @property
     def has_scripts(self) -> bool:

@@ -27,13 +27,14 @@ from supervisor.children.checkers import job_of
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.config import Outcome
+from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
 from supervisor.core.events import CheckReported, Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
-from supervisor.core.questions import AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskSnapshot, Question
 from supervisor.core.snapshot import WebView
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
@@ -446,7 +447,13 @@ class Supervisor:
 
     def _answer(self, asked: Question) -> Iterable[bytes]:
         """Yield what the exporter asks for, piece by piece, as one line without its end."""
-        return self._pieces() if isinstance(asked, AskSnapshot) else (self._hindsight.tell(asked),)
+        match asked:
+            case AskSnapshot():
+                return self._pieces()
+            case AskConfiguration():
+                return (runningtext.encode(runningtext.of(self._config)),)
+            case _:
+                return (self._hindsight.tell(asked),)
 
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""

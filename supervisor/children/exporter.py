@@ -1,8 +1,8 @@
 """The conversation with the exporter: it asks a question (`core.questions`), it gets one line.
 
-The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, an `Extract`
-of the history, and how it is protected; all that it can say is a greeting, a question and "alive". Anything else ends it, and so does
-silence.
+The exporter serves strangers, so it is a process of its own without any privilege; all that goes to it is a `Snapshot`, an `Extract` of
+the history, the text that runs, and how it is protected; all that it can say is a greeting, a question and "alive". Anything else ends
+it, and so does silence.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ExporterChild:
         log: Log,
         protection: Protection | None = None,
     ) -> None:
-        """`answer` yields the encoded answer of this moment piece by piece, without a newline in it, and never waits."""
+        """`answer` yields the encoded answer of this moment to a question piece by piece, without a newline in it, and never waits."""
         self._protection = protection
         self.caged = ""
         self.listening = ""

@@ -4,7 +4,7 @@ The way through it: `expand` puts all lines in one order (`includes` finds files
 stand for, `repetition` what `~SEQ` and `~LST` ask for, `lines` where each column came from, `lexer` cuts words), `tree` makes blocks,
 `values` types their words by the tables of `keywords` (`readers`: one for each kind), and `build` (with `processwide`, `groups`,
 `servers`, `sorryserver`, `persistence`, `realservers`, `checks`, `scripts`, `secure`) makes the model. `problems` is how all of them
-complain.
+complain, `shown` what a stranger may read of the text.
 
 May live here: everything that knows how keepalived.conf is written. May not: anything that acts on a configuration, or that needs
 a clock, a socket or a privilege. Import from outside only what `__all__` names.
@@ -23,6 +23,7 @@ from supervisor.config import keywords
 from supervisor.config.build import build
 from supervisor.config.expand import Reader
 from supervisor.config.problems import GivenUp, Problem, Problems, Severity, counted, render_problems
+from supervisor.config.shown import pack
 from supervisor.config.tree import parse
 from supervisor.model import Config
 
@@ -62,7 +63,14 @@ def load(path: pathlib.Path, *, config_id: str | None = None, lenient: bool = Fa
     if any(problem.severity is Severity.ERROR for problem in found):
         return Outcome(None, found, files)
     warnings = sum(problem.severity is Severity.WARNING for problem in found)
-    config = replace(config, source=source, digest=reader.digest(), files=files, warnings=warnings)
+    config = replace(
+        config,
+        source=source,
+        digest=reader.digest(),
+        files=files,
+        warnings=warnings,
+        text=pack(reader.expanded),
+    )
     return Outcome(config, found, files)
 
 

@@ -65,6 +65,11 @@ class Reader:
         """The names of all files that were read, in the order in which they were opened."""
         return self._files.names
 
+    @property
+    def expanded(self) -> list[str]:
+        """The lines that were read, includes and names expanded."""
+        return self._text
+
     def digest(self) -> str:
         """The first 12 hex digits of the SHA-256 of the text, includes and names expanded."""
         return hashlib.sha256("\n".join(self._text).encode("utf-8", "replace")).hexdigest()[:12]

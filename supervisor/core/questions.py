@@ -2,6 +2,7 @@
 
     snapshot                        everything as it is now (core.snapshot), ready in the supervisor at any moment
     events                          the last EVENTS_MAX events of the whole program (core.entry, `Extract`)
+    configuration                   the text that runs, without its secrets (core.runningtext)
     history 203.0.113.100:80/tcp    what happened to one virtual server and its real servers; null where there is no such one
 
 Whoever asks is a process that strangers talk to: `parse` takes a line for hostile, and the supervisor answers one question at a time,
@@ -17,6 +18,7 @@ from supervisor.core.entry import NAME_MAX
 
 SNAPSHOT = b"snapshot"
 EVENTS = b"events"
+CONFIGURATION = b"configuration"
 _HISTORY = b"history "
 
 EVENTS_MAX = 500
@@ -34,13 +36,18 @@ class AskEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class AskConfiguration:
+    """The text that runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskHistory:
     """The history of a virtual server, which need not exist."""
 
     virtual_server: str
 
 
-Question: TypeAlias = AskSnapshot | AskEvents | AskHistory
+Question: TypeAlias = AskSnapshot | AskEvents | AskConfiguration | AskHistory
 
 
 def history(virtual_server: str) -> bytes | None:
@@ -56,6 +63,8 @@ def parse(line: bytes) -> Question | None:
         return AskSnapshot()
     if line == EVENTS:
         return AskEvents()
+    if line == CONFIGURATION:
+        return AskConfiguration()
     if line.startswith(_HISTORY) and line.isascii():
         name = line.removeprefix(_HISTORY).decode("ascii")
         return AskHistory(name) if _is_name(name) else None

@@ -1,4 +1,4 @@
-"""PROCESS exporter: `python -m supervisor.exporter --link-fd N --listen ADDRESS:PORT [--uid U --gid G]`.
+"""PROCESS exporter: `python -m supervisor.exporter --link-fd N --listen ADDRESS:PORT [--name NAME]… [--uid U --gid G]`.
 
 Imports everything, listens, gives up every privilege and puts up its walls, greets the supervisor, and serves until the supervisor's end
 closes. From then on it can accept connections and open nothing: no file, no socket, no process.
@@ -27,14 +27,15 @@ from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.extent import SERIES_MAX_DEFAULT, Extent
 from supervisor.exporter.link import SupervisorLink
 from supervisor.exporter.listen import parse_listen
+from supervisor.exporter.live import CLIENTS_MAX
 from supervisor.exporter.process import WatchedProcess
 from supervisor.exporter.server import CONNECTIONS_MAX, Doorkeeper, Site
 from supervisor.exporter.verifier import Passwords
 from supervisor.exporter.webtls import file_in_memory
 
 BACKLOG = 64
-FILES_MAX = CONNECTIONS_MAX + 96
-"""Descriptors: the connections, those that are refused in the same moment, and a dozen of our own."""
+FILES_MAX = CONNECTIONS_MAX + CLIENTS_MAX + 96
+"""Descriptors: the connections, live streams, those that are refused in the same moment, and a dozen of our own."""
 
 MEMORY_MAX_BYTES = 512 << 20
 """Data that it may have. Ours: the metrics of 10,000 real servers take 60 MB at their making, and 8 answers are kept."""
@@ -82,6 +83,8 @@ class Terms:
     extent: Extent
     verifier: socket.socket | None
     """Where passwords are compared; None: the exporter is not protected and needs none."""
+    names: tuple[str, ...] = ()
+    """By which readers may ask for us, besides this host's own."""
 
 
 async def serve(link: trio.abc.Stream, terms: Terms) -> int:
@@ -97,6 +100,7 @@ async def serve(link: trio.abc.Stream, terms: Terms) -> int:
     if protected:
         file_in_memory()
     supervisor = WatchedProcess(os.getppid())
+    ours = os.uname().nodename
     policy = policies.PROTECTED_EXPORTER if protected else policies.EXPORTER
     walls = Walls(policy, shut=True, shut_tcp=True, limited=True, memory_bytes=MEMORY_MAX_BYTES)
     try:
@@ -106,9 +110,10 @@ async def serve(link: trio.abc.Stream, terms: Terms) -> int:
         return 77
     bound = listener.socket.getsockname()
     await conversation.greet({"hello": {"pid": os.getpid(), "caged": caged, "listening": shown(bound[0], bound[1])}})
-    doorkeeper = Doorkeeper(Site(conversation, supervisor, terms.extent), doorman)
+    site = Site(conversation, supervisor, terms.extent, (*terms.names, ours))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(trio.serve_listeners, doorkeeper.serve_socket, [listener]))
+        nursery.start_soon(partial(trio.serve_listeners, Doorkeeper(site, doorman).serve_socket, [listener]))
+        nursery.start_soon(site.run)
         await conversation.run()
         nursery.cancel_scope.cancel()
     return 0
@@ -123,6 +128,7 @@ def main() -> int:
     parser.add_argument("--detail", action="store_true")
     parser.add_argument("--node-ipvs", action="store_true")
     parser.add_argument("--protected", action="store_true", help="serve nobody before the supervisor said how")
+    parser.add_argument("--name", action="append", default=[], help="one more name that readers may call us by")
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     arguments = parser.parse_args()
@@ -137,7 +143,7 @@ def main() -> int:
     extent = Extent(arguments.series_max, arguments.detail, arguments.node_ipvs)
     uid, gid = arguments.uid, arguments.gid
     verifier = verifying.fork(uid, gid, arguments.link_fd) if arguments.protected else None
-    terms = Terms(address, port, uid, gid, extent, verifier)
+    terms = Terms(address, port, uid, gid, extent, verifier, tuple(arguments.name))
 
     async def run() -> int:
         link = socket.socket(fileno=arguments.link_fd)

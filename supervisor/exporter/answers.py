@@ -1,10 +1,29 @@
-"""What goes back for one request, as a value."""
+"""What goes back for one request: a whole answer, or the head of one that goes on for as long as its reader stays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
+
+import trio
 
 PLAIN = (("Content-Type", "text/plain; charset=utf-8"),)
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+
+SECURITY = (
+    ("Content-Security-Policy", _POLICY),
+    ("X-Frame-Options", "DENY"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+"""Of every answer: nothing from elsewhere, nothing inline, in nobody's frame (CSP Level 3; observability.md, section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +33,19 @@ class Answer:
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = PLAIN
+
+
+class Feed(Protocol):
+    """What follows the head of an answer that has no end of its own."""
+
+    async def pour(self, stream: trio.abc.Stream, frame: Callable[[bytes], bytes]) -> None:
+        """Send, each piece in its HTTP `frame`, until the reader is gone or too slow. Never raises for what a reader does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAnswer:
+    """A head, and the feed that follows it."""
+
+    headers: tuple[tuple[str, str], ...]
+    feed: Feed
+    status: int = 200

@@ -1,7 +1,8 @@
 """The exporter's end of the socket to the supervisor: asks when somebody needs an answer, keeps each answer for a second.
 
-    view = await link.fetch()                             # everything as it is now (core.snapshot)
+    snapshot, now_wall = await link.fetch()               # everything as it is now (core.snapshot)
     extract = await link.events()                         # the last events of the whole program, at most EVENTS_MAX (core.entry)
+    text = await link.configuration()                     # the text that runs, without its secrets (core.runningtext)
     extract = await link.history("203.0.113.100:80/tcp")  # a virtual server and all its real servers; None: there is no such one
 
 Lines in both directions: first our greeting, then questions (`core.questions`), each of which gets one line for an answer, and
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 
 import trio
 
-from supervisor.core import entry, questions
+from supervisor.core import entry, questions, runningtext
 from supervisor.core.entry import Extract
+from supervisor.core.runningtext import RunningText
 from supervisor.core.snapshot import Snapshot, decoding
 from supervisor.exporter.webpolicy import PREFIX
 
@@ -65,7 +67,6 @@ class _Question:
         self.line = line
         self.answered = trio.Event()
         self.answer: object = None
-        self.asked_at = 0.0
         self.heard_at = 0.0
         self.waiting = 0
 
@@ -87,6 +88,7 @@ class SupervisorLink:
         self._waiting: dict[bytes, _Question] = {}  # in the order in which they came up
         self._open: _Question | None = None
         self._answered: dict[bytes, _Question] = {}  # the oldest answer first
+        self._asked_at = 0.0
         self._moved_at = float("-inf")  # when a part of an answer came or was read
         self._started_wall = 0.0
 
@@ -118,6 +120,12 @@ class SupervisorLink:
         assert isinstance(found, Extract)
         return found
 
+    async def configuration(self) -> RunningText:
+        """Return the configuration that runs, at most CACHE_S old. Raises NoAnswer after ANSWER_MAX_S."""
+        found = await self._ask(questions.CONFIGURATION)
+        assert isinstance(found, RunningText)
+        return found
+
     async def history(self, virtual_server: str) -> Extract | None:
         """Return what happened to a virtual server (named as the snapshot names it) and its real servers, the oldest first.
 
@@ -142,20 +150,18 @@ class SupervisorLink:
             question = self._waiting[line] = _Question(line)
             self._something.set()
         question.waiting += 1
-        deadline = trio.current_time() + ANSWER_MAX_S
         try:
-            while not question.answered.is_set():
-                with trio.move_on_at(deadline) as patience:
+            deadline = trio.current_time() + ANSWER_MAX_S
+            while deadline > trio.current_time():
+                with trio.move_on_at(deadline):
                     await question.answered.wait()
-                if patience.cancelled_caught:
-                    deadline = self._moved_at + ANSWER_MAX_S
-                    if deadline <= trio.current_time():
-                        raise NoAnswer
-            return question.answer
+                    return question.answer
+                deadline = self._moved_at + ANSWER_MAX_S
         finally:
             question.waiting -= 1
             if not question.waiting and self._waiting.get(line) is question and line != questions.SNAPSHOT:
                 del self._waiting[line]  # nobody wants to know any more
+        raise NoAnswer
 
     async def _speak(self) -> None:
         """Ask when somebody needs an answer, and give signs of life. The only sender after the greeting."""
@@ -167,7 +173,7 @@ class SupervisorLink:
             said = b""
             if self._open is None and self._waiting:
                 self._open = self._waiting.pop(next(iter(self._waiting)))
-                self._open.asked_at = trio.current_time()
+                self._asked_at = trio.current_time()
                 said = self._open.line + b"\n"
             if trio.current_time() >= alive_due:
                 alive_due = trio.current_time() + ALIVE_EVERY_S
@@ -192,17 +198,22 @@ class SupervisorLink:
                 raise ValueError(f"an answer longer than {LINE_MAX_BYTES} bytes")
 
     async def _take(self, line: bytes) -> None:
-        """Take a policy, or the answer to the open question. Raises ValueError when it is none."""
+        """Take a policy, or the answer to the open question. Raises ValueError when it is neither."""
         if self._take_policy is not None and line.startswith(PREFIX):
             self._take_policy(line)
             return
         question = self._open
         if question is None:
             raise ValueError("an answer to no question")
-        snapshot = question.line == questions.SNAPSHOT
-        question.answer = await self._read_snapshot(line, question.asked_at) if snapshot else entry.decode(line)
-        question.heard_at = trio.current_time()
+        match question.line:
+            case questions.SNAPSHOT:
+                question.answer = await self._read_snapshot(line)
+            case questions.CONFIGURATION:
+                question.answer = runningtext.decode(line)
+            case _:
+                question.answer = entry.decode(line)
         self._open = None
+        question.heard_at = trio.current_time()
         self._answered.pop(question.line, None)
         while len(self._answered) >= QUESTIONS_MAX:
             del self._answered[next(iter(self._answered))]
@@ -210,8 +221,8 @@ class SupervisorLink:
         question.answered.set()
         self._something.set()
 
-    async def _read_snapshot(self, line: bytes, asked_at: float) -> View:
-        """Read it with turns for everybody else: that of 10,000 real servers is half a second of work."""
+    async def _read_snapshot(self, line: bytes) -> View:
+        """Read a snapshot with turns for everybody else: that of 10,000 real servers is half a second of work."""
         snapshot = None
         for snapshot in decoding(line):  # noqa: B007  the last one is it
             self._moved_at = trio.current_time()
@@ -220,4 +231,4 @@ class SupervisorLink:
         started_wall = self._wall_clock() - snapshot.process.uptime_s
         if abs(started_wall - self._started_wall) > CLOCK_STEP_S:
             self._started_wall = started_wall
-        return View(snapshot, self._started_wall + snapshot.process.uptime_s, trio.current_time() - asked_at)
+        return View(snapshot, self._started_wall + snapshot.process.uptime_s, trio.current_time() - self._asked_at)

@@ -1,4 +1,4 @@
-"""The only network listener: GET and HEAD of /metrics, /healthz and /readyz, for whoever can reach it, and nothing else.
+"""The only network listener: GET and HEAD of /metrics and the pages of `statuspage`, for whoever can reach it, and nothing else.
 
 Readers are strangers: every request is bounded in bytes and time, connections are bounded in number and per peer, nothing that
 came in ever goes out again, and no request can make more than one question to the supervisor a second.
@@ -12,8 +12,9 @@ import contextlib
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,13 +24,15 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from supervisor.exporter.answers import Answer
+from supervisor.exporter.answers import SECURITY, Answer, LiveAnswer
 from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.extent import Extent
 from supervisor.exporter.families import SCOPES, Served, families, render_duration, served_families
+from supervisor.exporter.hosts import MISDIRECTED, Hosts
 from supervisor.exporter.link import NoAnswer, SupervisorLink, View
 from supervisor.exporter.names import names as known_names
 from supervisor.exporter.rendering import ending, slices
+from supervisor.exporter.statuspage import StatusPage
 
 HEAD_MAX_BYTES = 8192
 READ_MAX_S = 1.0
@@ -47,7 +50,9 @@ MEMBERS_MAX = 40
 """The first samples of a family have every name that any has: those of a histogram are 16, the others have one."""
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-EVERY_HEADER: Headers = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+EVERY_HEADER: Headers = (*SECURITY, ("Cache-Control", "no-store"))
+Rest: TypeAlias = Callable[[], Awaitable[None]]
+"""What follows a head that was sent, for as long as the reader stays."""
 
 GZIP_LEVEL = 1
 """A tenth of the time of the highest, for a quarter more bytes (observability.md, section 1.4)."""
@@ -55,14 +60,6 @@ _GZIP_BITS = 16 + zlib.MAX_WBITS  # a gzip header and trailer around the stream 
 
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 """What the library's encoder is chosen by: it fails on some malformed versions, so a reader's own words never reach it."""
-
-_INDEX = """\
-Vipervisor exporter
-
-/metrics   metrics for Prometheus; ?scope=process,virtual_server,real_server and ?name[]=NAME choose a part
-/healthz   200 when the supervisor answers
-/readyz    200 when the supervisor is ready
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +107,16 @@ class _Scrape:
 class Site:
     """What is served: request in, answer out."""
 
-    def __init__(self, link: SupervisorLink, supervisor: Collector | None = None, extent: Extent = Extent()) -> None:
-        """`supervisor` tells what /proc says of the supervisor (`exporter.process`)."""
+    def __init__(
+        self,
+        link: SupervisorLink,
+        supervisor: Collector | None = None,
+        extent: Extent = Extent(),
+        names: Sequence[str] = (),
+    ) -> None:
+        """`supervisor` tells what /proc says of the supervisor (`exporter.process`); `names` are this host's, the best first."""
+        self._hosts = Hosts(names)
+        self._page = StatusPage(link, names[0] if names else "this director")
         self.requests: Counter[int] = Counter()
         self.refused = 0
         self._link = link
@@ -120,33 +125,30 @@ class Site:
         self._bodies: dict[Selection, tuple[View, Answer]] = {}
         self._rendering = trio.Lock()  # one at a time: each holds the text of the whole table
 
-    async def answer(self, request: h11.Request) -> Answer:
+    async def run(self) -> None:
+        """Tell whoever stays what changes; forever. Must run beside the answers."""
+        await self._page.live.run()
+
+    async def answer(self, request: h11.Request) -> Answer | LiveAnswer:
         """Answer one request and count it. Never raises for anything that a reader can do."""
         answer = await self._answered(request)
         self.requests[answer.status] += 1
         return answer
 
-    async def _answered(self, request: h11.Request) -> Answer:
+    async def _answered(self, request: h11.Request) -> Answer | LiveAnswer:
         if request.method not in {b"GET", b"HEAD"}:
             return Answer(405, b"only GET and HEAD\n", (("Allow", "GET, HEAD"), *Answer(405, b"").headers))
         try:
             target = urlsplit(request.target.decode("ascii"))
         except ValueError:
             return Answer(400, b"malformed request target\n")
+        host = target.netloc or _header(request, b"host")
+        if host and not self._hosts.knows(host):  # HTTP/1.0 need not say one, and no browser speaks it
+            return Answer(421, MISDIRECTED.encode())
+        if target.path != "/metrics":
+            return await self._page.answer(target.path, target.query, _header(request, b"accept"))
         try:
-            match target.path:
-                case "/":
-                    return Answer(200, _INDEX.encode())
-                case "/metrics":
-                    return await self._metrics(_select(target.query, request, self._extent))
-                case "/healthz":
-                    await self._link.fetch()
-                    return Answer(200, b"ok\n")
-                case "/readyz":
-                    ready = (await self._link.fetch()).snapshot.process.ready
-                    return Answer(200, b"ready\n") if ready else Answer(503, b"not ready yet\n")
-                case _:
-                    return Answer(404, b"not here; see /\n")
+            return await self._metrics(_select(target.query, request, self._extent))
         except NoAnswer:
             return Answer(503, b"the supervisor does not answer\n")
         except UnknownSelection as error:
@@ -221,22 +223,27 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return False
 
 
-async def handle(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> None:
-    """Serve one connection: one request, one answer, within TOTAL_MAX_S; then it is closed."""
+async def handle(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> Rest | None:
+    """Serve one connection: one request, one answer, within TOTAL_MAX_S; then it is closed, unless something is to follow."""
+    rest = None
     with trio.move_on_after(TOTAL_MAX_S):
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # the reader went away
             received = await doorman.receive(stream)
             if received is not None:
-                await _converse(received, site, doorman)
-    await trio.aclose_forcefully(stream)
+                rest = await _converse(received, site, doorman)
+    if rest is None:
+        await trio.aclose_forcefully(stream)
+    return rest
 
 
-async def _converse(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> None:
+async def _converse(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> Rest | None:
+    """Answer one request. Returns what is to follow the head that was sent, if anything."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX_BYTES)
     with trio.move_on_after(READ_MAX_S) as patience:
         request = await _read_request(stream, connection)
     if patience.cancelled_caught or request is None:
-        return
+        return None
+    answer: Answer | LiveAnswer
     if isinstance(request, h11.Request):
         refusal = await doorman.refusal(request)
         answer = await site.answer(request) if refusal is None else refusal
@@ -245,9 +252,15 @@ async def _converse(stream: trio.abc.Stream, site: Site, doorman: Doorman) -> No
         answer, refusal, head_only = request, request, False
     if refusal is not None:
         site.requests[refusal.status] += 1
-    await _send(stream, connection, answer, doorman.headers, head_only=head_only)
+    await stream.send_all(_head(connection, answer, doorman.headers))
+    if isinstance(answer, LiveAnswer):
+        if not head_only:
+            return partial(answer.feed.pour, stream, lambda data: connection.send(h11.Data(data)) or b"")
+    elif not head_only:
+        await stream.send_all(answer.body)
     with trio.move_on_after(LINGER_MAX_S):
         await _linger(stream)
+    return None
 
 
 async def _read_request(stream: trio.abc.Stream, connection: h11.Connection) -> h11.Request | Answer | None:
@@ -269,18 +282,12 @@ async def _read_request(stream: trio.abc.Stream, connection: h11.Connection) -> 
         return Answer(error.error_status_hint, b"malformed request\n")
 
 
-async def _send(
-    stream: trio.abc.Stream, connection: h11.Connection, answer: Answer, headers: Headers, *, head_only: bool
-) -> None:
-    """Send one answer; after HEAD only its head. `headers` are the operator's and go before ours of the same name."""
-    every = {name.lower(): (name, value) for name, value in (*EVERY_HEADER, *headers)}
-    head = h11.Response(
-        status_code=answer.status,
-        headers=[*answer.headers, ("Content-Length", str(len(answer.body))), *every.values(), ("Connection", "close")],
-    )
-    await stream.send_all(connection.send(head) or b"")
-    if not head_only:
-        await stream.send_all(answer.body)
+def _head(connection: h11.Connection, answer: Answer | LiveAnswer, headers: Headers) -> bytes:
+    """Return the head of an answer. `headers` are the operator's and go before ours of the same name, an answer's own before both."""
+    every = {name.lower(): (name, value) for name, value in (*EVERY_HEADER, *headers, *answer.headers)}
+    length = () if isinstance(answer, LiveAnswer) else (("Content-Length", str(len(answer.body))),)
+    head = h11.Response(status_code=answer.status, headers=[*every.values(), *length, ("Connection", "close")])
+    return connection.send(head) or b""
 
 
 async def _linger(stream: trio.abc.Stream) -> None:
@@ -307,11 +314,15 @@ class Doorkeeper:
             await trio.aclose_forcefully(stream)
             return
         self._open[peer] += 1
+        rest = None
         try:
-            await handle(stream, self._site, self._doorman)
+            rest = await handle(stream, self._site, self._doorman)
         finally:
             self._open[peer] -= 1
             self._open += Counter()  # forget who is gone
+        if rest is not None:  # it has limits of its own
+            await rest()
+            await trio.aclose_forcefully(stream)
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one accepted connection."""

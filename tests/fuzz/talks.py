@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import zlib
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,12 +20,14 @@ from supervisor import journal, statefile
 from supervisor.admin import protocol
 from supervisor.admin.access import NOBODY_ELSE, Caller
 from supervisor.admin.desk import Desk, Requested, Verb
-from supervisor.core import entry, questions
+from supervisor.core import entry, questions, runningtext
 from supervisor.core import snapshot as snapshots
 from supervisor.core.director import Director
+from supervisor.core.entry import Entry, Extract
 from supervisor.core.events import Tick
 from supervisor.core.history import History
 from supervisor.core.memory import Clocks, Recall
+from supervisor.core.runningtext import RunningText
 from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.link import SupervisorLink, View
 from supervisor.exporter.server import HEAD_MAX_BYTES, Site, handle
@@ -175,10 +178,24 @@ class Link(SupervisorLink):
         await trio.lowlevel.checkpoint()
         return View(self._snapshot, 1.7e9, 0.0)
 
+    async def events(self) -> Extract:
+        """See `SupervisorLink.events`."""
+        await trio.lowlevel.checkpoint()
+        return Extract(1.7e9, (Entry(1, 1.6e9, "daemon.ready", "info", "Ready <x9>."),))
+
+    async def history(self, virtual_server: str) -> Extract | None:
+        """See `SupervisorLink.history`."""
+        return await self.events() if virtual_server else None
+
+    async def configuration(self) -> RunningText:
+        """See `SupervisorLink.configuration`."""
+        await trio.lowlevel.checkpoint()
+        return RunningText("/etc/a.conf", "0123456789ab", ("/etc/a.conf",), zlib.compress(b"virtual_server {\n<x9>\n}"))
+
 
 @functools.cache
 def _site() -> Site:
-    return Site(Link())
+    return Site(Link(), names=("a",))
 
 
 def exporter(data: bytes) -> None:
@@ -196,9 +213,18 @@ def exporter(data: bytes) -> None:
         assert blank
         assert head.startswith(b"HTTP/1.1 ")
         status = int(head[9:12])
-        assert status in {200, 400, 404, 405, 414, 431, 501, 503}
+        assert status in {200, 400, 404, 405, 414, 421, 431, 501, 503}
         sizes = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
         assert body == b"" or sizes == [len(body)]
+        assert b"<x9>" not in body or b"text/html" not in head
+
+
+def running_text_line(data: bytes) -> None:
+    """What the supervisor tells its exporter of the configuration is that, with a text of bounded length, or a ValueError."""
+    with contextlib.suppress(ValueError):
+        running = runningtext.decode(data)
+        assert runningtext.decode(runningtext.encode(running)) == running
+        assert len(running.text()) <= runningtext.TEXT_MAX_BYTES
 
 
 def snapshot_line(data: bytes) -> None:

@@ -34,6 +34,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "admin-request": talks.admin_request,
     "admin-answer": talks.admin_answer,
     "exporter": talks.exporter,
+    "running-text": talks.running_text_line,
     "snapshot": talks.snapshot_line,
     "state": talks.state,
     "journal": talks.journal_file,

@@ -24,7 +24,7 @@ from supervisor.children.favours import Granted
 from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
-from supervisor.core.questions import AskEvents, AskHistory, AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskSnapshot, Question
 from supervisor.log import Log
 
 JOB = wire.Job(1, "TCP_CHECK", "192.0.2.1", 80, 5.0, 1, 1.0, 5.0, 5.0)
@@ -389,15 +389,17 @@ def test_a_child_whose_killer_may_be_gone_is_started_at_once_and_its_next_pauses
     on_stage(part)
 
 
-def answered(question: Question) -> tuple[bytes, ...]:
-    """What a supervisor says to each question, in pieces."""
+def answered(question: Question) -> bytes:
+    """What a supervisor says to each question."""
     match question:
         case AskSnapshot():
-            return b'{"schema"', b":1}"
+            return b'{"schema":1}'
         case AskEvents():
-            return (b'"events"',)
+            return b'"events"'
+        case AskConfiguration():
+            return b'"configuration"'
         case AskHistory(virtual_server):
-            return (f'"{virtual_server}"'.encode(),)
+            return f'"{virtual_server}"'.encode()
 
 
 def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
@@ -417,7 +419,7 @@ def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
             return child, StreamLink(here)
 
         log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
-        exporter = ExporterChild(start, answered, log)
+        exporter = ExporterChild(start, lambda question: (answered(question)[:5], answered(question)[5:]), log)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(exporter.keeper.run)
             for data in said:
@@ -507,7 +509,7 @@ def exporter_for(duration_s: float, *said: bytes, full: bool = False) -> tuple[l
         keep: list[trio.abc.Stream] = []
         log = Log(lambda line, _level: lines.append(line.decode()), strict=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ExporterChild(start, answered, log).keeper.run)
+            nursery.start_soon(ExporterChild(start, lambda question: [answered(question)], log).keeper.run)
             await trio.sleep(duration_s)
             nursery.cancel_scope.cancel()
 

@@ -70,7 +70,7 @@ class World:
         return ours
 
     async def get(self, target: str, *headers: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        head = "\r\n".join((f"{method} {target} HTTP/1.1", "Host: x", *headers, "", ""))
+        head = "\r\n".join((f"{method} {target} HTTP/1.1", "Host: localhost", *headers, "", ""))
         return await self.ask(head.encode())
 
     async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -275,7 +275,7 @@ def test_malformed_requests_get_a_plain_no(request_bytes: bytes) -> None:
 
 def test_a_head_beyond_8_kib_is_refused() -> None:
     async def story(world: World) -> None:
-        status, _, _ = await world.ask(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000)
+        status, _, _ = await world.ask(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000)
         assert status == 431
 
     play(story)
@@ -296,7 +296,7 @@ def test_who_drips_a_byte_at_a_time_is_dropped_too() -> None:
         stream = world.connect()
         begin = trio.current_time()
         with contextlib.suppress(trio.BrokenResourceError):
-            for byte in b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n":
+            for byte in b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n":
                 await stream.send_all(bytes([byte]))
                 await trio.sleep(0.1)
         assert await stream.receive_some() == b""
@@ -311,7 +311,7 @@ def test_who_does_not_take_the_answer_is_dropped_in_time() -> None:
 
         def __init__(self) -> None:
             self.closed_at: float | None = None
-            self._said = [b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"]
+            self._said = [b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"]
 
         async def receive_some(self, _max_bytes: int | None = None) -> bytes:
             await trio.lowlevel.checkpoint()
@@ -374,7 +374,7 @@ def test_a_reader_that_leaves_early_hurts_nobody() -> None:
     async def story(world: World) -> None:
         world.supervisor.silent = True
         stream = world.connect()
-        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await stream.aclose()
         await trio.sleep(10)
         world.supervisor.silent = False
@@ -475,7 +475,7 @@ HEADER_WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_s
         st.binary(max_size=400),
         st.builds(
             lambda target, accept, encoding: (
-                f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nAccept-Encoding: {encoding}\r\n\r\n"
+                f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nAccept-Encoding: {encoding}\r\n\r\n"
             ).encode("latin-1"),
             st.one_of(
                 st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60).map("/metrics?".__add__)
