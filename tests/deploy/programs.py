@@ -49,6 +49,7 @@ def surroundings(program: str) -> dict[str, str]:
                 "usr/lib/*-linux-gnu/perl-base",
             )
         ),
+        "PYTHONPATH": joined(folders("usr/lib/python3/dist-packages")),
         "MAGIC": str(UNPACKED / "usr/lib/file/magic.mgc"),
     }
 
@@ -58,9 +59,9 @@ def joined(names: Iterable[str]) -> str:
     return os.pathsep.join(names)
 
 
-def run(program: str, package: str, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run one of Debian's programs and return how it ended, with both its outputs."""
+def run(program: str, package: str, arguments: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Debian's programs, with these variables besides, and return how it ended, with both its outputs."""
     found = path_of(program, package)
     return subprocess.run(
-        [found, *arguments], env=surroundings(found), capture_output=True, text=True, check=False, cwd=ROOT
+        [found, *arguments], env=surroundings(found) | variables, capture_output=True, text=True, check=False, cwd=ROOT
     )

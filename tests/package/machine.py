@@ -24,28 +24,34 @@ class Machine:
     """One that is thrown away afterwards."""
 
     def __init__(self) -> None:
-        self.root = BASE.with_name("clean-machine")
-        self._holder: subprocess.Popen[bytes] | None = None
+        self._folder = BASE.with_name("machine")
+        self._holder = subprocess.Popen(
+            [MACHINE, "hold", BASE, self._folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "ready\n", "no mount namespace, or no overlay, can be had here"
+        self._enter = ["nsenter", "--target", str(self._holder.pid), "--mount"]
+        self._running: subprocess.Popen[bytes] | None = None
+        self.root = Path(f"/proc/{self._holder.pid}/root{self._folder}/root")
+        """Its root folder, as this process can reach it."""
 
     def __enter__(self) -> Self:
-        shutil.rmtree(self.root, ignore_errors=True)
-        subprocess.run(["cp", "-a", "--reflink=auto", BASE, self.root], check=True)
         shutil.copy("/etc/resolv.conf", self.root / "etc" / "resolv.conf")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._holder is not None:
-            self._holder.kill()  # and with it the namespaces' process 1, and so everything in them
-            self._holder.wait()
-        shutil.rmtree(self.root)
+        if self._running is not None:
+            self._running.kill()  # and with it the namespaces' process 1, and so everything in them
+            self._running.wait()
+        self._holder.communicate()
 
     def chroot(self, *command: str) -> Done:
         """Run a command in there before it is booted, with this machine's network."""
-        assert self._holder is None
+        assert self._running is None
         return subprocess.run(
-            [MACHINE, "chroot", self.root, *command],
+            [*self._enter, MACHINE, "chroot", self._folder / "root", *command],
             capture_output=True,
             text=True,
             check=False,
@@ -54,23 +60,23 @@ class Machine:
 
     def boot(self) -> None:
         """Start systemd in there and wait until it has started everything."""
-        with (self.root.parent / "clean-machine.log").open("wb") as log:
-            self._holder = subprocess.Popen(
-                [MACHINE, "boot", self.root], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        with self._folder.with_suffix(".log").open("wb") as log:
+            self._running = subprocess.Popen(
+                [*self._enter, MACHINE, "boot", self._folder / "root"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.wait_for("systemctl", "is-system-running", "--wait", says="running", limit_s=BOOT_MAX_S)
 
     def run(self, *command: str) -> Done:
         """Run a command in there as root."""
-        assert self._holder is not None
-        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
+        assert self._running is not None
+        children = Path(f"/proc/{self._running.pid}/task/{self._running.pid}/children").read_text().split()
         if not children:
             return subprocess.CompletedProcess(command, 125, "", "it has not begun to boot")
         enter = [
             "nsenter",
             "--target",
             children[0],
-            *["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"],
+            *("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"),
         ]
         return subprocess.run(
             [*enter, "env", "-i", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command],

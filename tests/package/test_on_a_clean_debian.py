@@ -38,8 +38,8 @@ FILE = "/etc/keepalived/keepalived.conf"
 
 
 def test_apt_installs_it_with_all_that_it_needs_and_starts_nothing(machine: Machine, package: Path) -> None:
-    (machine.root / "tmp" / package.name).write_bytes(package.read_bytes())
-    for command in (["update"], ["install", "--yes", f"/tmp/{package.name}"]):
+    (machine.root / "srv" / package.name).write_bytes(package.read_bytes())
+    for command in (["update"], ["install", "--yes", f"/srv/{package.name}"]):
         done = machine.chroot("apt-get", "-qq", *command)
         assert done.returncode == 0, done.stdout + done.stderr
     status = machine.chroot("dpkg-query", "--show", "--showformat=${Status}", "vipervisor")
@@ -72,7 +72,7 @@ def test_it_starts_as_the_unit_says(machine: Machine) -> None:
     (command,) = re.findall(r"^ExecStart=(.*)$", UNIT, re.MULTILINE)
     machine.write(
         "/etc/systemd/system/vipervisor.service.d/memory.conf",
-        f"[Service]\nExecStart=\nExecStart={command} --backend memory\n",
+        f"[Service]\nExecStart=\nExecStart={command} --backend memory --state-dir /var/lib/vipervisor\n",
     )
     machine.fine("systemctl", "daemon-reload")
     machine.fine("systemd-run", "--unit=web", "python3", "-m", "http.server", "--bind", "127.0.0.21", "8080")
@@ -85,9 +85,9 @@ def test_its_status_answers_and_says_who_is_out(machine: Machine) -> None:
     machine.wait_for("vipervisor", "status", says="DOWN")
     shown = json.loads(machine.fine("vipervisor", "status", "--json"))
     (virtual_server,) = shown["virtual_servers"]
-    health = {server["address"]: server["health"] for server in virtual_server["real_servers"]}
+    health = {server["real_server"]: server["health"] for server in virtual_server["real_servers"]}
     assert health == {"127.0.0.21:8080": "UP", "127.0.0.22:8080": "DOWN"}
-    assert "1/2" in machine.property("StatusText")  # what `systemctl status` shows
+    machine.wait_for("systemctl", "status", "--no-pager", "vipervisor", says="1 of 2 real servers live")
 
 
 def test_it_runs_as_its_own_user_and_its_children_have_no_capability(machine: Machine) -> None:
@@ -135,7 +135,7 @@ def test_one_that_hangs_is_noticed_by_systemd_and_started_again(machine: Machine
 
 def test_an_upgrade_starts_the_new_one_in_the_place_of_the_old(machine: Machine, package: Path) -> None:
     pid = machine.property("MainPID")
-    machine.fine("dpkg", "--install", f"/tmp/{package.name}")
+    machine.fine("dpkg", "--install", f"/srv/{package.name}")
     assert machine.property("ActiveState") == "active"
     assert machine.property("MainPID") != pid
     machine.wait_for("vipervisor", "status", says="DOWN")
@@ -153,7 +153,7 @@ def test_a_purge_leaves_nothing_but_the_user_and_what_is_the_operators(machine: 
     left = machine.fine(
         "find", "/", "-xdev", "-name", "*vipervisor*", "-not", "-path", "/proc/*", "-not", "-path", "/sys/*"
     )
-    ours = {f"/tmp/{package.name}", "/etc/systemd/system/vipervisor.service.d"}
+    ours = {f"/srv/{package.name}", "/etc/systemd/system/vipervisor.service.d"}
     assert set(left.split()) - ours == set()
     assert machine.run("systemctl", "is-enabled", "vipervisor").returncode != 0
     assert machine.fine("cat", FILE)
