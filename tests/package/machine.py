@@ -23,8 +23,8 @@ Done = subprocess.CompletedProcess[str]
 class Machine:
     """One that is thrown away afterwards."""
 
-    def __init__(self) -> None:
-        self._folder = BASE.with_name("machine")
+    def __init__(self, name: str = "machine") -> None:
+        self._folder = BASE.with_name(name)
         self._holder = subprocess.Popen(
             [MACHINE, "hold", BASE, self._folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
