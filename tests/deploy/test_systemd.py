@@ -84,6 +84,10 @@ def test_it_says_what_the_guarantees_rest_on(name: str, value: str) -> None:
     assert setting(name) == [value]
 
 
+def test_its_start_stops_no_keepalived_which_would_empty_the_table_and_may_do_vrrp_alone() -> None:
+    assert setting("Conflicts") == ["ldirectord.service"]
+
+
 def test_its_capabilities_are_those_of_a_director_and_no_others() -> None:
     wanted = {"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_NET_BIND_SERVICE"}
     assert [set(value.split()) for value in setting("AmbientCapabilities")] == [wanted]
