@@ -40,17 +40,7 @@ def surroundings(program: str) -> dict[str, str]:
     return environment | {
         "PATH": os.pathsep.join([environment["PATH"], *folders("usr/bin", "usr/sbin")]),
         "LD_LIBRARY_PATH": joined(folders("usr/lib/*-linux-gnu", "usr/lib/*-linux-gnu/systemd")),
-        "PERL5LIB": joined(
-            folders(
-                "usr/share/perl5",
-                "usr/lib/*-linux-gnu/perl5/5.*",
-                "usr/share/perl/5.*",
-                "usr/lib/*-linux-gnu/perl/5.*",
-                "usr/lib/*-linux-gnu/perl-base",
-            )
-        ),
         "PYTHONPATH": joined(folders("usr/lib/python3/dist-packages")),
-        "MAGIC": str(UNPACKED / "usr/lib/file/magic.mgc"),
     }
 
 

@@ -46,6 +46,7 @@ class Machine:
             self._running.kill()  # and with it the namespaces' process 1, and so everything in them
             self._running.wait()
         self._holder.communicate()
+        self._folder.rmdir()
 
     def chroot(self, *command: str) -> Done:
         """Run a command in there before it is booted, with this machine's network."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from hashlib import sha256
 from pathlib import Path
 
-from tests.deploy import programs
+import pytest
+
 from tests.package.conftest import build, own_architecture
+from tests.package.machine import BASE, MACHINE, Done, Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "package.txt"
@@ -37,29 +40,24 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
+def lintian(package: Path, *options: str) -> Done:
+    """Judge the package by this machine's lintian, else by one in a clean Debian 12: its many parts cannot be unpacked just anywhere."""
+    if shutil.which("lintian"):
+        return subprocess.run(["lintian", *options, package], capture_output=True, text=True, check=False)
+    if os.geteuid() != 0:
+        pytest.skip("lintian is not installed, and a clean Debian 12 to install it into can be made by root alone")
+    subprocess.run([MACHINE, "base", BASE], check=True)
+    with Machine("judge") as judge:
+        (judge.root / "srv" / package.name).write_bytes(package.read_bytes())
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", "lintian"]):
+            done = judge.chroot("apt-get", "-qq", *command)
+            assert done.returncode == 0, done.stderr
+        return judge.chroot("lintian", *options, f"/srv/{package.name}")
+
+
 def test_lintian_has_nothing_to_say_about_the_package(package: Path) -> None:
-    found = programs.path_of("lintian", "lintian")
-    if Path(found).is_relative_to(programs.UNPACKED):  # its modules are beside where the name is a link to
-        found = str(programs.UNPACKED / "usr/share/lintian/bin/lintian")
-    done = subprocess.run(
-        [
-            "perl",
-            found,
-            "--info",
-            "--display-info",
-            "--pedantic",
-            "--allow-root",
-            "--fail-on",
-            "info,pedantic",
-            str(package),
-        ],
-        env=programs.surroundings(found),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"^[EWIP]: .*", done.stdout, re.MULTILINE) == []
+    done = lintian(package, "--display-info", "--pedantic", "--allow-root", "--fail-on", "info,pedantic")
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
 def test_every_override_of_lintian_has_its_reason() -> None:

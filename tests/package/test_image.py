@@ -140,6 +140,7 @@ def test_it_runs_as_its_user_with_three_capabilities_and_its_health_check_answer
     script = f"""
         {shlex.join([*entry, *arguments, "--backend", "memory", "--exporter", "off"])} >/tmp/log 2>&1 &
         for _ in $(seq 100); do sleep 0.2; {shlex.join(json.loads(health[0]))} && break; done
+        for _ in $(seq 100); do grep -q worker.started /tmp/log && break; sleep 0.2; done
         grep CapEff /proc/$!/status
         kill $!; wait $!
         cat /tmp/log >&2
