@@ -14,14 +14,17 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench
 PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
+# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, and a browser, what we show
+JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit process kernel pictures bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel package deb pictures bench traffic fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
+	@echo "make deb                    the Debian package, into dist"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
 	@echo "make pictures               take the pictures of docs/status-page.md"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
@@ -53,12 +56,22 @@ contracts: development
 # units, wires and stories on the virtual clock
 unit: development
 	@$(SETUP) programs promtool || echo "promtool could not be set up: its test will say so"
-	$(RUN) pytest tests --ignore=tests/kernel $(addprefix --ignore=,$(PROCESSES)) -n auto --dist loadfile
+	$(RUN) pytest tests --ignore=tests/kernel --ignore=tests/package $(addprefix --ignore=,$(PROCESSES)) -n auto --dist loadfile
 
 # real processes without a kernel table: stopped, killed, starved, taken over
 process: development
-	@$(SETUP) programs systemd-analyze rsyslogd prometheus chromium-headless-shell || echo "some programs could not be set up: their tests will say so"
+	@$(SETUP) programs $(JUDGES) || echo "not all of $(JUDGES) could be set up: their tests will say so"
 	$(RUN) pytest $(PROCESSES) -n auto --dist loadfile
+
+# the Debian package, into dist; ARCHITECTURE=arm64 for another machine
+deb:
+	@$(SETUP) python
+	@deploy/deb/build $(ARCHITECTURE)
+
+# the package: what is in it, and on a clean Debian 12 that boots systemd (as root; debootstrap takes a minute, once)
+package: development
+	@[ "$$(id -u)" != 0 ] || $(SETUP) programs debootstrap wget || echo "debootstrap could not be set up: its tests will say so"
+	$(RUN) pytest tests/package -n 0
 
 # a real IPVS table, keepalived beside us
 kernel: development
@@ -100,5 +113,5 @@ mutants: development
 	@$(RUN) tests.sim.mutate
 
 clean:
-	rm -rf .venv .lab .fuzz .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .lab .fuzz dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Telling systemd how we are: the notification socket, and nothing else.
+"""Telling systemd how we are: the notification socket, and whether there is a sign of life to give.
 
 Without NOTIFY_SOCKET every call does nothing; with it, no call ever blocks, raises or waits for an answer: a wedged service
 manager must not stop a decision. Sources: sd_notify(3), systemd.service(5) (Type=notify, WatchdogSec=).
@@ -11,7 +11,8 @@ import os
 import socket
 import time
 import weakref
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 
 
 def _speaker() -> socket.socket | None:
@@ -66,3 +67,35 @@ class Notifier:
     def watchdog(self) -> None:
         """We make progress."""
         self._tell("WATCHDOG=1")
+
+
+@dataclass(slots=True)
+class _Mover:
+    """Something that has to move: its count of moves, how many beats it may be still, and what was found at the last."""
+
+    moves: Callable[[], int]
+    limit: int
+    seen: int = -1
+    still: int = 0
+
+
+class Pulse:
+    """Whether all that has to move does, asked at a steady pace: what the watchdog lives from.
+
+    Counts beats and not seconds, so that a process that was stopped, or a machine that slept, is no standstill.
+    """
+
+    def __init__(self, movers: Mapping[str, tuple[Callable[[], int], int]]) -> None:
+        """`movers`: name → its count of moves, which only grows, and how many beats in a row it may stay the same."""
+        self._movers = {name: _Mover(moves, limit) for name, (moves, limit) in movers.items()}
+
+    def beat(self) -> str:
+        """Return who is still for longer than it may be, the empty text for nobody."""
+        stuck = ""
+        for name, mover in self._movers.items():
+            moves = mover.moves()
+            mover.still = mover.still + 1 if moves == mover.seen else 0
+            mover.seen = moves
+            if mover.still > mover.limit:
+                stuck = stuck or name
+        return stuck

@@ -52,6 +52,7 @@ from supervisor.reloading import Reloads
 from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
 from supervisor.surroundings import START_MAX_S, Surroundings
+from supervisor.systemd import Pulse
 
 INBOX_MAX = 4096
 """Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""
@@ -67,6 +68,12 @@ TURN_PASSES = 4
 
 TICK_S = 0.5
 """How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
+
+DECIDER_STILL_TICKS = 10
+"""Ticks in a row without an event taken until the watchdog gets no more sign of life: 5 s, as each tick is an event itself."""
+
+WRITER_STILL_TICKS = 60
+"""Ticks in a row without a turn of the writer: 30 s. It has one each second; the kernel may hold a sync daemon's start for long."""
 
 LAG_TOLD_S = 1.0
 """A tick that is so late is told, with what the loop was at after the first `STALL_S` of it."""
@@ -95,6 +102,7 @@ class Supervisor:
         self._recording.reconfigure(config)
         self._send, self._inbox = trio.open_memory_channel[Event](INBOX_MAX)
         self._stopping = False
+        self._taken = 0  # events
         self._early: list[Order] = []
         self._writer = Writer(
             outside.backend,
@@ -361,6 +369,7 @@ class Supervisor:
     def _take(self, event: Event) -> float:
         """Give one event to the director and tell what it led to; return the time of the verdict."""
         now = trio.current_time()
+        self._taken += 1
         if isinstance(event, CheckReported):
             self._recording.heard(event, self._director)
         self._tell(self._director.handle(event, now))
@@ -378,8 +387,14 @@ class Supervisor:
                 self._surroundings.left()  # the last one may have held the address of a virtual server that left
 
     async def _tick(self) -> None:
-        """Prove that the loop moves: the watchdog lives from ticks that came through the inbox in time."""
-        due = trio.current_time()
+        """Prove that we move: the watchdog lives from events that were taken and from turns of the writer, never from a mere timer."""
+        pulse = Pulse(
+            {
+                "the decision loop": (lambda: self._taken, DECIDER_STILL_TICKS),
+                "the writer of the kernel's table": (lambda: self._writer.turns, WRITER_STILL_TICKS),
+            }
+        )
+        stuck, due = "", trio.current_time()
         while True:
             due += TICK_S
             self._outside.stalls.expect(TICK_S + STALL_S)
@@ -392,8 +407,16 @@ class Supervisor:
                 self._log.emit("loop.lagging", said, lag_s=lag, stack=self._outside.stalls.seen())
             await self._send.send(Tick())
             self._log.sum_up()
-            self._outside.notifier.watchdog()
-            self._outside.notifier.status(overview.summary(self._director))
+            before, stuck = stuck, pulse.beat()
+            if not stuck:
+                self._outside.notifier.watchdog()
+            elif not before:
+                self._log.emit(
+                    "watchdog.withheld",
+                    f"Stuck: {stuck}. The service manager gets no sign of life any more.",
+                    what=stuck,
+                )
+            self._outside.notifier.status(f"stuck: {stuck}" if stuck else overview.summary(self._director))
 
     def _jobs(self) -> Mapping[CheckSpec, int]:
         """Return every job that is to be checked now."""

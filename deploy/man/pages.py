@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from supervisor.admin.protocol import MEANINGS
 from supervisor.config import keywords
 
 HERE = Path(__file__).parent
+
+DATE = "2026-11-28"
+"""When this version began; a page without a date is a page that mandoc complains of. Moves with the version."""
+
+LINE_MAX_BYTES = 80
+"""Of a line of text; mandoc(1), -T lint."""
 
 SIGNALS = (
     ("SIGTERM, SIGINT", "stop: remove our services and addresses, deliver the last notifications"),
@@ -57,6 +64,18 @@ def escaped(text: str) -> str:
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
+def filled(page: str) -> str:
+    """Return the page with its long lines of text broken between words; requests stay as they are."""
+    lines: list[str] = []
+    for line in page.splitlines():
+        if line.startswith((".", "'")) or len(line.encode()) <= LINE_MAX_BYTES:
+            lines.append(line)
+            continue
+        parts = textwrap.wrap(line, LINE_MAX_BYTES - 4, break_long_words=False, break_on_hyphens=False)
+        lines += [f"\\&{part}" if part.startswith((".", "'")) else part for part in parts]
+    return "\n".join(lines) + "\n"
+
+
 def paragraph(term: str, text: str) -> str:
     """Return a tagged paragraph."""
     return f".TP\n.B {escaped(term)}\n{escaped(text)}\n"
@@ -65,7 +84,7 @@ def paragraph(term: str, text: str) -> str:
 def head(name: str, section: int, purpose: str) -> str:
     """Return the beginning of a page."""
     return (
-        f'.TH {name.upper()} {section} "" "vipervisor {__version__}" "Vipervisor"\n'
+        f'.TH {name.upper()} {section} {DATE} "vipervisor {__version__}" "Vipervisor"\n'
         f".SH NAME\n{escaped(name)} \\- {escaped(purpose)}\n"
     )
 
@@ -238,7 +257,7 @@ def main() -> int:
     check = sys.argv[1:] == ["--check"]
     stale = []
     for path, make in PAGES.items():
-        text = make()
+        text = filled(make()) if path.parent == HERE else make()
         if not check:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:

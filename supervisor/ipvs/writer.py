@@ -96,6 +96,8 @@ class Writer:
         self._inspection = Inspection(parameters.confirm_delay_s, notice)
         self._rounds = Rounds(parameters.audit_interval_s)
         self._worked_s = worked_s
+        self.turns = 0
+        """How often the task began anew; it does so about every second, so a number that stays the same is a task that hangs."""
         self._reading = Reading(Table())
         self._unsure: set[ServiceKey] = set()  # written to, and could not be read back yet
         self._refusals: dict[Refused, int] = {}
@@ -218,6 +220,7 @@ class Writer:
         started = False
         inspection, rounds = self._inspection, self._rounds
         while True:
+            self.turns += 1
             self._wake = trio.Event()  # before looking at what is wanted: a wish that comes meanwhile is not missed
             now = trio.current_time()
             if now >= inspection.next_deadline():

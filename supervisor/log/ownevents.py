@@ -324,5 +324,11 @@ OWN_EVENTS: Mapping[str, Entry] = {
         means="The decision loop came late; `stack` is what it was at meanwhile.",
         remedy="Give the machine more processor time; see `lvs_event_loop_lag_seconds`.",
     ),
+    "watchdog.withheld": _entry(
+        "error",
+        "what",
+        means="The decision loop or the writer hangs; the service manager gets no sign of life and will start the program again.",
+        remedy="Keep the log around it, and say so to whoever maintains Vipervisor: the kernel goes on forwarding meanwhile.",
+    ),
     "library.message": _entry("warning", "library exception", means="A library had something to say."),
 }

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.deploy import programs
+
 ROOT = Path(__file__).parents[2]
 MAN = ROOT / "deploy" / "man"
 
@@ -33,3 +37,9 @@ def test_our_own_keywords_are_marked_as_ours() -> None:
     page = (MAN / "vipervisor.conf.5").read_text()
     for keyword in ("rise NUMBER", "check_before_add"):
         assert "(ours)" in page.partition(f".B {keyword}")[2].partition(".TP")[0]
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in MAN.glob("*.[1-9]")))
+def test_mandoc_has_nothing_to_say_about_a_page(page: str) -> None:
+    done = programs.run("mandoc", "mandoc", ["-Tlint", "-Wall", str(MAN / page)])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

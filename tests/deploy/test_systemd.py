@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import cli
+from supervisor.commands import rollout
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 UNIT = FOLDER / "vipervisor.service"
@@ -58,8 +59,10 @@ def test_a_reload_of_the_service_is_one_that_fails_where_the_file_has_a_mistake(
     (command,) = setting("ExecReload")
     program, *arguments = command.split()
     assert program == "/usr/bin/vipervisor"
-    assert arguments == ["reload"]  # its exit status is systemd's answer, which a signal has none of
-    cli.parser().parse_args(arguments)
+    assert arguments[0] == "reload"  # its exit status is systemd's answer, which a signal has none of
+    options = cli.parser().parse_args(arguments)
+    (limit,) = setting("TimeoutStartSec")  # systemd's for a reload too
+    assert 0 < options.wait + rollout.LOADING_S <= float(limit.removesuffix("s"))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,10 @@ def test_a_reload_of_the_service_is_one_that_fails_where_the_file_has_a_mistake(
 )
 def test_it_says_what_the_guarantees_rest_on(name: str, value: str) -> None:
     assert setting(name) == [value]
+
+
+def test_its_start_stops_no_keepalived_which_would_empty_the_table_and_may_do_vrrp_alone() -> None:
+    assert setting("Conflicts") == ["ldirectord.service"]
 
 
 def test_its_capabilities_are_those_of_a_director_and_no_others() -> None:

@@ -43,10 +43,10 @@ from supervisor.model import Config, MailSettings, ServiceKey
 from supervisor.outside import Order, Outside
 from supervisor.rivals import Rival
 from supervisor.statefolder import JOURNAL
-from supervisor.systemd import Notifier
 from supervisor.wiring import Supervisor
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
+from tests.fakes.manager import FakeManager
 from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.paths import FakePaths
 from tests.fakes.pipes import FakePipes
@@ -154,6 +154,7 @@ class World:
     life: Life = Life("boot 1", "net:[1] 1")
     keep: bool = False  # a stop leaves everything
     log_writer: LogWriter | None = None  # takes the log in place of `lines`
+    manager: FakeManager = field(default_factory=FakeManager)
     _pids: int = 1000
 
     async def later(self, seconds: float) -> None:
@@ -243,7 +244,7 @@ class World:
             load=self._load,
             log=self.log,
             log_dropped=lambda: self.log_writer.dropped if self.log_writer else 0,
-            notifier=Notifier({}),
+            notifier=self.manager,
             wall_clock=_wall_clock,
             workers=self.workers,
             in_thread=False,
