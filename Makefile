@@ -11,7 +11,7 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(CURDIR)/.lab/root/usr/b
 RUN := .venv/bin/python -m
 SETUP := deploy/demo/setup
 BACKEND ?= auto
-SOURCES := supervisor checkers tests deploy bench
+SOURCES := supervisor checkers tests deploy bench grafana
 PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
 
