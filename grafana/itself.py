@@ -210,7 +210,9 @@ _TELLING = (
         Column("warnings", "max by (instance) (lvs_config_warnings{@})"),
         Column("virtual servers", "max by (instance) (lvs_virtual_servers{@})"),
         Column("real servers", "max by (instance) (lvs_real_servers{@})"),
-        first="instance",
+        first="since",
+        width=24,
+        height=5,
     ),
 )
 

@@ -24,6 +24,7 @@ from grafana.panels import (
 _PAIR = "(virtual_server, real_server)"
 _SERVER = "{{virtual_server}} → {{real_server}}"
 _CHANGED = "changes(lvs_real_server_up{@r}[$__range] @ end()) > 0"
+_WEIGHED = "changes(lvs_real_server_target_weight{@r}[$__range] @ end()) > 0"
 """A chart of 1,000 servers says nothing; of those that changed, it says what happened."""
 
 _TILES = (
@@ -147,9 +148,10 @@ _HAPPENED = (
     ),
     lines(
         "Weights in the kernel that changed",
-        "The weight that the kernel goes by, of the servers whose weight changed in the time shown; a gap: not in the table.",
+        "The weight that the kernel goes by, of the servers of which anything changed; 0: nobody new comes, or it is not in the table.",
         Query(
-            "lvs_real_server_weight{@r} and (changes(lvs_real_server_target_weight{@r}[$__range] @ end()) > 0)", _SERVER
+            f"(lvs_real_server_weight{{@r}} * 1 or lvs_real_server_up{{@r}} * 0) and ({_CHANGED} or {_WEIGHED})",
+            _SERVER,
         ),
         unit="none",
     ),

@@ -1,0 +1,296 @@
+"""A run with faults for the boards to show: a real Vipervisor, real web servers that die, hang and return, a real Prometheus.
+
+Two worlds. Memory: the table in memory, web servers on loopback addresses; needs nothing, and has no traffic. Kernel: the lab of
+tests/kernel with a real IPVS table and clients; needs root on a kernel of its own (`tests/kernel/on-ipvs`).
+A beat is what the story's pauses are counted in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from grafana.asking import Prometheus, Span
+from supervisor.admin import client
+from supervisor.admin.protocol import Request, RequestError
+from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join
+
+SORRY, MACHINES = 20, (21, 22, 23, 24, 25, 26)
+PATIENCE_S = 60.0
+PAGE_BYTES = 20_000
+
+POOLS = (
+    # port, what else the virtual server says, machines
+    (80, "quorum 150", (21, 22, 23)),
+    (8080, "", (24, 25)),
+    (8081, "min_healthy 50%", (21, 22, 24, 25, 26)),
+)
+
+CLIENT = """
+import random, sys, time, urllib.request
+draw = random.Random(1)
+while True:
+    port = draw.choices((80, 8080, 8081), (6, 3, 2))[0]
+    try:
+        urllib.request.urlopen(f"http://{sys.argv[1]}:{port}/", timeout=2).read()
+    except OSError:
+        pass
+    time.sleep(draw.expovariate(20 + 15 * (time.time() % 120 < 60)))
+"""
+
+
+class World(Protocol):
+    """Where the story plays."""
+
+    folder: Path
+    backend: str
+    port: int
+    """Of every web server."""
+
+    def address(self, machine: int) -> str:
+        """Return the address of a machine."""
+
+    def on(self, machine: int) -> list[str]:
+        """Return what starts a program on a machine: the words before its own."""
+
+    def meddle(self) -> None:
+        """Change the kernel's table behind the daemon's back, where there is one."""
+
+    def start_clients(self) -> list[subprocess.Popen[bytes]]:
+        """Start whoever asks the virtual servers."""
+
+
+class Memory:
+    """Loopback addresses and a table in memory."""
+
+    backend = "memory"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port("0.0.0.0")
+
+    def address(self, machine: int) -> str:
+        """127.0.0.MACHINE."""
+        return f"127.0.0.{machine}"
+
+    def on(self, machine: int) -> list[str]:  # noqa: ARG002  all machines are this one
+        """Nothing is needed to start a program here."""
+        return []
+
+    def meddle(self) -> None:
+        """Nobody can: the table is the daemon's own."""
+
+    def start_clients(self) -> list[subprocess.Popen[bytes]]:
+        """Nobody: a table in memory forwards nothing."""
+        return []
+
+
+class Kernel:
+    """The lab's network; this process itself moves to the director."""
+
+    backend = "kernel"
+    port = 80
+
+    def __init__(self, lab: Lab) -> None:
+        self.folder = lab.directory
+        self._lab = lab
+        for machine in MACHINES[2:]:
+            ip_batch(self._namespace(machine), [f"addr add {self.address(machine)}/24 dev eth0"])
+        join(lab.director)
+
+    def _namespace(self, machine: int) -> str:
+        return self._lab.real_server(machine if machine < MACHINES[2] else MACHINES[machine % 2])
+
+    def address(self, machine: int) -> str:
+        """192.168.100.MACHINE."""
+        return f"192.168.100.{machine}"
+
+    def on(self, machine: int) -> list[str]:
+        """Each machine is a network namespace, or an address in one."""
+        return ["ip", "netns", "exec", self._namespace(machine)]
+
+    def meddle(self) -> None:
+        """Give somebody a weight by hand."""
+        words = f"-e -t {VIRTUAL}:80 -r {self.address(21)}:80 -m -w 7"
+        subprocess.run(["ipvsadm", *words.split()], check=False)
+
+    def start_clients(self) -> list[subprocess.Popen[bytes]]:
+        """Three that ask again and again."""
+        argv = ["ip", "netns", "exec", self._lab.clients, sys.executable, "-c", CLIENT, VIRTUAL]
+        return [subprocess.Popen(argv, stdin=subprocess.DEVNULL) for _ in range(3)]
+
+
+class Story:
+    """Its actors, and its steps in order. Use it as a context manager; `happened` is what was done when."""
+
+    def __init__(self, world: World, beat_s: float) -> None:
+        self._world = world
+        self._beat_s = beat_s
+        self._web: dict[int, subprocess.Popen[bytes]] = {}
+        self._others: list[subprocess.Popen[bytes]] = []
+        self._file = world.folder / "keepalived.conf"
+        self._socket = world.folder / "admin.sock"
+        self.happened: list[tuple[float, str]] = []
+        exporter = f"127.0.0.1:{free_port('127.0.0.1')}"
+        self.prometheus = Prometheus(world.folder, free_port("127.0.0.1"), exporter)
+        (world.folder / "index.html").write_text("." * PAGE_BYTES)
+        for machine in (SORRY, *MACHINES):
+            self._open(machine)
+        self._file.write_text(self.configuration())
+        with (world.folder / "vipervisor.log").open("wb") as log:
+            self._daemon = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "supervisor", "run", "-f", str(self._file), "--backend", world.backend),
+                    *("--exporter", exporter, "--admin-socket", str(self._socket), "--log-format", "json"),
+                    *("--workers", "2", "--state-dir", "off"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+            )
+
+    def __enter__(self) -> Self:
+        """Nothing is left to be done."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End everything that was started."""
+        for process in (self._daemon, *self._others, *self._web.values()):
+            process.kill()
+            process.wait()
+        self.prometheus.close()
+
+    def configuration(self, rise: int = 1) -> str:
+        """Return the file; with another `rise` it is another configuration."""
+        text = "global_defs {\n  script_user nobody\n}\n" if os.geteuid() == 0 else ""
+        for port, more, machines in POOLS:
+            text += (
+                f"virtual_server {VIRTUAL} {port} {{\n  delay_loop 1\n  lvs_sched wrr\n  lvs_method NAT\n  protocol TCP\n"
+                f"  {more}\n  sorry_server {self._world.address(SORRY)} {self._world.port}\n"
+            )
+            for machine in machines:
+                text += (
+                    f"  real_server {self._world.address(machine)} {self._world.port} {{\n    weight 100\n"
+                    f"    notify_down /bin/true\n    HTTP_GET {{\n"
+                    f"      url {{\n        path /\n        status_code 200\n      }}\n      rise {rise}\n"
+                    "      connect_timeout 1\n      retry 1\n      delay_before_retry 0.5\n    }\n  }\n"
+                )
+            text += "}\n"
+        return text
+
+    # -- the story -----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Span:
+        """Let it all happen; return the time that it took. Its now is when most was out."""
+        self.prometheus.wait()
+        self._wait("the first verdicts", lambda: self._status()["process"]["ready"])
+        self._others += self._world.start_clients()
+        began = time.time()
+        self._pause(3)
+        self._do("web server 22 dies", lambda: self._kill(22))
+        self._pause(2)
+        self._do("22 is back", lambda: self._open(22))
+        self._pause(2)
+        self._do(
+            "an operator drains 23", lambda: self._say("drain", 23, "--in", f"{VIRTUAL}:80/tcp", "--reason", "CHG-17")
+        )
+        self._do("and halves 21", lambda: self._say("weight", 21, "50", "--in", f"{VIRTUAL}:80/tcp"), quietly=True)
+        self._pause(2)
+        self._do("a reload is refused", self._reload_a_mistake)
+        self._pause(2)
+        self._do("22, 24, 25 die, 26 hangs", self._disaster)
+        self._pause(3)
+        now = time.time()
+        self._do("all are back", self._recovery)
+        self._pause(3)
+        self._do("a reload", self._reload)
+        self._pause(2)
+        self._do("a checker is killed", lambda: self._kill_child("checker-0"))
+        self._pause(2)
+        self._do("somebody uses ipvsadm", self._world.meddle, quietly=self._world.backend == "memory")
+        self._pause(1)
+        self._do("the exporter is killed", lambda: self._kill_child("exporter"))
+        self._pause(3)
+        return Span(began, time.time(), now)
+
+    def _disaster(self) -> None:
+        for machine in (22, 24, 25):
+            self._kill(machine)
+        self._web[26].send_signal(signal.SIGSTOP)
+
+    def _recovery(self) -> None:
+        self._web[26].send_signal(signal.SIGCONT)
+        for machine in (22, 24, 25):
+            self._open(machine)
+        self._say("enable", 23)
+        self._say("enable", 21)
+
+    def _reload_a_mistake(self) -> None:
+        self._file.write_text(self.configuration().replace("quorum 150", "qorum 150"))
+        self._command("reload")
+
+    def _reload(self) -> None:
+        self._file.write_text(self.configuration(rise=2))
+        self._command("reload", "--wait")
+
+    # -- how -----------------------------------------------------------------------------------------------------------------
+
+    def _pause(self, beats: float) -> None:
+        time.sleep(beats * self._beat_s)
+
+    def _do(self, what: str, deed: Callable[[], object], *, quietly: bool = False) -> None:
+        if not quietly:
+            self.happened.append((time.time(), what))
+        deed()
+
+    def _open(self, machine: int) -> None:
+        where = ["--bind", self._world.address(machine), "--directory", str(self._world.folder)]
+        argv = [*self._world.on(machine), sys.executable, "-m", "http.server", *where, str(self._world.port)]
+        quiet = subprocess.DEVNULL
+        self._web[machine] = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet)
+
+    def _kill(self, machine: int) -> None:
+        process = self._web.pop(machine)
+        process.kill()
+        process.wait()
+
+    def _kill_child(self, name: str) -> None:
+        (pid,) = (view["pid"] for view in self._status()["process"]["workers"] if view["name"] == name)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+
+    def _say(self, verb: str, machine: int, *words: str) -> None:
+        self._command(verb, f"{self._world.address(machine)}:{self._world.port}", *words, "--force")
+
+    def _command(self, *words: str) -> None:
+        argv = [sys.executable, "-m", "supervisor", *words, "--admin-socket", str(self._socket)]
+        subprocess.run(argv, check=False, capture_output=True, cwd=ROOT)
+
+    def _status(self) -> dict[str, Any]:
+        status: dict[str, Any] = client.ask(self._socket, Request("status"))
+        return status
+
+    def _wait(self, what: str, happened: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and self._daemon.poll() is None:
+            try:
+                if happened():
+                    return
+            except (OSError, RequestError, KeyError):
+                pass
+            time.sleep(0.1)
+        raise TimeoutError(f"{what}: not within {PATIENCE_S:g} s; see {self._world.folder / 'vipervisor.log'}")
+
+
+def free_port(address: str) -> int:
+    """Return a port that nobody has."""
+    with socket.create_server((address, 0)) as probe:
+        return int(probe.getsockname()[1])
