@@ -16,13 +16,14 @@ PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/che
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit process kernel bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel bench boards traffic fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
+	@echo "make boards                 play a run with faults and draw docs/boards anew (five minutes)"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make sim                    simulate 1,000 hours of faults: SEEDS=150, or SEED=123 again"
@@ -56,7 +57,7 @@ unit: development
 
 # real processes without a kernel table: stopped, killed, starved, taken over
 process: development
-	@$(SETUP) programs systemd-analyze rsyslogd || echo "systemd-analyze or rsyslogd could not be set up: their tests will say so"
+	@$(SETUP) programs systemd-analyze rsyslogd prometheus || echo "not all programs could be set up: their tests will say so"
 	$(RUN) pytest $(PROCESSES) -n auto --dist loadfile
 
 # a real IPVS table, keepalived beside us
@@ -68,6 +69,15 @@ bench: development
 	$(RUN) bench.config_load
 	$(RUN) bench.probe_cost
 	$(RUN) bench.restart
+
+# the pictures of docs/boards.md, from a run with faults on a real IPVS kernel
+boards:
+	@$(SETUP) python dev
+	@$(SETUP) python docs
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx prometheus
+	@mkdir -p .lab/boards
+	tests/kernel/on-ipvs -t 900 -w $(CURDIR)/.lab/boards -- .venv/bin/python -m grafana.record kernel $(CURDIR)/.lab/boards
+	$(RUN) grafana.pictures .lab/boards/run.json docs/boards
 
 # docs/guarantees.md's table of failed requests: every fault so often, beside keepalived; 100 times take hours
 TIMES ?= 100

@@ -193,6 +193,14 @@ _TELLING = (
         Query("max by (instance, scope) (lvs_metrics_render_duration_seconds{@})", "{{instance}} {{scope}}"),
         unit="s",
     ),
+    lines(
+        "Reloads",
+        "Reloads of the configuration by what came of them.",
+        Query("sum by (result) (increase(lvs_config_reloads_total{@}[$__rate_interval]))", "{{result}}"),
+        unit="none",
+        bars=True,
+        colours={"success": GREEN, "rejected": RED},
+    ),
     table(
         "Directors",
         "What runs where, with which configuration, and since when.",
