@@ -24,6 +24,10 @@ from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join
 
 SORRY, MACHINES = 20, (21, 22, 23, 24, 25, 26)
 PATIENCE_S = 60.0
+SCRAPES_S = 2.5
+"""A pause is at least so long, so that what is there has been scraped."""
+LOG_TAIL = 2000
+"""Characters of the daemon's log that a failure shows."""
 PAGE_BYTES = 20_000
 
 POOLS = (
@@ -196,9 +200,11 @@ class Story:
         began = time.time()
         self._pause(3)
         self._do("web server 22 dies", lambda: self._kill(22))
-        self._pause(2)
+        self._wait_for_down(22)
+        self._pause(1)
         self._do("22 is back", lambda: self._open(22))
-        self._pause(2)
+        self._wait_for_down()
+        self._pause(1)
         self._do(
             "an operator drains 23", lambda: self._say("drain", 23, "--in", f"{VIRTUAL}:80/tcp", "--reason", "CHG-17")
         )
@@ -207,10 +213,12 @@ class Story:
         self._do("a reload is refused", self._reload_a_mistake)
         self._pause(2)
         self._do("22, 24, 25 die, 26 hangs", self._disaster)
-        self._pause(3)
+        self._wait_for_down(22, 24, 25, 26)
+        self._pause(2)
         now = time.time()
         self._do("all are back", self._recovery)
-        self._pause(3)
+        self._wait_for_down()
+        self._pause(2)
         self._do("a reload", self._reload)
         self._pause(2)
         self._do("a checker is killed", lambda: self._kill_child("checker-0"))
@@ -220,6 +228,19 @@ class Story:
         self._do("the exporter is killed", lambda: self._kill_child("exporter"))
         self._pause(3)
         return Span(began, time.time(), now)
+
+    def _wait_for_down(self, *machines: int) -> None:
+        wanted = {self._world.address(machine) for machine in machines}
+
+        def down() -> set[str]:
+            return {
+                server["real_server"].partition(":")[0]
+                for virtual_server in self._status()["virtual_servers"]
+                for server in virtual_server["real_servers"]
+                if server["health"] != "UP"
+            }
+
+        self._wait(f"down are {wanted or 'none'}", lambda: down() == wanted)
 
     def _disaster(self) -> None:
         for machine in (22, 24, 25):
@@ -244,7 +265,7 @@ class Story:
     # -- how -----------------------------------------------------------------------------------------------------------------
 
     def _pause(self, beats: float) -> None:
-        time.sleep(beats * self._beat_s)
+        time.sleep(max(SCRAPES_S, beats * self._beat_s))
 
     def _do(self, what: str, deed: Callable[[], object], *, quietly: bool = False) -> None:
         if not quietly:
@@ -287,7 +308,8 @@ class Story:
             except (OSError, RequestError, KeyError):
                 pass
             time.sleep(0.1)
-        raise TimeoutError(f"{what}: not within {PATIENCE_S:g} s; see {self._world.folder / 'vipervisor.log'}")
+        log = (self._world.folder / "vipervisor.log").read_text()[-LOG_TAIL:]
+        raise TimeoutError(f"{what}: not within {PATIENCE_S:g} s; the end of the log:\n{log}")
 
 
 def free_port(address: str) -> int:

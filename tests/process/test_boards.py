@@ -13,7 +13,7 @@ from grafana.panels import JSON
 from grafana.record import recorded
 from grafana.story import Memory
 
-BEAT_S = 1.5
+BEAT_S = 1.0
 INTERVAL_S = 8
 
 MAY_BE_EMPTY: dict[tuple[str, str], str] = {}
