@@ -121,6 +121,16 @@ _KERNEL = (
         unit="ops",
     ),
     lines(
+        "How long the kernel takes",
+        "Of 100 batches of changes (write) and readings of the table (dump), 99 take less.",
+        Query(
+            "histogram_quantile(0.99, sum by (operation, le)"
+            " (rate(lvs_writer_operation_duration_seconds_bucket{@}[$__rate_interval])))",
+            "{{operation}}",
+        ),
+        unit="s",
+    ),
+    lines(
         "Changes that wait",
         "Age of the oldest change that is not yet in the kernel.",
         Query("max by (instance) (lvs_writer_queue_oldest_seconds{@})", "{{instance}}"),
@@ -131,6 +141,13 @@ _KERNEL = (
         "Differences that somebody else made in the kernel's table, by kind, and how many were put right.",
         Query("sum by (kind) (lvs_kernel_drift_entries{@})", "{{kind}}"),
         Query("sum(increase(lvs_kernel_repairs_total{@}[$__rate_interval]))", "repaired"),
+        unit="none",
+    ),
+    lines(
+        "Left as it is",
+        "Differences that stand, by drift_policy or because nobody fights for them, and services that the configuration does not name.",
+        Query("sum(lvs_kernel_drift_standing{@})", "standing"),
+        Query("sum(lvs_kernel_foreign_services{@})", "services of others"),
         unit="none",
     ),
 )
@@ -190,6 +207,7 @@ _TELLING = (
         "Scrapes",
         "How long Prometheus waits for the metrics, and how long each part takes to render.",
         Query("max by (instance) (scrape_duration_seconds{@})", "{{instance}} scrape"),
+        Query("max by (instance) (lvs_exporter_snapshot_duration_seconds{@})", "{{instance}} snapshot"),
         Query("max by (instance, scope) (lvs_metrics_render_duration_seconds{@})", "{{instance}} {{scope}}"),
         unit="s",
     ),

@@ -7,6 +7,7 @@ A beat is what the story's pauses are counted in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,10 +21,10 @@ from typing import Any, Protocol, Self
 from grafana.asking import Prometheus, Span
 from supervisor.admin import client
 from supervisor.admin.protocol import Request, RequestError
-from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join
+from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join, nginx_configuration
 
 SORRY, MACHINES = 20, (21, 22, 23, 24, 25, 26)
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 SCRAPES_S = 2.5
 """A pause is at least so long, so that what is there has been scraped."""
 LOG_TAIL = 2000
@@ -46,7 +47,7 @@ while True:
         urllib.request.urlopen(f"http://{sys.argv[1]}:{port}/", timeout=2).read()
     except OSError:
         pass
-    time.sleep(draw.expovariate(20 + 15 * (time.time() % 120 < 60)))
+    time.sleep(draw.expovariate(8 + 8 * (time.time() % 120 < 60)))
 """
 
 
@@ -57,12 +58,14 @@ class World(Protocol):
     backend: str
     port: int
     """Of every web server."""
+    workers: str
+    """How many checker workers."""
 
     def address(self, machine: int) -> str:
         """Return the address of a machine."""
 
-    def on(self, machine: int) -> list[str]:
-        """Return what starts a program on a machine: the words before its own."""
+    def web_server(self, machine: int) -> list[str]:
+        """Return the command that serves the file index.html of the folder on a machine."""
 
     def meddle(self) -> None:
         """Change the kernel's table behind the daemon's back, where there is one."""
@@ -75,6 +78,7 @@ class Memory:
     """Loopback addresses and a table in memory."""
 
     backend = "memory"
+    workers = "2"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -84,9 +88,10 @@ class Memory:
         """127.0.0.MACHINE."""
         return f"127.0.0.{machine}"
 
-    def on(self, machine: int) -> list[str]:  # noqa: ARG002  all machines are this one
-        """Nothing is needed to start a program here."""
-        return []
+    def web_server(self, machine: int) -> list[str]:
+        """Python's own: it is always there."""
+        where = ["--bind", self.address(machine), "--directory", str(self.folder)]
+        return [sys.executable, "-m", "http.server", *where, str(self.port)]
 
     def meddle(self) -> None:
         """Nobody can: the table is the daemon's own."""
@@ -101,6 +106,7 @@ class Kernel:
 
     backend = "kernel"
     port = 80
+    workers = "1"
 
     def __init__(self, lab: Lab) -> None:
         self.folder = lab.directory
@@ -116,9 +122,14 @@ class Kernel:
         """192.168.100.MACHINE."""
         return f"192.168.100.{machine}"
 
-    def on(self, machine: int) -> list[str]:
-        """Each machine is a network namespace, or an address in one."""
-        return ["ip", "netns", "exec", self._namespace(machine)]
+    def web_server(self, machine: int) -> list[str]:
+        """Nginx: Python would be too much for a guest. Each machine is a network namespace, or an address in one."""
+        place = self.folder / f"web{machine}"
+        place.mkdir(exist_ok=True)
+        server = f"server {{ listen {self.address(machine)}:{self.port}; root {self.folder}; }}"
+        (place / "nginx.conf").write_text(nginx_configuration(place, server))
+        program = ["nginx", "-p", str(place), "-c", str(place / "nginx.conf"), "-e", "stderr"]
+        return ["ip", "netns", "exec", self._namespace(machine), *program]
 
     def meddle(self) -> None:
         """Give somebody a weight by hand."""
@@ -126,9 +137,9 @@ class Kernel:
         subprocess.run(["ipvsadm", *words.split()], check=False)
 
     def start_clients(self) -> list[subprocess.Popen[bytes]]:
-        """Three that ask again and again."""
+        """One that asks again and again."""
         argv = ["ip", "netns", "exec", self._lab.clients, sys.executable, "-c", CLIENT, VIRTUAL]
-        return [subprocess.Popen(argv, stdin=subprocess.DEVNULL) for _ in range(3)]
+        return [subprocess.Popen(argv, stdin=subprocess.DEVNULL)]
 
 
 class Story:
@@ -141,36 +152,46 @@ class Story:
         self._others: list[subprocess.Popen[bytes]] = []
         self._file = world.folder / "keepalived.conf"
         self._socket = world.folder / "admin.sock"
+        self._ends = contextlib.ExitStack()
         self.happened: list[tuple[float, str]] = []
-        exporter = f"127.0.0.1:{free_port('127.0.0.1')}"
-        self.prometheus = Prometheus(world.folder, free_port("127.0.0.1"), exporter)
-        (world.folder / "index.html").write_text("." * PAGE_BYTES)
-        for machine in (SORRY, *MACHINES):
-            self._open(machine)
-        self._file.write_text(self.configuration())
-        with (world.folder / "vipervisor.log").open("wb") as log:
-            self._daemon = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "supervisor", "run", "-f", str(self._file), "--backend", world.backend),
-                    *("--exporter", exporter, "--admin-socket", str(self._socket), "--log-format", "json"),
-                    *("--workers", "2", "--state-dir", "off"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-            )
 
     def __enter__(self) -> Self:
-        """Nothing is left to be done."""
+        """Start one after the other: all at once is too much for a guest. What was started is ended when one of it fails."""
+        with contextlib.ExitStack() as undone:
+            undone.callback(self._end)
+            (self._world.folder / "index.html").write_text("." * PAGE_BYTES)
+            for machine in (SORRY, *MACHINES):
+                self._open(machine)
+            exporter = f"127.0.0.1:{free_port('127.0.0.1')}"
+            self._start_daemon(exporter)
+            self._wait("the first verdicts", lambda: self._status()["process"]["ready"])
+            self.prometheus = Prometheus(self._world.folder, free_port("127.0.0.1"), exporter)
+            undone.callback(self.prometheus.close)
+            self.prometheus.wait()
+            self._ends = undone.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End everything that was started."""
-        for process in (self._daemon, *self._others, *self._web.values()):
+        self._ends.close()
+
+    def _end(self) -> None:
+        for process in (*self._others, *self._web.values()):
             process.kill()
             process.wait()
-        self.prometheus.close()
+
+    def _start_daemon(self, exporter: str) -> None:
+        self._file.write_text(self.configuration())
+        options = ["--backend", self._world.backend, "--workers", self._world.workers, "--state-dir", "off"]
+        places = ["--exporter", exporter, "--admin-socket", str(self._socket), "--log-format", "json"]
+        command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._file), *options, *places]
+        with self._log.open("wb") as log:
+            self._daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
+        self._others.append(self._daemon)
+
+    @property
+    def _log(self) -> Path:
+        return self._world.folder / "vipervisor.log"
 
     def configuration(self, rise: int = 1) -> str:
         """Return the file; with another `rise` it is another configuration."""
@@ -194,8 +215,6 @@ class Story:
 
     def run(self) -> Span:
         """Let it all happen; return the time that it took. Its now is when most was out."""
-        self.prometheus.wait()
-        self._wait("the first verdicts", lambda: self._status()["process"]["ready"])
         self._others += self._world.start_clients()
         began = time.time()
         self._pause(3)
@@ -273,10 +292,9 @@ class Story:
         deed()
 
     def _open(self, machine: int) -> None:
-        where = ["--bind", self._world.address(machine), "--directory", str(self._world.folder)]
-        argv = [*self._world.on(machine), sys.executable, "-m", "http.server", *where, str(self._world.port)]
         quiet = subprocess.DEVNULL
-        self._web[machine] = subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet)
+        command = self._world.web_server(machine)
+        self._web[machine] = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
 
     def _kill(self, machine: int) -> None:
         process = self._web.pop(machine)
@@ -308,7 +326,7 @@ class Story:
             except (OSError, RequestError, KeyError):
                 pass
             time.sleep(0.1)
-        log = (self._world.folder / "vipervisor.log").read_text()[-LOG_TAIL:]
+        log = self._log.read_text()[-LOG_TAIL:]
         raise TimeoutError(f"{what}: not within {PATIENCE_S:g} s; the end of the log:\n{log}")
 
 

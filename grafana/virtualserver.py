@@ -157,11 +157,13 @@ _HAPPENED = (
     ),
     lines(
         "Ups and downs",
-        "Changes of real servers between up and down: a server that flaps shows here even between two scrapes.",
+        "Changes of real servers between up and down, and how often one that went down was held in service;"
+        " what flaps shows here even between two scrapes.",
         Query("sum by (to) (increase(lvs_real_server_transitions_total{@r}[$__rate_interval]))", "{{to}}"),
+        Query("sum(increase(lvs_virtual_server_removals_refused_total{@v}[$__rate_interval]))", "held"),
         unit="none",
         bars=True,
-        colours={"down": RED, "up": GREEN},
+        colours={"down": RED, "up": GREEN, "held": ORANGE},
     ),
 )
 
