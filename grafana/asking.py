@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +44,9 @@ class Span:
 
 
 class Prometheus:
-    """A running Prometheus that scrapes one exporter every second and goes by the rules of deploy/prometheus."""
+    """A running Prometheus that scrapes one exporter every `scrape_s` seconds and goes by the rules of deploy/prometheus."""
 
-    def __init__(self, folder: Path, port: int, target: str, command_prefix: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, port: int, target: str, scrape_s: int = 1) -> None:
         """Start it. `target` is the exporter's "ADDRESS:PORT". Raises NoPrometheusError."""
         program = shutil.which("prometheus")
         if program is None:
@@ -55,7 +54,7 @@ class Prometheus:
         self._address = f"127.0.0.1:{port}"
         file = folder / "prometheus.yml"
         file.write_text(
-            "global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}\n"
+            f"global: {{scrape_interval: {scrape_s}s, scrape_timeout: {scrape_s}s, evaluation_interval: {scrape_s}s}}\n"
             f"rule_files: [{RULES / 'rules.yml'}, {RULES / 'alerts.yml'}]\n"
             "scrape_configs:\n"
             "  - job_name: vipervisor\n"
@@ -64,7 +63,6 @@ class Prometheus:
         self._log = (folder / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
             [
-                *command_prefix,
                 program,
                 f"--config.file={file}",
                 f"--storage.tsdb.path={folder / 'prometheus'}",
@@ -111,6 +109,11 @@ class Prometheus:
         step = max(1, span.length_s // _STEPS_MAX)
         found = self._get("query_range", query=query, start=int(span.start), end=int(span.end), step=step)
         return list(found["result"])
+
+    def scraped_since(self, moment: float) -> bool:
+        """Return whether there was a good scrape after `moment`, and the last one was good."""
+        found = self.at("timestamp(up == 1)", time.time())
+        return bool(found) and float(found[0]["value"][1]) > moment
 
     def rules(self) -> list[JSON]:
         """Return every rule with its "query", its "health" and its "lastError"."""

@@ -1,12 +1,14 @@
 """Record a run for the pictures: `python -m grafana.record memory|kernel FOLDER` plays the story and asks every query of the boards.
 
-Writes FOLDER/run.json. On a real kernel: `tests/kernel/on-ipvs -t 900 -w FOLDER -- .venv/bin/python -m grafana.record kernel FOLDER`.
+Writes FOLDER/run.json and the daemon's log. On a real kernel:
+`tests/kernel/on-ipvs -t 900 -w FOLDER -- .venv/bin/python -m grafana.record kernel FOLDER` (`make boards` does that, and draws).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +20,7 @@ from grafana.story import Kernel, Memory, Story, World
 from tests.kernel.lab import Lab
 
 BEAT_S = 10.0
-INTERVAL_S = 10
+INTERVAL_S = 12
 """What $__rate_interval is: Grafana takes four scrapes or more; this smooths a little."""
 
 
@@ -47,6 +49,7 @@ def main(arguments: list[str]) -> int:
         Path(name).chmod(0o755)
         world: World = Memory(Path(name)) if backend == "memory" else Kernel(stack.enter_context(Lab(Path(name))))
         (Path(folder) / "run.json").write_text(json.dumps(recorded(world, BEAT_S, INTERVAL_S)))
+        shutil.copy(Path(name) / "vipervisor.log", folder)
     return 0
 
 

@@ -60,6 +60,8 @@ class World(Protocol):
     """Of every web server."""
     workers: str
     """How many checker workers."""
+    scrape_s: int
+    """Seconds between two scrapes."""
 
     def address(self, machine: int) -> str:
         """Return the address of a machine."""
@@ -79,6 +81,7 @@ class Memory:
 
     backend = "memory"
     workers = "2"
+    scrape_s = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,6 +110,7 @@ class Kernel:
     backend = "kernel"
     port = 80
     workers = "1"
+    scrape_s = 2
 
     def __init__(self, lab: Lab) -> None:
         self.folder = lab.directory
@@ -165,7 +169,7 @@ class Story:
             exporter = f"127.0.0.1:{free_port('127.0.0.1')}"
             self._start_daemon(exporter)
             self._wait("the first verdicts", lambda: self._status()["process"]["ready"])
-            self.prometheus = Prometheus(self._world.folder, free_port("127.0.0.1"), exporter)
+            self.prometheus = Prometheus(self._world.folder, free_port("127.0.0.1"), exporter, self._world.scrape_s)
             undone.callback(self.prometheus.close)
             self.prometheus.wait()
             self._ends = undone.pop_all()
@@ -185,12 +189,13 @@ class Story:
         options = ["--backend", self._world.backend, "--workers", self._world.workers, "--state-dir", "off"]
         places = ["--exporter", exporter, "--admin-socket", str(self._socket), "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._file), *options, *places]
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             self._daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT)
         self._others.append(self._daemon)
 
     @property
-    def _log(self) -> Path:
+    def log(self) -> Path:
+        """The daemon's log, in JSON lines."""
         return self._world.folder / "vipervisor.log"
 
     def configuration(self, rise: int = 1) -> str:
@@ -234,6 +239,8 @@ class Story:
         self._do("22, 24, 25 die, 26 hangs", self._disaster)
         self._wait_for_down(22, 24, 25, 26)
         self._pause(2)
+        asked = time.time()
+        self._wait("a scrape", lambda: self.prometheus.scraped_since(asked))
         now = time.time()
         self._do("all are back", self._recovery)
         self._wait_for_down()
@@ -326,7 +333,7 @@ class Story:
             except (OSError, RequestError, KeyError):
                 pass
             time.sleep(0.1)
-        log = self._log.read_text()[-LOG_TAIL:]
+        log = self.log.read_text()[-LOG_TAIL:]
         raise TimeoutError(f"{what}: not within {PATIENCE_S:g} s; the end of the log:\n{log}")
 
 
