@@ -20,7 +20,7 @@ from grafana.story import Kernel, Memory, Story, World
 from tests.kernel.lab import Lab
 
 BEAT_S = 10.0
-INTERVAL_S = 12
+INTERVAL_S = 20
 """What $__rate_interval is: Grafana takes four scrapes or more; this smooths a little."""
 
 

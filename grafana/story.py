@@ -110,7 +110,7 @@ class Kernel:
     backend = "kernel"
     port = 80
     workers = "1"
-    scrape_s = 2
+    scrape_s = 4
 
     def __init__(self, lab: Lab) -> None:
         self.folder = lab.directory
