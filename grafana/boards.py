@@ -14,9 +14,10 @@ import json
 import sys
 from pathlib import Path
 
+from grafana.classic import write
 from grafana.itself import ITSELF
 from grafana.overview import OVERVIEW
-from grafana.panels import JSON, Board, write
+from grafana.panels import JSON, Board
 from grafana.virtualserver import VIRTUAL_SERVER
 
 FOLDER = Path(__file__).parent

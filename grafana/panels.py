@@ -1,11 +1,11 @@
-"""The vocabulary of the boards: what a query, a panel, a row and a board are, and how each is written as Grafana's Classic JSON.
+"""The vocabulary of the boards: what a query, a panel, a row and a board are, and how each kind of panel looks.
 
-Every function makes plain values; nothing here knows a metric. `boards` says what is shown, this says how Grafana wants to hear it.
+Every function makes plain values; nothing here knows a metric: `overview`, `virtualserver` and `itself` say what is shown, `classic`
+writes it as Grafana reads it.
 In a query, `{@}` stands for the directors that the reader has chosen, `{@v}` for those and the chosen virtual servers, `{@r}` for
 those and the chosen real servers; more matchers may follow: `{@,state="down"}`.
 
-Sources: grafana.com/docs, "Dashboard JSON model", "Prometheus template variables" and "State timeline"; the types of Grafana's own
-`grafana-foundation-sdk`, which tests/grafana/schema.py makes the schema of that the boards are held against.
+Sources: grafana.com/docs, "Visualizations" and "Prometheus template variables".
 """
 
 from __future__ import annotations
@@ -14,14 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 JSON = dict[str, Any]
-
-SCHEMA_VERSION = 39
-"""Of the Classic model: Grafana 10.3 and newer read it as it is, to 13 at least they bring it up to date by themselves."""
-
-COLUMNS = 24
-"""Width of Grafana's grid."""
-
-DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 CHOSEN = {
     "{@r": '{job=~"$job",instance=~"$instance",virtual_server=~"$virtual_server",real_server=~"$real_server"',
@@ -284,144 +276,3 @@ def mapping(words: dict[str, tuple[str, str]]) -> JSON:
         for index, (value, (text, colour)) in enumerate(words.items())
     }
     return {"type": "value", "options": options}
-
-
-# -- as JSON -------------------------------------------------------------------------------------------------------------
-
-
-def write(board: Board, boards: tuple[Board, ...]) -> JSON:
-    """Return the board as Classic JSON, with links to the other `boards`."""
-    return {
-        "uid": board.uid,
-        "title": board.title,
-        "description": board.description,
-        "tags": ["vipervisor", "lvs"],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": True,
-        "graphTooltip": 1,
-        "timezone": "browser",
-        "refresh": "30s",
-        "time": {"from": "now-3h", "to": "now"},
-        "links": [_link(other) for other in boards if other is not board],
-        "annotations": {"list": [_annotation(*marked) for marked in board.annotations]},
-        "templating": {"list": [_datasource(), *_variables(board.variables)]},
-        "panels": _laid_out(board.rows),
-    }
-
-
-def _link(board: Board) -> JSON:
-    return {
-        "title": board.title.partition(" / ")[2],
-        "type": "link",
-        "url": f"/d/{board.uid}",
-        "icon": "dashboard",
-        "tooltip": board.description,
-        "tags": [],
-        "asDropdown": False,
-        "targetBlank": False,
-        "includeVars": True,
-        "keepTime": True,
-    }
-
-
-def _annotation(name: str, colour: str, query: Query) -> JSON:
-    return {
-        "name": name,
-        "datasource": DATASOURCE,
-        "enable": True,
-        "hide": False,
-        "iconColor": colour,
-        "expr": query.text(),
-        "titleFormat": name,
-        "textFormat": query.legend,
-        "step": "15s",
-    }
-
-
-def _datasource() -> JSON:
-    return {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "hide": 0}
-
-
-def _variables(variables: tuple[Variable, ...]) -> list[JSON]:
-    """Each is narrowed by what was chosen to the left of it."""
-    written: list[JSON] = []
-    narrowed = ""
-    for variable in variables:
-        text = f"label_values({variable.metric}{'{' + narrowed + '}' if narrowed else ''}, {variable.label})"
-        written.append(
-            {
-                "name": variable.name,
-                "label": variable.title,
-                "type": "query",
-                "datasource": DATASOURCE,
-                "query": {"query": text, "refId": variable.name},
-                "definition": text,
-                "refresh": 2,
-                "sort": 7,
-                "multi": True,
-                "includeAll": True,
-                "allValue": ".+",
-                "current": {"text": ["All"], "value": ["$__all"]},
-                "hide": 0,
-            }
-        )
-        narrowed += f'{"," if narrowed else ""}{variable.label}=~"${variable.name}"'
-    return written
-
-
-def _laid_out(rows: tuple[Row, ...]) -> list[JSON]:
-    """Put the panels from left to right and from top to bottom."""
-    placed: list[JSON] = []
-    top = 0
-    for row in rows:
-        place = {"x": 0, "y": top, "w": COLUMNS, "h": 1}
-        placed.append(
-            {
-                "id": len(placed) + 1,
-                "type": "row",
-                "title": row.title,
-                "collapsed": False,
-                "gridPos": place,
-                "panels": [],
-            }
-        )
-        left, top, deepest = 0, top + 1, 0
-        for panel in row.panels:
-            if left + panel.width > COLUMNS:
-                left, top, deepest = 0, top + deepest, 0
-            place = {"x": left, "y": top, "w": panel.width, "h": panel.height}
-            placed.append(_panel(len(placed) + 1, panel, place))
-            left, deepest = left + panel.width, max(deepest, panel.height)
-        top += deepest
-    return placed
-
-
-def _panel(number: int, panel: Panel, place: dict[str, int]) -> JSON:
-    targets = []
-    for index, query in enumerate(panel.queries):
-        target = {
-            "refId": chr(ord("A") + index),
-            "datasource": DATASOURCE,
-            "expr": query.text(),
-            "legendFormat": query.legend or "__auto",
-            "editorMode": "code",
-            "instant": query.instant,
-            "range": not query.instant,
-            "format": {"table": "table", "heatmap": "heatmap"}.get(panel.kind, "time_series"),
-        }
-        targets.append(target)
-    found: JSON = {
-        "id": number,
-        "type": panel.kind,
-        "title": panel.title,
-        "description": panel.description,
-        "datasource": DATASOURCE,
-        "gridPos": place,
-        "targets": targets,
-        "options": panel.options,
-        "fieldConfig": {"defaults": panel.defaults, "overrides": list(panel.overrides)},
-    }
-    if panel.transformations:
-        found["transformations"] = list(panel.transformations)
-    return found

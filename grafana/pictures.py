@@ -18,13 +18,14 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from grafana.boards import BOARDS, written
-from grafana.panels import COLUMNS, JSON
+from grafana.classic import COLUMNS
+from grafana.panels import JSON
 
 WIDTH_IN, UNIT_IN, HEAD_IN, DPI = 16.0, 0.30, 0.75, 80
 PAPER, CARD, INK, FAINT = "#f4f5f7", "#ffffff", "#24292e", "#9aa0a6"
 COLOURS = {"green": "#56a64b", "red": "#e02f44", "orange": "#ff780a", "blue": "#3274d9", "transparent": CARD}
 PALETTE = ["#3274d9", "#ff780a", "#56a64b", "#a352cc", "#e02f44", "#f2cc0c", "#37872d", "#8ab8ff", "#ffb357", "#c4162a"]
-NAMES_MAX = 10
+LEGEND_LINES = 2
 LINE_IN = 0.2
 """Height of a table's line."""
 WIDE = ("virtual_server", "real_server", "instance")
@@ -36,6 +37,7 @@ class Picture:
 
     def __init__(self, board: JSON, run: JSON) -> None:
         self._board = board
+        self._run = run
         self._answers: dict[str, list[JSON]] = run["boards"][board["uid"]]
         self._start, self._end, self._now = run["start"], run["end"], run["now"]
         self._interval_s: int = run["interval_s"]
@@ -50,7 +52,11 @@ class Picture:
         figure.text(0.008, 1 - 0.28 / height, self._board["title"], fontsize=15, weight="bold", color=INK)
         figure.text(0.008, 1 - 0.55 / height, events, fontsize=9, color=INK)
         figure.text(
-            0.992, 1 - 0.28 / height, f"numbers and tables: after {self._age(self._now)}", ha="right", fontsize=9
+            0.992,
+            1 - 0.28 / height,
+            f"numbers and tables: after {age(self._now - self._start)}",
+            ha="right",
+            fontsize=9,
         )
         for panel in self._board["panels"]:
             place = panel["gridPos"]
@@ -152,17 +158,25 @@ class Picture:
             ]
             axes.stackplot(every, levels, labels=[name for name, *_ in series], colors=found, alpha=0.75, step="post")
         else:
-            for number, ((name, when, what), shade) in enumerate(zip(series, found, strict=True)):
-                axes.plot(when, what, color=shade, label=name if number < NAMES_MAX else "_", linewidth=1.3)
-        self._time_axis(axes)
+            for (name, when, what), shade in zip(series, found, strict=True):
+                axes.plot(when, what, color=shade, label=name, linewidth=1.3)
+        time_axis(axes, self._run)
         axes.grid(axis="y", color="#e6e9ed", linewidth=0.7)
         highest = max((value for _, _, what in series for value in what if not math.isnan(value)), default=0.0)
         axes.set_ylim(bottom=0, top=None if highest else 1)
         axes.yaxis.set_major_formatter(lambda value, _: amount(value, defaults["unit"]))
-        if len(series) <= NAMES_MAX:
-            longest = max(len(name) for name, *_ in series)
-            columns = max(1, int(panel["gridPos"]["w"] * 9 / (longest + 6)))
-            axes.legend(loc="upper left", bbox_to_anchor=(-0.03, -0.09), ncol=columns, fontsize=7, frameon=False)
+        handles, names = axes.get_legend_handles_labels()
+        longest = max((len(name) for name in names), default=0)
+        columns = max(1, int(panel["gridPos"]["w"] * 9 / (longest + 6)))
+        fits = columns * LEGEND_LINES
+        axes.legend(
+            *(handles[:fits], names[:fits]),
+            loc="upper left",
+            bbox_to_anchor=(-0.03, -0.09),
+            ncol=columns,
+            fontsize=7,
+            frameon=False,
+        )
 
     def _timeline(self, axes: Axes, panel: JSON) -> None:
         (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
@@ -175,7 +189,7 @@ class Picture:
                     axes.text(since + 1, -row, word["text"], va="center", fontsize=7, color="#ffffff", clip_on=True)
         axes.set_yticks([-row for row in range(len(series))], [short(name) for name, _ in series])
         axes.set_ylim(-len(series) + 0.4, 0.9)
-        self._time_axis(axes)
+        time_axis(axes, self._run)
 
     def _heatmap(self, axes: Axes, panel: JSON) -> None:
         buckets = sorted(((float(name), values) for name, values in self._series(panel)), key=lambda bucket: bucket[0])
@@ -193,7 +207,7 @@ class Picture:
             range(len(buckets)), ["more" if math.isinf(bound) else amount(bound, "s") for bound, _ in buckets]
         )
         axes.tick_params(axis="y", labelsize=6)
-        self._time_axis(axes)
+        time_axis(axes, self._run)
 
     def _table(self, axes: Axes, panel: JSON) -> None:
         axes.set_xticks([])
@@ -281,20 +295,51 @@ class Picture:
             what.append(value)
         return when, what
 
-    def _time_axis(self, axes: Axes) -> None:
-        axes.set_xlim(self._start, self._end)
-        step = max(10, round((self._end - self._start) / 8 / 10) * 10)
-        marks = [self._start + second for second in range(0, int(self._end - self._start), step)]
-        axes.set_xticks(marks, [self._age(mark) for mark in marks])
-        for number, (moment, _) in enumerate(self._happened, 1):
-            axes.axvline(moment, color=FAINT, linewidth=0.7, linestyle=":")
-            axes.text(
-                moment, 1.0, str(number), fontsize=6.5, color=INK, ha="center", transform=axes.get_xaxis_transform()
-            )
 
-    def _age(self, moment: float) -> str:
-        seconds = round(moment - self._start)
-        return f"{seconds // 60}:{seconds % 60:02d}"
+def draw_alerts(run: JSON, file: Path) -> None:
+    """Draw which alert was pending or firing when, one bar for each alert whatever it was about."""
+    told: dict[str, list[tuple[float, float, str]]] = {}
+    for series in run["alerts"]:
+        points = [(float(moment), 1.0) for moment, _ in series["values"]]
+        state = series["metric"]["alertstate"]
+        told.setdefault(series["metric"]["alertname"], []).extend(
+            (since, until, state) for since, until, _ in stretches(points)
+        )
+    height = 0.9 + 0.3 * len(told)
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, height), facecolor=PAPER)
+    figure.subplots_adjust(left=0.16, right=0.99, bottom=0.3 / height, top=1 - 0.6 / height)
+    figure.text(0.008, 1 - 0.3 / height, "Alerts", fontsize=15, weight="bold", color=INK)
+    for row, (_, spans) in enumerate(sorted(told.items())):
+        for since, until, state in spans:
+            shade = COLOURS["red" if state == "firing" else "orange"]
+            axes.broken_barh([(since, until - since)], (-row - 0.4, 0.8), color=shade)
+    axes.set_yticks([-row for row in range(len(told))], sorted(told), fontsize=9)
+    axes.set_facecolor(CARD)
+    axes.tick_params(length=0, labelsize=8)
+    for colour_name, state in (("orange", "pending"), ("red", "firing")):
+        axes.bar(run["start"], 0, color=COLOURS[colour_name], label=state)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.05), ncol=2, frameon=False, fontsize=8)
+    time_axis(axes, run)
+    figure.savefig(file, dpi=DPI)
+    plt.close(figure)
+
+
+def time_axis(axes: Axes, run: JSON) -> None:
+    """Give a panel its time, from the start of the run, and the numbers of what happened."""
+    start, end = run["start"], run["end"]
+    axes.set_xlim(start, end)
+    step = max(10, round((end - start) / 8 / 10) * 10)
+    marks = [start + second for second in range(0, int(end - start), step)]
+    axes.set_xticks(marks, [age(mark - start) for mark in marks])
+    for number, (moment, _) in enumerate(run["happened"], 1):
+        axes.axvline(moment, color=FAINT, linewidth=0.7, linestyle=":")
+        axes.text(moment, 1.0, str(number), fontsize=6.5, color=INK, ha="center", transform=axes.get_xaxis_transform())
+
+
+def age(seconds: float) -> str:
+    """Return seconds as minutes and seconds: "3:05"."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def stretches(values: list[tuple[float, float]]) -> Iterator[tuple[float, float, float]]:
@@ -340,6 +385,7 @@ def main(arguments: list[str]) -> int:
     mpl.rcParams.update({"font.family": "DejaVu Sans", "text.color": INK})
     for board in BOARDS:
         Picture(written(board), run).draw(folder / f"{board.uid}.png")
+    draw_alerts(run, folder / "alerts.png")
     return 0
 
 

@@ -17,7 +17,8 @@ import pytest
 from jsonschema import Draft7Validator
 
 from grafana.boards import BOARDS, FOLDER, file_of, written
-from grafana.panels import COLUMNS, Board
+from grafana.classic import COLUMNS
+from grafana.panels import Board
 from tests.grafana import schema
 
 JSON = dict[str, Any]
