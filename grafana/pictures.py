@@ -16,6 +16,8 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
 from grafana.boards import BOARDS, written
 from grafana.classic import COLUMNS
@@ -25,7 +27,7 @@ WIDTH_IN, UNIT_IN, HEAD_IN, DPI = 16.0, 0.30, 0.75, 80
 PAPER, CARD, INK, FAINT = "#f4f5f7", "#ffffff", "#24292e", "#9aa0a6"
 COLOURS = {"green": "#56a64b", "red": "#e02f44", "orange": "#ff780a", "blue": "#3274d9", "transparent": CARD}
 PALETTE = ["#3274d9", "#ff780a", "#56a64b", "#a352cc", "#e02f44", "#f2cc0c", "#37872d", "#8ab8ff", "#ffb357", "#c4162a"]
-LEGEND_LINES = 2
+LEGEND_LINES, COLOURS_MAX = 2, 64
 LINE_IN = 0.2
 """Height of a table's line."""
 WIDE = ("virtual_server", "real_server", "instance")
@@ -77,8 +79,7 @@ class Picture:
             for side in card.spines.values():
                 side.set_color("#dde1e6")
             self._panel(card, panel, place["w"] * WIDTH_IN / COLUMNS, place["h"] * UNIT_IN)
-        figure.savefig(file, dpi=DPI)
-        plt.close(figure)
+        save(figure, file)
 
     def _panel(self, card: Axes, panel: JSON, width_in: float, height_in: float) -> None:
         """Draw a panel onto its card, which is so many inches wide and high."""
@@ -320,8 +321,16 @@ def draw_alerts(run: JSON, file: Path) -> None:
         axes.bar(run["start"], 0, color=COLOURS[colour_name], label=state)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.05), ncol=2, frameon=False, fontsize=8)
     time_axis(axes, run)
+    save(figure, file)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a picture with few colours: the repository keeps every version for ever."""
     figure.savefig(file, dpi=DPI)
     plt.close(figure)
+    with Image.open(file) as full:
+        few = full.convert("RGB").quantize(COLOURS_MAX, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
 
 
 def time_axis(axes: Axes, run: JSON) -> None:
