@@ -141,17 +141,7 @@ class Picture:
         series = [(name, *self._points(values)) for name, values in self._series(panel)]
         found = [colour(colours.get(name, ""), number) for number, (name, *_) in enumerate(series)]
         if own["drawStyle"] == "bars":
-            for (name, when, what), shade in zip(series, found, strict=True):  # each point counts what was before it
-                counted = slice(self._interval_s, None, self._interval_s)
-                axes.bar(
-                    when[counted],
-                    what[counted],
-                    width=-0.8 * self._interval_s,
-                    align="edge",
-                    color=shade,
-                    label=name,
-                    alpha=0.8,
-                )
+            self._bars(axes, series, found)
         elif own["stacking"]["mode"] == "normal":
             every = sorted({moment for _, when, _ in series for moment in when})
             levels = [
@@ -162,9 +152,10 @@ class Picture:
             for (name, when, what), shade in zip(series, found, strict=True):
                 axes.plot(when, what, color=shade, label=name, linewidth=1.3)
         time_axis(axes, self._run)
+        axes.set_axisbelow(True)
         axes.grid(axis="y", color="#e6e9ed", linewidth=0.7)
         highest = max((value for _, _, what in series for value in what if not math.isnan(value)), default=0.0)
-        axes.set_ylim(bottom=0, top=None if highest else 1)
+        axes.set_ylim(bottom=0, top=None if highest > 0 else 1)
         axes.yaxis.set_major_formatter(lambda value, _: amount(value, defaults["unit"]))
         handles, names = axes.get_legend_handles_labels()
         longest = max((len(name) for name in names), default=0)
@@ -178,6 +169,17 @@ class Picture:
             fontsize=7,
             frameon=False,
         )
+
+    def _bars(self, axes: Axes, series: list[tuple[str, list[float], list[float]]], colours: list[str]) -> None:
+        """Draw what was counted in one interval after the other, the series on top of each other."""
+        every = range(int(self._start) + self._interval_s, int(self._end), self._interval_s)
+        bottom = [0.0] * len(every)
+        for (name, when, what), shade in zip(series, colours, strict=True):
+            counted = dict(zip(when, what, strict=True))
+            heights = [counted.get(float(moment), 0.0) for moment in every]
+            width = -0.8 * self._interval_s  # each point counts what was before it
+            axes.bar(every, heights, width=width, bottom=bottom, align="edge", color=shade, label=name, alpha=0.8)
+            bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
 
     def _timeline(self, axes: Axes, panel: JSON) -> None:
         (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]

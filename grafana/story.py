@@ -32,10 +32,10 @@ LOG_TAIL = 2000
 PAGE_BYTES = 20_000
 
 POOLS = (
-    # port, what else the virtual server says, machines
-    (80, "quorum 150", (21, 22, 23)),
-    (8080, "", (24, 25)),
-    (8081, "min_healthy 50%", (21, 22, 24, 25, 26)),
+    # port, what else the virtual server says, what its real servers say, machines
+    (80, "quorum 150", "notify_down /bin/true", (21, 22, 23)),
+    (8080, "", "", (24, 25)),
+    (8081, "min_healthy 50%", "", (21, 22, 24, 25, 26)),
 )
 
 CLIENT = """
@@ -201,7 +201,7 @@ class Story:
     def configuration(self, rise: int = 1) -> str:
         """Return the file; with another `rise` it is another configuration."""
         text = "global_defs {\n  script_user nobody\n}\n" if os.geteuid() == 0 else ""
-        for port, more, machines in POOLS:
+        for port, more, of_server, machines in POOLS:
             text += (
                 f"virtual_server {VIRTUAL} {port} {{\n  delay_loop 1\n  lvs_sched wrr\n  lvs_method NAT\n  protocol TCP\n"
                 f"  {more}\n  sorry_server {self._world.address(SORRY)} {self._world.port}\n"
@@ -209,7 +209,7 @@ class Story:
             for machine in machines:
                 text += (
                     f"  real_server {self._world.address(machine)} {self._world.port} {{\n    weight 100\n"
-                    f"    notify_down /bin/true\n    HTTP_GET {{\n"
+                    f"    {of_server}\n    HTTP_GET {{\n"
                     f"      url {{\n        path /\n        status_code 200\n      }}\n      rise {rise}\n"
                     "      connect_timeout 1\n      retry 1\n      delay_before_retry 0.5\n    }\n  }\n"
                 )

@@ -164,3 +164,11 @@ def test_every_metric_is_one_that_the_exporter_has(board: Board) -> None:
     exported = set(re.findall(r"^(\w+)[{ ]", GOLDEN.read_text(), re.MULTILINE))
     asked = {name for expression in expressions(board) for name in names_in(expression)}
     assert asked - exported - AWAITED == OF_PROMETHEUS & asked
+
+
+def test_the_docs_show_every_board() -> None:
+    page = FOLDER.parent / "docs" / "boards.md"
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text())
+    assert set(pictures) == {*(f"boards/{board.uid}.png" for board in BOARDS), "boards/alerts.png"}
+    for target in (*pictures, *re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", page.read_text())):
+        assert (page.parent / target).exists(), target
