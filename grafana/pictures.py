@@ -27,7 +27,7 @@ WIDTH_IN, UNIT_IN, HEAD_IN, DPI = 16.0, 0.30, 0.75, 80
 PAPER, CARD, INK, FAINT = "#f4f5f7", "#ffffff", "#24292e", "#9aa0a6"
 COLOURS = {"green": "#56a64b", "red": "#e02f44", "orange": "#ff780a", "blue": "#3274d9", "transparent": CARD}
 PALETTE = ["#3274d9", "#ff780a", "#56a64b", "#a352cc", "#e02f44", "#f2cc0c", "#37872d", "#8ab8ff", "#ffb357", "#c4162a"]
-LEGEND_LINES, COLOURS_MAX = 2, 64
+LEGEND_LINES, COLOURS_MAX = 2, 128
 LINE_IN = 0.2
 """Height of a table's line."""
 WIDE = ("virtual_server", "real_server", "instance")
