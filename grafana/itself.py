@@ -145,9 +145,11 @@ _KERNEL = (
     ),
     lines(
         "Left as it is",
-        "Differences that stand, by drift_policy or because nobody fights for them, and services that the configuration does not name.",
+        "Differences that stand, by drift_policy or because nobody fights for them, services that the configuration does not name,"
+        " and whether an operator has paused all writing.",
         Query("sum(lvs_kernel_drift_standing{@})", "standing"),
         Query("sum(lvs_kernel_foreign_services{@})", "services of others"),
+        Query("sum(lvs_writes_paused{@})", "writes paused"),
         unit="none",
     ),
 )

@@ -23,6 +23,7 @@ AWAITED = {
         "lvs_writer_operation_duration_seconds",
         "lvs_virtual_server_removals_refused_total",
         "lvs_exporter_snapshot_duration_seconds",
+        "lvs_writes_paused",
     )
     if f"\n{metric}" not in GOLDEN.read_text()
 }
