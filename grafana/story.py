@@ -239,8 +239,7 @@ class Story:
         self._do("22, 24, 25 die, 26 hangs", self._disaster)
         self._wait_for_down(22, 24, 25, 26)
         self._pause(2)
-        asked = time.time()
-        self._wait("a scrape", lambda: self.prometheus.scraped_since(asked))
+        self._wait_for_a_scrape()
         now = time.time()
         self._do("all are back", self._recovery)
         self._wait_for_down()
@@ -248,10 +247,13 @@ class Story:
         self._do("a reload", self._reload)
         self._pause(2)
         self._do("a checker is killed", lambda: self._kill_child("checker-0"))
+        self._wait_for_a_scrape()
+        self._wait("the checker", lambda: self._pid_of("checker-0"))
         self._pause(2)
         self._do("somebody uses ipvsadm", self._world.meddle, quietly=self._world.backend == "memory")
         self._pause(1)
         self._do("the exporter is killed", lambda: self._kill_child("exporter"))
+        self._wait_for_a_scrape()
         self._pause(3)
         return Span(began, time.time(), now)
 
@@ -267,6 +269,12 @@ class Story:
             }
 
         self._wait(f"down are {wanted or 'none'}", lambda: down() == wanted)
+
+    def _wait_for_a_scrape(self) -> None:
+        """Return after a scrape that began after now, and was good."""
+        time.sleep(1)  # what was killed may answer for a moment
+        asked = time.time()
+        self._wait("a scrape", lambda: self.prometheus.scraped_since(asked))
 
     def _disaster(self) -> None:
         for machine in (22, 24, 25):
@@ -308,8 +316,13 @@ class Story:
         process.kill()
         process.wait()
 
+    def _pid_of(self, child: str) -> int:
+        """Return its process, 0 while there is none."""
+        (pid,) = (view["pid"] for view in self._status()["process"]["workers"] if view["name"] == child)
+        return int(pid)
+
     def _kill_child(self, name: str) -> None:
-        (pid,) = (view["pid"] for view in self._status()["process"]["workers"] if view["name"] == name)
+        pid = self._pid_of(name)
         if pid:
             os.kill(pid, signal.SIGKILL)
 
