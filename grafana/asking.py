@@ -16,7 +16,7 @@ from typing import Any
 from grafana.panels import JSON
 
 RULES = Path(__file__).parents[1] / "deploy" / "prometheus"
-PATIENCE_S = 60
+PATIENCE_S = 180
 _STEPS_MAX = 1000
 """Points of a line, as many as Grafana asks for on a wide screen."""
 
