@@ -5,7 +5,8 @@ from __future__ import annotations
 from grafana.panels import BLUE, ORANGE, RED, Query, Variable
 
 DIRECTORS = (
-    Variable("job", "lvs_build_info", "job", "Job"),
+    # real servers may have a job of their own, which is scraped more rarely
+    Variable("job", '{__name__=~"lvs_build_info|lvs_real_server_info"}', "job", "Job"),
     Variable("instance", "lvs_build_info", "instance", "Director"),
 )
 

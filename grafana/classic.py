@@ -138,6 +138,8 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> JSON:
             "range": not query.instant,
             "format": {"table": "table", "heatmap": "heatmap"}.get(panel.kind, "time_series"),
         }
+        if query.step:
+            target["interval"] = query.step
         targets.append(target)
     found: JSON = {
         "id": number,

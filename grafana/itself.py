@@ -208,7 +208,7 @@ _TELLING = (
     lines(
         "Scrapes",
         "How long Prometheus waits for the metrics, and how long each part takes to render.",
-        Query("max by (instance) (scrape_duration_seconds{@})", "{{instance}} scrape"),
+        Query("max by (job, instance) (scrape_duration_seconds{@})", "{{instance}} {{job}}"),
         Query("max by (instance) (lvs_exporter_snapshot_duration_seconds{@})", "{{instance}} snapshot"),
         Query("max by (instance, scope) (lvs_metrics_render_duration_seconds{@})", "{{instance}} {{scope}}"),
         unit="s",

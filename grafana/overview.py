@@ -64,7 +64,7 @@ _TILES = (
     tile(
         "Directors silent",
         "Directors that did not answer the last scrape.",
-        "count(up{@} == 0) or vector(0)",
+        "count(min by (instance) (up{@}) == 0) or vector(0)",
     ),
 )
 

@@ -35,6 +35,8 @@ class Query:
     expression: str
     legend: str = ""
     instant: bool = False
+    step: str = ""
+    """Least step between two points; four of it are the least $__rate_interval, so it is that of the job, where that is rare."""
 
     def text(self) -> str:
         """Return the query as Grafana keeps it, with its variables."""

@@ -159,7 +159,7 @@ _HAPPENED = (
         "Ups and downs",
         "Changes of real servers between up and down, and how often one that went down was held in service;"
         " what flaps shows here even between two scrapes.",
-        Query("sum by (to) (increase(lvs_real_server_transitions_total{@r}[$__rate_interval]))", "{{to}}"),
+        Query("sum by (to) (increase(lvs_real_server_transitions_total{@r}[$__rate_interval]))", "{{to}}", step="1m"),
         Query("sum(increase(lvs_virtual_server_removals_refused_total{@v}[$__rate_interval]))", "held"),
         unit="none",
         bars=True,
