@@ -172,12 +172,15 @@ class Picture:
 
     def _bars(self, axes: Axes, series: list[tuple[str, list[float], list[float]]], colours: list[str]) -> None:
         """Draw what was counted in one interval after the other, the series on top of each other."""
-        every = range(int(self._start) + self._interval_s, int(self._end), self._interval_s)
+        step = round(
+            0.8 * self._interval_s
+        )  # what happens between the last scrape of one and the first of the next is in both
+        every = range(int(self._start) + step, int(self._end), step)
         bottom = [0.0] * len(every)
         for (name, when, what), shade in zip(series, colours, strict=True):
             counted = dict(zip(when, what, strict=True))
             heights = [counted.get(float(moment), 0.0) for moment in every]
-            width = -0.8 * self._interval_s  # each point counts what was before it
+            width = -0.8 * step  # each point counts what was before it
             axes.bar(every, heights, width=width, bottom=bottom, align="edge", color=shade, label=name, alpha=0.8)
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
 
