@@ -11,14 +11,14 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(CURDIR)/.lab/root/usr/b
 RUN := .venv/bin/python -m
 SETUP := deploy/demo/setup
 BACKEND ?= auto
-SOURCES := supervisor checkers tests deploy bench
+SOURCES := supervisor checkers tests deploy bench grafana
 PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
 # programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, and a browser, what we show
 JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit process kernel package deb pictures bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
@@ -27,6 +27,7 @@ help:
 	@echo "make deb                    the Debian package, into dist"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
 	@echo "make pictures               take the pictures of docs/status-page.md"
+	@echo "make boards                 play a run with faults and draw docs/boards anew (five minutes)"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make sim                    simulate 1,000 hours of faults: SEEDS=150, or SEED=123 again"
@@ -89,6 +90,15 @@ bench: development
 	$(RUN) bench.restart
 	$(RUN) bench.history
 	$(RUN) bench.page
+
+# the pictures of docs/boards.md, from a run with faults on a real IPVS kernel
+boards:
+	@$(SETUP) python dev
+	@$(SETUP) python docs
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx prometheus
+	@mkdir -p .lab/boards
+	tests/kernel/on-ipvs -t 900 -w $(CURDIR)/.lab/boards -- .venv/bin/python -m grafana.record kernel $(CURDIR)/.lab/boards
+	$(RUN) grafana.pictures .lab/boards/run.json docs/boards
 
 # docs/guarantees.md's table of failed requests: every fault so often, beside keepalived; 100 times take hours
 TIMES ?= 100

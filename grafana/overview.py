@@ -1,0 +1,170 @@
+"""Overview: is everything served, and what is out? For the wall, and for the first look at three in the morning."""
+
+from __future__ import annotations
+
+from grafana.choices import DIRECTORS, MARKS
+from grafana.panels import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    QUORUM,
+    RED,
+    Board,
+    Column,
+    Query,
+    Row,
+    lines,
+    table,
+    tile,
+    timeline,
+)
+
+_SAME = "on (job, instance, virtual_server, real_server)"
+_LONGEST = 100
+"""Rows of a list of real servers, at most: more than anybody reads, and little enough for a browser."""
+
+_TILES = (
+    tile(
+        "Without quorum",
+        "Virtual servers whose live weight is below their quorum: clients get the sorry server, or nothing.",
+        "sum(max by (virtual_server) (lvs_virtual_server_quorum_up{@} == bool 0)) or vector(0)",
+    ),
+    tile(
+        "On the sorry server",
+        "Virtual servers that a sorry server stands in for.",
+        "sum(max by (virtual_server) (lvs_virtual_server_sorry_active{@})) or vector(0)",
+    ),
+    tile(
+        "Real servers down",
+        "Real servers whose checks say down, each counted once for each virtual server; what an operator took out is not among them.",
+        'sum(max by (virtual_server) (lvs_virtual_server_real_servers{@,state="down"})) or vector(0)',
+    ),
+    tile(
+        "Held in service",
+        "Real servers that are down and serve all the same: min_healthy holds them, or the director doubts itself.",
+        "sum(max by (virtual_server) (sum without (by) (lvs_virtual_server_held{@}))) or vector(0)",
+    ),
+    tile(
+        "Operators' orders",
+        "Real servers that an operator has drained, disabled or given another weight. Orders are not faults; forgotten ones are.",
+        "sum(max by (kind) (lvs_admin_overrides{@})) or vector(0)",
+        bad_from=None,
+    ),
+    tile(
+        "Checks overdue",
+        "Checks whose result is older than three periods: nobody knows how these servers are.",
+        "sum(lvs_checks_overdue{@}) or vector(0)",
+    ),
+    tile(
+        "Kernel differs",
+        "Differences between the table that is wanted and the kernel's that somebody else made.",
+        "sum(lvs_kernel_drift_entries{@}) or vector(0)",
+    ),
+    tile(
+        "Directors silent",
+        "Directors that did not answer the last scrape.",
+        "count(min by (instance) (up{@}) == 0) or vector(0)",
+    ),
+)
+
+_NOW = (
+    table(
+        "Down now",
+        f"Real servers that are down, the longest first ({_LONGEST} at most). “vipervisor why NAME” tells the cause of each.",
+        Column(
+            "for",
+            f"topk({_LONGEST}, (time() - lvs_real_server_state_change_timestamp_seconds{{@}}) and {_SAME} lvs_real_server_up{{@}} == 0)",
+            unit="s",
+        ),
+        first="for",
+    ),
+    table(
+        "Taken out by an operator",
+        f"Real servers that are drained or disabled ({_LONGEST} at most). “vipervisor status” says by whom, why and until when.",
+        Column(
+            "checks say",
+            f"topk({_LONGEST}, lvs_real_server_up{{@}} and {_SAME} lvs_real_server_enabled{{@}} == 0)",
+            words={"1": ("up", GREEN), "0": ("down", RED)},
+        ),
+        first="checks say",
+    ),
+    table(
+        "Virtual servers",
+        "Each virtual server and how it stands, worst first. A click leads to its board.",
+        Column(
+            "without quorum",
+            "max by (virtual_server) (lvs_virtual_server_quorum_up{@} == bool 0)",
+            words={"1": ("yes", RED), "0": ("no", GREEN)},
+        ),
+        Column("live weight", "min by (virtual_server) (lvs_virtual_server_weight_up{@})"),
+        Column("quorum", "max by (virtual_server) (lvs_virtual_server_quorum{@})"),
+        Column("up", 'min by (virtual_server) (lvs_virtual_server_real_servers{@,state="up"})'),
+        Column("down", 'max by (virtual_server) (lvs_virtual_server_real_servers{@,state="down"})', bad_from=1),
+        Column(
+            "taken out",
+            'max by (virtual_server) (sum without (state) (lvs_virtual_server_real_servers{@,state=~"draining|disabled"}))',
+        ),
+        Column("held", "max by (virtual_server) (sum without (by) (lvs_virtual_server_held{@}))", bad_from=1),
+        first="without quorum",
+        width=24,
+    ),
+)
+
+_HAPPENED = (
+    timeline(
+        "Quorum",
+        "When which virtual server had its quorum.",
+        Query("min by (virtual_server) (lvs_virtual_server_quorum_up{@})", "{{virtual_server}}"),
+        QUORUM,
+    ),
+    lines(
+        "Real servers by state",
+        "All real servers of the chosen directors; unknown: not a single verdict yet.",
+        Query("sum by (state) (max by (virtual_server, state) (lvs_virtual_server_real_servers{@}))", "{{state}}"),
+        unit="none",
+        stacked=True,
+        colours={"up": GREEN, "down": RED, "unknown": GREY, "draining": BLUE, "disabled": ORANGE},
+    ),
+    lines(
+        "Quorums lost and gained",
+        "Changes of the quorum of any virtual server.",
+        Query("sum by (to) (increase(lvs_virtual_server_transitions_total{@}[$__rate_interval]))", "{{to}}"),
+        unit="none",
+        bars=True,
+        colours={"quorum_down": RED, "quorum_up": GREEN},
+    ),
+)
+
+_TRAFFIC = (
+    lines(
+        "New connections",
+        "Connections that the kernel scheduled, of the ten busiest virtual servers.",
+        Query(
+            "topk(10, sum by (virtual_server) (rate(lvs_virtual_server_connections_total{@}[$__rate_interval])))",
+            "{{virtual_server}}",
+        ),
+        unit="cps",
+    ),
+    lines(
+        "Bytes",
+        "Bytes from clients (in) and to clients (out; only those that come back through the director: NAT).",
+        Query("sum(rate(lvs_virtual_server_incoming_bytes_total{@}[$__rate_interval]))", "in"),
+        Query("sum(rate(lvs_virtual_server_outgoing_bytes_total{@}[$__rate_interval]))", "out"),
+        unit="Bps",
+    ),
+)
+
+OVERVIEW = Board(
+    "vipervisor-overview",
+    "Vipervisor / Overview",
+    "Is everything served, and if not, what is out?",
+    DIRECTORS,
+    (
+        Row("Faults now", _TILES),
+        Row("What is out", _NOW),
+        Row("What happened", _HAPPENED),
+        Row("Traffic", _TRAFFIC),
+    ),
+    MARKS,
+)
