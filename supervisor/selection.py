@@ -48,6 +48,14 @@ def text(args: dict[str, Any], key: str) -> str:
     return value
 
 
+def yes(args: dict[str, Any], key: str) -> bool:
+    """Return a truth among arguments, False when it is not there. Raises RequestError for what is none."""
+    value = args.get(key, False)
+    if not isinstance(value, bool):
+        raise RequestError(f'"{key}" is true or false')
+    return value
+
+
 def _missing(director: Director, name: str, inside: str | None) -> RequestError:
     """Say what is wrong with a name that no real server has."""
     place = f" in {inside}" if inside else " in the configuration"

@@ -23,9 +23,10 @@ import trio
 from supervisor import __version__, announce, answers, kernelnews, overview
 from supervisor.admin import server as admin
 from supervisor.admin.desk import Desk, Verb, question
-from supervisor.children.checkers import job_of
+from supervisor.checknow import CheckNow
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
+from supervisor.children.translation import job_of
 from supervisor.config import Outcome
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
@@ -425,6 +426,7 @@ class Supervisor:
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
             "why": question(lambda args: answers.why(self._director, self._writer.view(), args, trio.current_time())),
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
+            **CheckNow(lambda: self._director, self._pool.probe).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }
 
