@@ -17,7 +17,7 @@ from supervisor.children.pool import CheckerPool
 from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
-from supervisor.core.snapshot import ProcessView, RivalView, Snapshot, StateView, WorkerView, WriterView
+from supervisor.core.snapshot import PauseView, ProcessView, RivalView, Snapshot, StateView, WorkerView, WriterView
 from supervisor.log import Log
 from supervisor.notify.fifo import Fifos
 from supervisor.notify.script import Scripts
@@ -79,6 +79,7 @@ class Sources:
     backend: str
     facts: Facts
     state: StateView
+    paused: PauseView | None = None
 
 
 PYTHON = platform.python_version()
@@ -130,6 +131,7 @@ def snapshot(sources: Sources, inbox_length: int, now: float) -> Snapshot:
             targets_without_path=len(director.blame.lost),
             workers_lost_s=pool.lost_for_s(),
             checks_quarantined=len(pool.condemned()),
+            paused=sources.paused,
         ),
         views.virtual_servers(director, now),
     )
@@ -152,7 +154,7 @@ def ready(director: Director, writer: WriterView) -> bool:
     )
 
 
-def summary(director: Director) -> str:
+def summary(director: Director, paused: PauseView | None = None) -> str:
     """Return one line about everything, for `systemctl status`."""
     servers = [rs for vs in director.virtual_servers.values() for rs in vs.real_servers.values()]
     lost = sum(not vs.quorate for vs in director.virtual_servers.values())
@@ -163,6 +165,7 @@ def summary(director: Director) -> str:
     held = sum(server.hold is not None for server in servers)
     by_us = f", {held} held in service though down" if held else ""
     by_us += ", THE DIRECTOR ITSELF IS SUSPECTED" if director.blame.text else ""
+    by_us += f", WRITES PAUSED by {paused.by} ({paused.reason})" if paused else ""
     return f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live{by_hand}{by_us}"
 
 

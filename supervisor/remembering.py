@@ -20,7 +20,8 @@ import trio
 from supervisor import __version__
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import Clocks, Life, Memory, PoolMemory, Recall
+from supervisor.core.memory import Clocks, Life, Memory, PoolMemory, Recall, remembered_pause
+from supervisor.core.pause import Pause
 from supervisor.core.snapshot import StateView
 from supervisor.log import Log
 from supervisor.model import Endpoint, ServiceKey
@@ -47,6 +48,7 @@ class Present:
     digest: str
     held: Held
     leaving: Mapping[ServiceKey, frozenset[Endpoint]]
+    pause: Pause | None = None
 
 
 class Remembering:
@@ -191,6 +193,7 @@ class Remembering:
             held=present.held,
             pools=await pools(clocks),
             leaving=present.leaving,
+            pause=remembered_pause(present.pause, clocks),
         )
         trouble = await self._in_background(partial(self._encode_and_write, store, memory))
         if trouble is not None:

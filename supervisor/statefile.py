@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import CheckMemory, Life, Memory, PoolMemory, ServerMemory, WishMemory
+from supervisor.core.memory import CheckMemory, Life, Memory, PauseMemory, PoolMemory, ServerMemory, WishMemory
 from supervisor.core.override import AdminState
 from supervisor.model import (
     AddressKey,
@@ -66,7 +66,7 @@ class Newer(ValueError):
 def encode(memory: Memory, encoded: Callable[[PoolMemory], bytes] | None = None) -> bytes:
     """Return the whole file; `encoded` may know the line of a virtual server already."""
     held = memory.held
-    head = {
+    head: dict[str, Any] = {
         "format": FORMAT,
         "version": _cut(memory.version),
         "boot_id": _cut(memory.life.boot_id),
@@ -84,6 +84,13 @@ def encode(memory: Memory, encoded: Callable[[PoolMemory], bytes] | None = None)
         },
         "leaving": {str(key): sorted(map(str, endpoints)) for key, endpoints in memory.leaving.items()},
     }
+    if memory.pause is not None:
+        head["pause"] = {
+            "by": _cut(memory.pause.by),
+            "reason": _cut(memory.pause.reason),
+            "since_at": memory.pause.since_at,
+            "until_at": memory.pause.until_at,
+        }
     pools = b",\n".join(map(encoded or encode_pool, memory.pools.values()))
     return _dump(head)[:-1] + b',"virtual_servers":[\n' + pools + b"\n]}\n"
 
@@ -207,7 +214,13 @@ def _memory(raw: dict[str, Any]) -> Memory:
         Held(_timeouts(_object(kernel, "timeouts")), _read_sync_daemons(_objects(kernel, "sync_daemons"))),
         _unique(pools, lambda pool: pool.key, "virtual server"),
         MappingProxyType(leaving),
+        _read_pause(_object(raw, "pause")) if raw.get("pause") is not None else None,
     )
+
+
+def _read_pause(raw: dict[str, Any]) -> PauseMemory:
+    until_at = None if raw.get("until_at") is None else _at(raw, "until_at")
+    return PauseMemory(_text(raw, "by"), _text(raw, "reason"), _at(raw, "since_at"), until_at)
 
 
 def _timeouts(raw: dict[str, Any]) -> Timeouts:
