@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.commands import orders, questions, rollout, shape
+from supervisor.commands import orders, program, questions, rollout, shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     questions.add(verbs)
     orders.add(verbs)
     rollout.add(verbs)
+    program.add(verbs)
     return parser
 
 

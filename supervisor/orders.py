@@ -6,7 +6,6 @@ kernel is waited for, a little, and the answer says what came of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +85,7 @@ class Orders:
     async def _order(self, args: dict[str, Any], wish: Override | None) -> Any:
         director = self._director()
         chosen = selection.real_servers(director, args)
+        selection.only_one_or_sure(args, chosen)
         if not selection.yes(args, "force"):
             _refuse_if_unfit(director, chosen, wish)
         before = [
@@ -178,9 +178,4 @@ def _weight(args: dict[str, Any]) -> int:
 
 def _until(args: dict[str, Any], now: float) -> float:
     """Return when the wish ends (trio's seconds); infinite without "for_s"."""
-    value = args.get("for_s")
-    if value is None:
-        return math.inf
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= FOR_MAX_S:
-        raise RequestError(f'"for_s" is a number of seconds, above 0 and up to {FOR_MAX_S:.0f} (ten years)')
-    return now + value
+    return now + selection.seconds(args, "for_s", FOR_MAX_S)
