@@ -24,7 +24,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit status."""
-    words = orders.with_wait(_as_check(sys.argv[1:] if arguments is None else arguments))
+    words = questions.with_watch(orders.with_wait(_as_check(sys.argv[1:] if arguments is None else arguments)))
     options = parser().parse_args(words)
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
@@ -188,6 +188,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("positional", nargs="?", type=Path, metavar="FILE", help="the configuration file")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="the same")
     _add_reading(parser)
+    shape.add_color(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -255,7 +256,7 @@ def _check(options: argparse.Namespace) -> int:
     from supervisor import config  # noqa: PLC0415  (each verb imports what it needs)
 
     outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
-    print(config.render(outcome, color=_color()))
+    print(config.render(outcome, color=shape.colors(options)))
     if outcome.config is None:
         return Status.CONFIG_INVALID
     return Status.CONFIG_WARNINGS if options.strict and outcome.config.warnings else Status.FINE
@@ -268,15 +269,10 @@ def _table(options: argparse.Namespace) -> int:
 
     outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
     if outcome.config is None:
-        print(config.render(outcome, color=_color()), file=sys.stderr)
+        print(config.render(outcome, color=shape.colors(options)), file=sys.stderr)
         return Status.CONFIG_INVALID
     print(rules(table_at_start(outcome.config)), end="")
     return Status.FINE
-
-
-def _color() -> bool:
-    """Colours only on a terminal that wants them (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _listen_address(text: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
-import functools
 import math
-import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
+from supervisor.admin.patterns import WILD, real_server_fits, virtual_server_fits
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core import views
 from supervisor.core.director import Director
@@ -29,9 +27,6 @@ LIKE_ENOUGH = 0.6
 
 HOSTS_MAX = 16
 """Addresses of one machine that a request may name."""
-
-WILD = re.compile(r"[*?]")
-"""A name with one of these means every name that fits; brackets are those of an IPv6 address."""
 
 Chosen: TypeAlias = list[tuple[VirtualServerState, RealServerState]]
 
@@ -75,17 +70,6 @@ def only_one_or_sure(args: dict[str, Any], chosen: Chosen) -> None:
     )
 
 
-def fits(pattern: str, name: str) -> bool:
-    """Tell whether a name fits a pattern, in which * stands for anything and ? for one character."""
-    return _expression(pattern).match(name) is not None
-
-
-@functools.lru_cache(maxsize=16)
-def _expression(pattern: str) -> re.Pattern[str]:
-    """Return a pattern as a regular expression that takes no long time whatever it is (fnmatch sees to that)."""
-    return re.compile(fnmatch.translate(pattern.lower().replace("[", "[[]")))
-
-
 def _fitting(director: Director, name: str, inside: str | None) -> Chosen:
     """Return what fits a pattern: the whole name, or the address alone. Raises RequestError."""
     exact = None if WILD.search(name) else views.named(name)
@@ -95,7 +79,7 @@ def _fitting(director: Director, name: str, inside: str | None) -> Chosen:
         if inside is None or virtual_server_fits(inside, str(key))
         for where, server in virtual_server.real_servers.items()
         if (
-            fits(name, str(where)) or fits(name, str(where.address))
+            real_server_fits(name, str(where))
             if exact is None
             else where.address == exact[0] and exact[1] in {None, where.port}
         )
@@ -104,11 +88,6 @@ def _fitting(director: Director, name: str, inside: str | None) -> Chosen:
         place = f" in a virtual server {inside!r}" if inside else ""
         raise RequestError(f"no real server fits {name!r}{place}; `vipervisor status` lists them all", Status.NOT_FOUND)
     return found
-
-
-def virtual_server_fits(pattern: str, name: str) -> bool:
-    """Tell whether a virtual server, as status names it, fits a pattern; "/tcp" and the like may be left out."""
-    return fits(pattern, name) or fits(pattern, name.partition("/")[0])
 
 
 def _on_hosts(director: Director, hosts: Any, inside: str | None) -> Chosen:

@@ -35,10 +35,15 @@ def age(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole // 3600 % 24:02}h"
 
 
-def status(snapshot: dict[str, Any]) -> str:
-    """Return one screen about everything that runs now."""
+def status(snapshot: dict[str, Any], of: dict[str, Any] | None = None) -> str:
+    """Return one screen about everything that runs now. `of` is the whole of which `snapshot` is a part."""
     process = snapshot["process"]
-    lines = [_headline(process, snapshot["virtual_servers"]), *_paused(process), *_needs(process), *_rivals(process)]
+    lines = [
+        _headline(process, (of or snapshot)["virtual_servers"]),
+        *_paused(process),
+        *_needs(process),
+        *_rivals(process),
+    ]
     drift = _drift(process["writer"])
     for server in snapshot["virtual_servers"]:
         lines.append("")

@@ -113,8 +113,7 @@ def _add_wish(parser: argparse.ArgumentParser, *, lasting: bool) -> None:
         parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the log, status and why")
     parser.add_argument("--force", action="store_true", help=_FORCE)
     parser.add_argument("--yes", action="store_true", help="do it to all, where a pattern means more than one")
-    parser.add_argument("--json", action="store_true", help="print what changed as JSON")
-    shape.add_socket(parser)
+    shape.add_answer(parser)
 
 
 def with_wait(arguments: Sequence[str]) -> list[str]:

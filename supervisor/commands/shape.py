@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import socket
+import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from supervisor.admin import client
+from supervisor.admin.paint import paint
 from supervisor.admin.protocol import MEANINGS, RequestError, Status
 
 EPILOG = "exit status:\n" + "".join(f"  {status:<3} {meaning}\n" for status, meaning in MEANINGS.items())
@@ -53,8 +56,26 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
 
 def add_answer(parser: argparse.ArgumentParser) -> None:
     """Let the answer be JSON, and the daemon's socket be named."""
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON (docs/schemas has its form)")
+    add_color(parser)
     add_socket(parser)
+
+
+def add_color(parser: argparse.ArgumentParser) -> None:
+    """Let colours be chosen."""
+    parser.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        help="colours beside the words; auto: on a terminal, unless NO_COLOR is set or TERM is dumb (default: auto)",
+    )
+
+
+def colors(options: argparse.Namespace) -> bool:
+    """Tell whether to print in colours (no-color.org; what is asked for on the command line wins)."""
+    if options.color != "auto":
+        return bool(options.color == "always")
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +127,11 @@ def socket_of(options: argparse.Namespace) -> Path:
 
 def show(answer: Any, options: argparse.Namespace, words: Callable[[Any], str]) -> None:
     """Print an answer in words, or as JSON with --json."""
-    print(json.dumps(numbered(answer), indent=2) + "\n" if options.json else words(answer), end="")
+    if options.json:
+        print(json.dumps(numbered(answer), indent=2))
+        return
+    text = words(answer)
+    print(paint(text) if colors(options) else text, end="")
 
 
 def numbered(answer: Any) -> dict[str, Any]:
