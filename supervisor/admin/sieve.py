@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from supervisor.admin.patterns import real_server_fits, virtual_server_fits
@@ -13,28 +13,26 @@ def sieve(snapshot: dict[str, Any], patterns: Sequence[str], *, down: bool) -> d
 
     A virtual server that fits is there with all its real servers, another one with those that fit. One without its quorum is down.
     """
-    servers = (
-        [_fitting(server, patterns) for server in snapshot["virtual_servers"]]
-        if patterns
-        else snapshot["virtual_servers"]
-    )
     servers: list[dict[str, Any]] = snapshot["virtual_servers"]
     if patterns:
-        servers = [found for server in servers if (found := _fitting(server, patterns))]
+        servers = [found for server in servers for found in _fitting(server, patterns)]
     if down:
         servers = [_down(server) for server in servers if not is_fine(server)]
     return {**snapshot, "virtual_servers": servers}
 
 
-def _fitting(server: dict[str, Any], patterns: Sequence[str]) -> dict[str, Any] | None:
+def _fitting(server: dict[str, Any], patterns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield what of a virtual server fits, if anything does."""
     if any(virtual_server_fits(pattern, server["virtual_server"]) for pattern in patterns):
-        return server
+        yield server
+        return
     rows = [
         row
         for row in server["real_servers"]
         if any(real_server_fits(pattern, row["real_server"]) for pattern in patterns)
     ]
-    return {**server, "real_servers": rows} if rows else None
+    if rows:
+        yield {**server, "real_servers": rows}
 
 
 def _down(server: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from supervisor.commands import questions
 from supervisor.core.snapshot import as_json
 from tests.fakes import snapshots
 from tests.supervisor.commands.test_orders import Daemon, daemon, said
@@ -71,7 +70,7 @@ def test_watch_shows_it_again_and_again_until_interrupted(
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(questions.time, "sleep", pause)
+    monkeypatch.setattr("supervisor.commands.questions.time.sleep", pause)
     assert said(daemon, "status", "--watch", "--watch=5") == 130
     assert pauses == [5, 5, 5]
     assert capsys.readouterr().out.count("vipervisor ") == 3
