@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_run(verbs)
     _add_check(verbs)
+    _add_explain(verbs)
     _add_table(verbs)
     questions.add(verbs)
     orders.add(verbs)
@@ -172,6 +173,18 @@ def _add_check(verbs: Any) -> None:
     )
 
 
+def _add_explain(verbs: Any) -> None:
+    parser = shape.verb(
+        verbs,
+        "explain",
+        "explain a kind of configuration problem",
+        "Explain what a problem that `check` found means, why it matters and what to do, with an example.\n"
+        "Each problem ends with its code in brackets. Without a CODE all of them are listed.",
+        _explain,
+    )
+    parser.add_argument("code", nargs="?", metavar="CODE", help="such as E010")
+
+
 def _add_table(verbs: Any) -> None:
     parser = shape.verb(
         verbs,
@@ -260,6 +273,19 @@ def _check(options: argparse.Namespace) -> int:
     if outcome.config is None:
         return Status.CONFIG_INVALID
     return Status.CONFIG_WARNINGS if options.strict and outcome.config.warnings else Status.FINE
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from supervisor.explanations import PAGES, text_of  # noqa: PLC0415  (each verb imports what it needs)
+
+    if options.code is None:
+        print("".join(f"{code}  {page.title}\n" for code, page in PAGES.items()), end="")
+        return Status.FINE
+    code = options.code.upper()
+    if code not in PAGES:
+        raise RequestError(f"{options.code}: no such code; `vipervisor explain` lists them all", Status.NOT_FOUND)
+    print(text_of(code, PAGES[code]), end="")
+    return Status.FINE
 
 
 def _table(options: argparse.Namespace) -> int:
