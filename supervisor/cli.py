@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.commands import orders, program, questions, rollout, shape
+from supervisor.commands import completion, orders, program, questions, rollout, shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
@@ -68,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
     orders.add(verbs)
     rollout.add(verbs)
     program.add(verbs)
+    completion.add(verbs, _whole)
     return parser
+
+
+def _whole() -> argparse.ArgumentParser:
+    return parser()
 
 
 def _add_run(verbs: Any) -> None:

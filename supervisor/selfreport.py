@@ -1,4 +1,4 @@
-"""What the program says of itself in a line: ready, alerts, version; and how much it logs, log-level.
+"""What the program says of itself in a line: ready, alerts, version, names; and how much it logs, log-level.
 
 `alerts` is one line for a monitoring system, after the Monitoring Plugins' guidelines: a word, a sentence, figures behind a bar, and the
 exit status that the command line gives for it. Reads only; log-level alone changes something.
@@ -49,6 +49,7 @@ class SelfReport:
         """Return every verb by its name."""
         return {
             "ready": question(lambda _args: ready(self._director(), self._writer())),
+            "names": question(lambda _args: names(self._director())),
             "alerts": question(lambda _args: alerts(self._snapshot())),
             "version": question(lambda _args: self._version()),
             "log-level": Verb(self._log_level),
@@ -96,6 +97,16 @@ def ready(director: Director, writer: WriterView) -> dict[str, Any]:
             {"check": name, "real_servers": places[:NAMED_MAX]}
             for name, places in list(waiting.items())[:PENDING_SHOWN_MAX]
         ],
+    }
+
+
+def names(director: Director) -> dict[str, list[str]]:
+    """Return the names that an operator may type, for the completion of a shell."""
+    endpoints = {where for server in director.virtual_servers.values() for where in server.real_servers}
+    return {
+        "virtual_servers": [str(key) for key in director.virtual_servers],
+        "real_servers": sorted(map(str, endpoints)),
+        "hosts": sorted({str(where.address) for where in endpoints}),
     }
 
 

@@ -8,7 +8,10 @@ from supervisor.explanations.page import Page
 
 VS, RS, TCP, HTTP = "virtual_server", "real_server", "TCP_CHECK", "HTTP_GET"
 
-_LOUDLY = "The file is accepted, because what is missing may come later or be there on the director alone; until then each run fails, loudly."
+_LOUDLY = (
+    "The file is accepted, because what is missing may come later or be there on the director alone; until then each run"
+    " fails, loudly."
+)
 
 REMARKS: Mapping[str, Page] = {
     "W101": Page(
