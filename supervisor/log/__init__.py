@@ -64,9 +64,9 @@ class Log:
 
     `strict` (tests) raises CatalogueError on anything that the catalogue does not know; otherwise nothing is lost: an unknown
     field is written as text under its own name, a value of the wrong kind under NAME_uncatalogued, and `uncatalogued` says
-    what is wrong. `lowest` is the least level that is written, and may be changed. `keys` are the names of a JSON line. `keep` takes the lines of edges,
-    if the sink knows a better way for them. Crowds are put together by the `clock` (seconds) if there is one; then `sum_up` has to be
-    called about once a second. `config_digest` is the running configuration's and goes into every line.
+    what is wrong. `lowest` is the least level that is written, and may be changed. `keys` are the names of a JSON line. `keep` takes the
+    lines of edges, if the sink knows a better way for them. Crowds are put together by the `clock` (seconds) if there is one; then
+    `sum_up` has to be called about once a second. `config_digest` is the running configuration's and goes into every line.
     """
 
     def __init__(
