@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.commands import orders, past, questions, rollout, shape
+from supervisor.commands import completion, orders, past, program, questions, rollout, shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
@@ -24,7 +24,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit status."""
-    words = orders.with_wait(_as_check(sys.argv[1:] if arguments is None else arguments))
+    words = questions.with_watch(orders.with_wait(_as_check(sys.argv[1:] if arguments is None else arguments)))
     options = parser().parse_args(words)
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
@@ -62,12 +62,19 @@ def parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     _add_run(verbs)
     _add_check(verbs)
+    _add_explain(verbs)
     _add_table(verbs)
     questions.add(verbs)
     past.add(verbs)
     orders.add(verbs)
     rollout.add(verbs)
+    program.add(verbs)
+    completion.add(verbs, _whole)
     return parser
+
+
+def _whole() -> argparse.ArgumentParser:
+    return parser()
 
 
 def _add_run(verbs: Any) -> None:
@@ -209,6 +216,18 @@ def _add_check(verbs: Any) -> None:
     )
 
 
+def _add_explain(verbs: Any) -> None:
+    parser = shape.verb(
+        verbs,
+        "explain",
+        "explain a kind of configuration problem",
+        "Explain what a problem that `check` found means, why it matters and what to do, with an example.\n"
+        "Each problem ends with its code in brackets. Without a CODE all of them are listed.",
+        _explain,
+    )
+    parser.add_argument("code", nargs="?", metavar="CODE", help="such as E010")
+
+
 def _add_table(verbs: Any) -> None:
     parser = shape.verb(
         verbs,
@@ -225,6 +244,7 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("positional", nargs="?", type=Path, metavar="FILE", help="the configuration file")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="the same")
     _add_reading(parser)
+    shape.add_color(parser)
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -296,10 +316,23 @@ def _check(options: argparse.Namespace) -> int:
     from supervisor import config  # noqa: PLC0415  (each verb imports what it needs)
 
     outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
-    print(config.render(outcome, color=_color()))
+    print(config.render(outcome, color=shape.colors(options)))
     if outcome.config is None:
         return Status.CONFIG_INVALID
     return Status.CONFIG_WARNINGS if options.strict and outcome.config.warnings else Status.FINE
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from supervisor.explanations import PAGES, text_of  # noqa: PLC0415  (each verb imports what it needs)
+
+    if options.code is None:
+        print("".join(f"{code}  {page.title}\n" for code, page in PAGES.items()), end="")
+        return Status.FINE
+    code = options.code.upper()
+    if code not in PAGES:
+        raise RequestError(f"{options.code}: no such code; `vipervisor explain` lists them all", Status.NOT_FOUND)
+    print(text_of(code, PAGES[code]), end="")
+    return Status.FINE
 
 
 def _table(options: argparse.Namespace) -> int:
@@ -309,15 +342,10 @@ def _table(options: argparse.Namespace) -> int:
 
     outcome = config.load(_file(options), config_id=options.config_id, lenient=options.lenient)
     if outcome.config is None:
-        print(config.render(outcome, color=_color()), file=sys.stderr)
+        print(config.render(outcome, color=shape.colors(options)), file=sys.stderr)
         return Status.CONFIG_INVALID
     print(rules(table_at_start(outcome.config)), end="")
     return Status.FINE
-
-
-def _color() -> bool:
-    """Colours only on a terminal that wants them (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _listen_address(text: str) -> str:

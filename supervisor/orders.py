@@ -6,13 +6,13 @@ kernel is waited for, a little, and the answer says what came of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 
+from supervisor import selection
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Verb, question
 from supervisor.admin.protocol import RequestError, Status
@@ -24,7 +24,6 @@ from supervisor.core.realserver import RealServerState
 from supervisor.core.snapshot import as_json
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Endpoint, ServiceKey
-from supervisor.selection import real_servers, text
 
 WEIGHT_MAX = 65535
 """The largest weight that may be written in the file, too (keepalived.conf(5))."""
@@ -77,7 +76,7 @@ class Orders:
 
         async def act(args: dict[str, Any], caller: Caller) -> Any:
             now = trio.current_time()
-            wanted, until, reason = wish_of(args), _until(args, now), text(args, "reason")
+            wanted, until, reason = wish_of(args), _until(args, now), selection.text(args, "reason")
             wish = None if wanted is None else Override(**wanted, reason=reason, by=caller.name, since=now, until=until)
             return await self._order(args, wish)
 
@@ -85,8 +84,9 @@ class Orders:
 
     async def _order(self, args: dict[str, Any], wish: Override | None) -> Any:
         director = self._director()
-        chosen = real_servers(director, args)
-        if not _yes(args, "force"):
+        chosen = selection.real_servers(director, args)
+        selection.only_one_or_sure(args, chosen)
+        if not selection.yes(args, "force"):
             _refuse_if_unfit(director, chosen, wish)
         before = [
             (_id_of(virtual_server, server), _Was(virtual_server.weight_of(server), server.override))
@@ -107,7 +107,7 @@ class Orders:
         director, now = self._director(), trio.current_time()
         return [
             {"virtual_server": str(state.spec.key), **as_json(views.real_server_view(director, state, server, now))}
-            for state, server in real_servers(director, args)
+            for state, server in selection.real_servers(director, args)
         ]
 
 
@@ -178,16 +178,4 @@ def _weight(args: dict[str, Any]) -> int:
 
 def _until(args: dict[str, Any], now: float) -> float:
     """Return when the wish ends (trio's seconds); infinite without "for_s"."""
-    value = args.get("for_s")
-    if value is None:
-        return math.inf
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= FOR_MAX_S:
-        raise RequestError(f'"for_s" is a number of seconds, above 0 and up to {FOR_MAX_S:.0f} (ten years)')
-    return now + value
-
-
-def _yes(args: dict[str, Any], key: str) -> bool:
-    value = args.get(key, False)
-    if not isinstance(value, bool):
-        raise RequestError(f'"{key}" is true or false')
-    return value
+    return now + selection.seconds(args, "for_s", FOR_MAX_S)

@@ -18,6 +18,7 @@ from supervisor.core import views
 from supervisor.core.director import Director
 from supervisor.core.events import Health
 from supervisor.core.snapshot import (
+    PauseView,
     ProcessView,
     RivalView,
     Snapshot,
@@ -89,6 +90,7 @@ class Sources:
     facts: Facts
     state: StateView
     web: WebView = WebView()
+    paused: PauseView | None = None
 
 
 PYTHON = platform.python_version()
@@ -145,6 +147,7 @@ def process(sources: Sources, inbox_length: int, now: float) -> ProcessView:
         rivals=tuple(RivalView(rival.program, rival.pid, rival.sure) for rival in facts.rivals),
         state=sources.state,
         web=sources.web,
+        paused=sources.paused,
         suspected=director.blame.text,
         suspected_s=None if director.blame.since is None else now - director.blame.since,
         targets_without_path=len(director.blame.lost),
@@ -170,7 +173,7 @@ def ready(director: Director, writer: WriterView) -> bool:
     )
 
 
-def summary(director: Director) -> str:
+def summary(director: Director, paused: PauseView | None = None) -> str:
     """Return one line about everything, for `systemctl status`."""
     servers = [rs for vs in director.virtual_servers.values() for rs in vs.real_servers.values()]
     lost = sum(not vs.quorate for vs in director.virtual_servers.values())
@@ -181,6 +184,7 @@ def summary(director: Director) -> str:
     held = sum(server.hold is not None for server in servers)
     by_us = f", {held} held in service though down" if held else ""
     by_us += ", THE DIRECTOR ITSELF IS SUSPECTED" if director.blame.text else ""
+    by_us += f", WRITES PAUSED by {paused.by} ({paused.reason})" if paused else ""
     return f"{len(director.virtual_servers)} virtual servers{quorum}, {live} of {len(servers)} real servers live{by_hand}{by_us}"
 
 

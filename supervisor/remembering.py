@@ -20,7 +20,8 @@ import trio
 from supervisor import __version__
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import Clocks, Life, Memory, PoolMemory, Recall
+from supervisor.core.memory import Clocks, Life, Memory, PoolMemory, Recall, remembered_pause
+from supervisor.core.pause import Pause
 from supervisor.core.snapshot import StateView
 from supervisor.log import Log
 from supervisor.model import Endpoint, ServiceKey
@@ -48,6 +49,7 @@ class Present:
     digest: str
     held: Held
     leaving: Mapping[ServiceKey, frozenset[Endpoint]]
+    pause: Pause | None = None
 
 
 class Remembering:
@@ -192,6 +194,7 @@ class Remembering:
             held=present.held,
             pools=await pools(clocks),
             leaving=present.leaving,
+            pause=remembered_pause(present.pause, clocks),
         )
         trouble = await attempt(partial(self._encode_and_write, store, memory), in_thread=self._in_thread)
         if trouble is not None:

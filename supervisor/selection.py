@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, TypeAlias
 
+from supervisor.admin.patterns import WILD, real_server_fits, virtual_server_fits
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core import views
 from supervisor.core.director import Director
@@ -14,19 +17,33 @@ from supervisor.core.virtualserver import VirtualServerState
 NAME_MAX = 256
 """Characters of a name that are looked at; the longest of ours has less than seventy."""
 
+LISTED_MAX = 20
+"""Names that the question for --yes lists; the rest is a number."""
+
 SUGGESTED_MAX = 3
 LIKE_ENOUGH = 0.6
 """A suggestion shares so much of its beginning and end with what was asked for."""
 
 
-def real_servers(director: Director, args: dict[str, Any]) -> list[tuple[VirtualServerState, RealServerState]]:
-    """Return the real servers that "real_server" (address or address:port) names, in every virtual server or in "virtual_server" only.
+HOSTS_MAX = 16
+"""Addresses of one machine that a request may name."""
 
-    Raises RequestError: NOT_FOUND with the nearest names when there is none such, REFUSED for a sorry server.
+Chosen: TypeAlias = list[tuple[VirtualServerState, RealServerState]]
+
+
+def real_servers(director: Director, args: dict[str, Any]) -> Chosen:
+    """Return the real servers that "real_server" names, or those of "hosts" (addresses), in every virtual server or in "virtual_server".
+
+    "real_server" is an address, address:port, or a pattern with * and ? for either; "virtual_server" is named as status does, or
+    a pattern. Raises RequestError: NOT_FOUND with the nearest names when there is none such, REFUSED for a sorry server.
     """
     name, inside = text(args, "real_server"), text(args, "virtual_server") or None
+    if args.get("hosts") is not None:
+        return _on_hosts(director, args["hosts"], inside)
     if not name:
         raise RequestError("name a real server: address or address:port")
+    if WILD.search(name) or WILD.search(inside or ""):
+        return _fitting(director, name, inside)
     if inside is not None and not any(views.is_called(key, inside) for key in director.virtual_servers):
         known = (str(key) if "/" in inside else str(key).partition("/")[0] for key in director.virtual_servers)
         raise RequestError(
@@ -62,6 +79,68 @@ def whole(args: dict[str, Any], key: str, most: int) -> int | None:
     return value
 
 
+def only_one_or_sure(args: dict[str, Any], chosen: Chosen) -> None:
+    """Refuse a pattern that means more than one, unless "yes" was said. Raises RequestError with the list."""
+    patterns = (text(args, "real_server"), text(args, "virtual_server"))
+    if len(chosen) < 2 or yes(args, "yes") or not any(map(WILD.search, patterns)):
+        return
+    names = [f"  {server.spec.endpoint} in {virtual_server.spec.key}" for virtual_server, server in chosen[:LISTED_MAX]]
+    if len(chosen) > LISTED_MAX:
+        names.append(f"  and {len(chosen) - LISTED_MAX} more")
+    listed = "\n".join(names)
+    raise RequestError(
+        f"that means {len(chosen)} real servers:\n{listed}\nnothing was changed. Say --yes if all of them are meant",
+        Status.REFUSED,
+    )
+
+
+def _fitting(director: Director, name: str, inside: str | None) -> Chosen:
+    """Return what fits a pattern: the whole name, or the address alone. Raises RequestError."""
+    exact = None if WILD.search(name) else views.named(name)
+    found = [
+        (virtual_server, server)
+        for key, virtual_server in director.virtual_servers.items()
+        if inside is None or virtual_server_fits(inside, str(key))
+        for where, server in virtual_server.real_servers.items()
+        if (
+            real_server_fits(name, str(where))
+            if exact is None
+            else where.address == exact[0] and exact[1] in {None, where.port}
+        )
+    ]
+    if not found:
+        place = f" in a virtual server {inside!r}" if inside else ""
+        raise RequestError(f"no real server fits {name!r}{place}; `vipervisor status` lists them all", Status.NOT_FOUND)
+    return found
+
+
+def _on_hosts(director: Director, hosts: Any, inside: str | None) -> Chosen:
+    """Return the real servers with one of these addresses. Raises RequestError."""
+    if (
+        not isinstance(hosts, list)
+        or not 0 < len(hosts) <= HOSTS_MAX
+        or not all(isinstance(host, str) for host in hosts)
+    ):
+        raise RequestError(f'"hosts" is a list of 1 to {HOSTS_MAX} addresses')
+    try:
+        addresses = {ip_address(host) for host in hosts}
+    except ValueError as error:
+        raise RequestError(f'"hosts" is a list of addresses: {error}') from None
+    found = [
+        (virtual_server, server)
+        for key, virtual_server in director.virtual_servers.items()
+        if inside is None or virtual_server_fits(inside, str(key))
+        for where, server in virtual_server.real_servers.items()
+        if where.address in addresses
+    ]
+    if not found:
+        names = " or ".join(map(str, sorted(map(str, addresses))))
+        raise RequestError(
+            f"no real server has the address {names}; `vipervisor status` lists them all", Status.NOT_FOUND
+        )
+    return found
+
+
 def text(args: dict[str, Any], key: str) -> str:
     """Return a text among arguments, "" when it is not there. Raises RequestError for what is no text, too long, or not printable."""
     value = args.get(key)
@@ -70,6 +149,26 @@ def text(args: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or len(value) > NAME_MAX or not value.isprintable():
         raise RequestError(f'"{key}" is a printable text of at most {NAME_MAX} characters')
     return value
+
+
+def yes(args: dict[str, Any], key: str) -> bool:
+    """Return a truth among arguments, False when it is not there. Raises RequestError for what is none."""
+    value = args.get(key, False)
+    if not isinstance(value, bool):
+        raise RequestError(f'"{key}" is true or false')
+    return value
+
+
+def seconds(args: dict[str, Any], key: str, most_s: float) -> float:
+    """Return a time among arguments in seconds, infinity when it is not there. Raises RequestError."""
+    value = args.get(key)
+    if value is None:
+        return math.inf
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= most_s:
+        raise RequestError(
+            f'"{key}" is a number of seconds, above 0 and up to {most_s:.0f} ({most_s / 86400:.0f} days)'
+        )
+    return float(value)
 
 
 def _missing(director: Director, name: str, inside: str | None) -> RequestError:

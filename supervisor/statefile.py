@@ -18,7 +18,7 @@ from typing import Any
 
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import CheckMemory, Life, Memory, PoolMemory, ServerMemory, WishMemory
+from supervisor.core.memory import CheckMemory, Life, Memory, PauseMemory, PoolMemory, ServerMemory, WishMemory
 from supervisor.core.override import AdminState
 from supervisor.model import SyncDaemon, SyncRole, Timeouts
 from supervisor.statepieces import (
@@ -59,7 +59,7 @@ class Newer(ValueError):
 def encode(memory: Memory, encoded: Callable[[PoolMemory], bytes] | None = None) -> bytes:
     """Return the whole file; `encoded` may know the line of a virtual server already."""
     held = memory.held
-    head = {
+    head: dict[str, Any] = {
         "format": FORMAT,
         "version": _cut(memory.version),
         "boot_id": _cut(memory.life.boot_id),
@@ -77,6 +77,13 @@ def encode(memory: Memory, encoded: Callable[[PoolMemory], bytes] | None = None)
         },
         "leaving": {str(key): sorted(map(str, endpoints)) for key, endpoints in memory.leaving.items()},
     }
+    if memory.pause is not None:
+        head["pause"] = {
+            "by": _cut(memory.pause.by),
+            "reason": _cut(memory.pause.reason),
+            "since_at": memory.pause.since_at,
+            "until_at": memory.pause.until_at,
+        }
     pools = b",\n".join(map(encoded or encode_pool, memory.pools.values()))
     return _dump(head)[:-1] + b',"virtual_servers":[\n' + pools + b"\n]}\n"
 
@@ -200,7 +207,13 @@ def _memory(raw: dict[str, Any]) -> Memory:
         Held(_timeouts(object_at(kernel, "timeouts")), _read_sync_daemons(objects_at(kernel, "sync_daemons"))),
         unique(pools, lambda pool: pool.key, "virtual server"),
         MappingProxyType(leaving),
+        _read_pause(object_at(raw, "pause")) if raw.get("pause") is not None else None,
     )
+
+
+def _read_pause(raw: dict[str, Any]) -> PauseMemory:
+    until_at = None if raw.get("until_at") is None else moment_at(raw, "until_at")
+    return PauseMemory(text_at(raw, "by"), text_at(raw, "reason"), moment_at(raw, "since_at"), until_at)
 
 
 def _timeouts(raw: dict[str, Any]) -> Timeouts:

@@ -45,6 +45,9 @@ class Knows(Protocol):
     async def greeted(self) -> None:
         """Wait until every checker has greeted once."""
 
+    async def may_write(self) -> None:
+        """Wait while an operator has all changes of the kernel paused."""
+
 
 class Surroundings:
     """Addresses, ways and rivals."""
@@ -94,6 +97,7 @@ class Surroundings:
         while True:
             self._address_news = trio.Event()
             await self._knows.settle(START_MAX_S)
+            await self._knows.may_write()
             config = self._knows.config
             wanted = self._knows.director.addresses() if config.assign_addresses else frozenset()
             await self._addresses.assign(wanted, config.default_interface)

@@ -23,9 +23,10 @@ import trio
 from supervisor import __version__, announce, kernelnews, overview
 from supervisor.admin import server as admin
 from supervisor.admin.desk import Desk, Verb, question
-from supervisor.children.checkers import job_of
+from supervisor.checknow import CheckNow
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
+from supervisor.children.translation import job_of
 from supervisor.config import Outcome
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
@@ -43,6 +44,7 @@ from supervisor.exposure import Exposure
 from supervisor.hindsight import Hindsight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
+from supervisor.kernelorders import KernelOrders
 from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, ServiceKey, VirtualServer
 from supervisor.notify.smtp import Mailer
 from supervisor.orders import Orders
@@ -51,6 +53,7 @@ from supervisor.recording import Recording
 from supervisor.reloading import Reloads
 from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
+from supervisor.selfreport import SelfReport
 from supervisor.surroundings import START_MAX_S, Surroundings
 from supervisor.systemd import Pulse
 
@@ -140,6 +143,7 @@ class Supervisor:
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
+        self._kernel_orders = KernelOrders(self._writer, self._log, self._remembering.note)
         self._surroundings = Surroundings(outside, self)
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -157,6 +161,7 @@ class Supervisor:
             recall = self._remembering.recall(now)
             if recall is not None:
                 self._writer.inherit(recall.held())
+                self._kernel_orders.inherit(recall.pause(), now)
             found = await self._first_reading(nursery, orders)
             if found is None:
                 self._log_stopped(
@@ -184,6 +189,7 @@ class Supervisor:
                 if self._outside.admin:
                     watchers.start_soon(admin.serve, self._outside.admin, self.desk, __version__)
                 watchers.start_soon(self._announce_ready)
+                watchers.start_soon(self._kernel_orders.run)
                 watchers.start_soon(self._reloads.run)
                 await self._obey(orders)
                 watchers.cancel_scope.cancel()
@@ -229,9 +235,10 @@ class Supervisor:
         self._stopping = True
         self._errands.hurry()
         self._tell(self._director.stop())
-        removed = False if self._outside.keep else await self._remove()
+        keep = self._outside.keep or self._kernel_orders.pause is not None
+        removed = False if keep else await self._remove()
         partly = "left, at least in part: the kernel did not take every change"
-        left = "left as it is, as asked" if self._outside.keep else "removed" if removed else partly
+        left = "left as it is, as asked" if keep else "removed" if removed else partly
         await self._remembering.finish(removed=removed)
         await self._mailer.drain(MAIL_MAX_S)
         await self._errands.end()
@@ -303,6 +310,10 @@ class Supervisor:
     async def greeted(self) -> None:
         """Wait until every checker has greeted once."""
         await self._pool.greeted()
+
+    async def may_write(self) -> None:
+        """Wait while an operator has all changes of the kernel paused."""
+        await self._kernel_orders.may_write()
 
     def take_over(self, config: Config, changes: Changes) -> Foresight:
         """Replace the configuration; the kernel, the children and the sinks follow."""
@@ -416,7 +427,8 @@ class Supervisor:
                     f"Stuck: {stuck}. The service manager gets no sign of life any more.",
                     what=stuck,
                 )
-            self._outside.notifier.status(f"stuck: {stuck}" if stuck else overview.summary(self._director))
+            summary = overview.summary(self._director, self._kernel_orders.view(trio.current_time()))
+            self._outside.notifier.status(f"stuck: {stuck}" if stuck else summary)
 
     def _jobs(self) -> Mapping[CheckSpec, int]:
         """Return every job that is to be checked now."""
@@ -440,7 +452,7 @@ class Supervisor:
 
     def _present(self) -> Present:
         leaving = {**self._writer.leaving(), **self._director.leaving()}
-        return Present(self._config.digest, self._writer.held, leaving)
+        return Present(self._config.digest, self._writer.held, leaving, self._kernel_orders.pause)
 
     # -- observing -------------------------------------------------------------------------------------------------
 
@@ -466,6 +478,7 @@ class Supervisor:
             self._facts,
             self._remembering.view(trio.current_time()),
             self._outside.web.view(trio.current_time()) if self._outside.web else WebView(),
+            self._kernel_orders.view(trio.current_time()),
         )
 
     def _answer(self, asked: Question) -> Iterable[bytes]:
@@ -484,6 +497,9 @@ class Supervisor:
             "status": question(lambda _args: wire_form.encode(self.snapshot())),
             **self._hindsight.verbs(),
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
+            **self._kernel_orders.verbs(),
+            **SelfReport(lambda: self._director, self._writer.view, self.snapshot, self._log).verbs(),
+            **CheckNow(lambda: self._director, self._pool.probe).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }
 

@@ -1,7 +1,7 @@
 """What a worker and its supervisor say to each other, as values. `kit.wire` turns them into bytes and back.
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
-supervisor. `seq` counts the Report, State and Beat frames of one incarnation: 1, 2, 3 …, never a gap.
+supervisor. `seq` counts the Report, State, Beat, Ask and Probed frames of one incarnation: 1, 2, 3 …, never a gap.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from typing import TypeAlias
 
 from checkers.kit.api import Ending, Favour, Health, Reason
 from checkers.kit.job import Job
+from checkers.kit.transcript import Step
 
 VERSION = 3
 """Version of all frames: the first byte of each."""
+
+HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED = range(1, 12)
+"""Type of a frame: its second byte."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of every histogram in seconds: the same as supervisor.core.snapshot.DURATION_BUCKETS_S (a test compares them)."""
@@ -123,7 +127,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The worker asks a favour for one of its jobs. `number` comes back in the grant; no job asks twice at once."""
+    """The worker asks a favour for one of its jobs. `number` comes back in the grant.
+
+    No job asks twice at once, but for one that was probed on request (`Probe`): that probe asks beside the schedule's.
+    """
 
     epoch: int
     generation: int
@@ -133,7 +140,21 @@ class Ask:
     favour: Favour
 
 
-FromWorker: TypeAlias = Hello | Report | State | Beat | Ask
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What came of a probe on request, and all that was seen of it. `result` None: this worker has no such job (any more)."""
+
+    epoch: int
+    generation: int
+    seq: int
+    number: int  # as in the request
+    job: int
+    result: ReportResult | None
+    weight: int | None = None
+    steps: tuple[Step, ...] = ()
+
+
+FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed
 
 
 # Supervisor → worker
@@ -170,5 +191,13 @@ class Grant:
     text: str = ""
 
 
-FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Probe this job now, beside its schedule and without any consequence, and say what was seen of it."""
+
+    number: int
+    job: int
+
+
+FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant | Probe
 Frame: TypeAlias = FromWorker | FromSupervisor

@@ -22,6 +22,7 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ from checkers.kit.api import (
     Target,
 )
 from checkers.kit.certificate import expires_at
+from checkers.kit.tap import TappedStream
 
 SILENT_MAX_BYTES = 262_144
 """Most bytes of a server that lead to no plain text, a handshake included. Ours: OpenSSL takes chains of 100 KB at most."""
@@ -199,10 +201,16 @@ class TlsDialer:
         """Connect and shake hands, within one limit. Raises what `kit.api.Dialer.connect` does and the two errors of here."""
         context = self._context
         name = self._server_name or (target.address if context.check_hostname else None)
-        stream = TlsStream(await self._dial.connect(target), context, name)
-        await stream.shake_hands()
+        below = await self._dial.connect(target)
+        stream = TlsStream(below, context, name)
+        if not isinstance(below, TappedStream):
+            await stream.shake_hands()
+            self.expires_at = stream.expires_at
+            return stream
+        asked = f"TLS handshake{f', server name {name}' if name else ''}"
+        await below.veil(f"{asked}, certificate {'' if context.verify_mode else 'not '}verified", stream.shake_hands)
         self.expires_at = stream.expires_at
-        return stream
+        return below.unveil(stream, stream.words)
 
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`: datagrams stay as they are."""
@@ -278,6 +286,14 @@ class TlsStream:
         der = self._engine.getpeercert(binary_form=True)
         return 0.0 if der is None else expires_at(der)
 
+    @property
+    def words(self) -> str:
+        """What was agreed on, for people."""
+        cipher = self._engine.cipher()
+        ends = self.expires_at
+        until = f", certificate until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC" if ends else ""
+        return f"{self._engine.version()} {cipher[0] if cipher else ''}{until}"
+
     async def say_goodbye(self) -> None:
         """Send a close_notify. The server's is not waited for: nothing that it could say changes the verdict."""
         with contextlib.suppress(ssl.SSLError, ProbeError):
@@ -329,5 +345,6 @@ class TlsStream:
 
 async def farewell(stream: Stream) -> None:
     """End a TLS connection by the book (RFC 8446, section 6.1). Never fails: the verdict stands by now."""
-    if isinstance(stream, TlsStream):
-        await stream.say_goodbye()
+    within = stream.inner if isinstance(stream, TappedStream) else stream
+    if isinstance(within, TlsStream):
+        await within.say_goodbye()

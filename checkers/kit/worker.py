@@ -5,7 +5,7 @@
 
 runs until the link ends, the supervisor says Stop, or it is cancelled. It is the same code under `python -m checkers` and as a
 task of a story: everything real (sockets, privileges) comes in as an argument. The protocol, in order: preload the checker
-types, `confine()`, say Hello, then obey Assign, AskState, Grant and Stop.
+types, `confine()`, say Hello, then obey Assign, AskState, Grant, Probe and Stop.
 
 What is told is a level, not an edge: for each job the newest report is kept until the link takes it, so a slow supervisor costs
 memory for one report a job and no more. A report goes out when there is something to tell: a change, the first result, a
@@ -22,18 +22,22 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import deque
 from collections.abc import Callable
 
 import trio
 
 from checkers.kit import wire
-from checkers.kit.api import TYPES, CheckerType, Health, MakeDialer, ProbeError, Reason, Verdict, load
+from checkers.kit.api import TYPES, CheckerType, Dialer, Health, MakeDialer, Verdict, load
+from checkers.kit.beside import Seen, look
 from checkers.kit.excerpt import clip
-from checkers.kit.favours import Desk, JobFavours
+from checkers.kit.favours import Desk
 from checkers.kit.job import Job
 from checkers.kit.link import Link, LinkError
+from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
-from checkers.kit.schedule import CheckState, Random
+from checkers.kit.runner import NOT_PREPARED, Runner
+from checkers.kit.schedule import Random
 from checkers.kit.shedding import Shedding
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
@@ -90,49 +94,6 @@ async def main(
         raise nonsense
 
 
-class Runner:
-    """One job with its task and its state."""
-
-    __slots__ = (
-        "due",
-        "due_by",
-        "favours",
-        "job",
-        "last_told",
-        "longest_s",
-        "naps",
-        "prepared",
-        "probes",
-        "scope",
-        "state",
-        "target",
-        "turns",
-    )
-
-    def __init__(self, job: Job, desk: Desk, naps: int) -> None:
-        self.job = job
-        self.naps = naps  # of this process that were taken into account
-        self.target = job.target
-        self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
-        self.state = CheckState(job, job.health, job.weight)
-        self.scope = trio.CancelScope()
-        self.longest_s = _longest(job)
-        self.probes = 0
-        self.due = 0.0  # of the next probe
-        self.due_by = 0.0  # after this its next start or end is overdue
-        self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
-        self.prepared: object = _NOT_PREPARED
-        self.turns: Turns | None = None  # of a check whose requests are made one by one
-
-    def entry(self) -> wire.StateEntry:
-        """Return the present level."""
-        state = self.state
-        return wire.StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight)
-
-
-_NOT_PREPARED = object()
-
-
 class Worker:
     """The jobs and their tasks, and what waits to be told."""
 
@@ -165,6 +126,7 @@ class Worker:
             str, list[Runner]
         ] = {}  # by what the job is; more than one only if the supervisor repeats itself
         self._waiting: dict[Runner, wire.ReportResult] = {}  # not sent yet, in the order of need
+        self._looked: deque[tuple[wire.Probe, Seen]] = deque()  # as many as the supervisor asked for
         self._state_wanted = False
         self._beat_wanted = False
         self._something = trio.Event()
@@ -184,6 +146,8 @@ class Worker:
                     self._something.set()
                 case wire.Grant() as grant:
                     self._desk.granted(grant, self._link.take_descriptor())
+                case wire.Probe() as asked:
+                    self._probe_beside(asked)
                 case wire.Stop():
                     return
 
@@ -281,32 +245,51 @@ class Worker:
         job = runner.job
         dial = self._make_dialer(job.connect_timeout, runner.favours)
         try:
-            checker = self._checkers[job.type]
-            if runner.prepared is _NOT_PREPARED:
-                runner.prepared = prepared = checker.prepare(job.options)
-                runner.turns = Turns(prepared) if isinstance(prepared, OneByOne) else None
-            turns = runner.turns
-            prepared = runner.prepared if turns is None else turns.take()
-            return await checker.check(runner.target, prepared, dial)
-        except ProbeError as error:
-            return Verdict(error.reason, str(error))
-        except Exception as error:  # noqa: BLE001  the one broad except: a bug in a checker is this job's trouble alone
-            return Verdict(Reason.CRASHED, f"bug in {job.type}: {type(error).__name__}: {error} ({_place(error)})")
+            return await verdict_of(job.type, self._check(runner, dial))
         finally:
             dial.close()
             if dial.fault:
                 self._tally.add_fault(dial.fault)
                 self._shedding.note(dial.fault)
 
+    async def _check(self, runner: Runner, dial: Dialer) -> Verdict:
+        """Have the checker look."""
+        checker, prepared = self._prepared(runner)
+        turns = runner.turns
+        return await checker.check(runner.target, prepared if turns is None else turns.take(), dial)
+
+    def _prepared(self, runner: Runner) -> tuple[CheckerType, object]:
+        """Return the checker of a job and what it made of the job's options."""
+        checker = self._checkers[runner.job.type]
+        if runner.prepared is NOT_PREPARED:
+            runner.prepared = prepared = checker.prepare(runner.job.options)
+            runner.turns = Turns(prepared) if isinstance(prepared, OneByOne) else None
+        return checker, runner.prepared
+
+    # Probes on request
+
+    def _probe_beside(self, asked: wire.Probe) -> None:
+        """Probe a job once more, beside its schedule."""
+        runner = next((one for same in self._runners.values() for one in same if one.job.id == asked.job), None)
+        if runner is None:
+            self._seen(asked, Seen(None))
+        else:
+            self._nursery.start_soon(self._look, asked, runner)
+
+    async def _look(self, asked: wire.Probe, runner: Runner) -> None:
+        dial = self._make_dialer(runner.job.connect_timeout, runner.favours)
+        self._seen(asked, await look(runner.job, lambda: self._prepared(runner), dial))
+
+    def _seen(self, asked: wire.Probe, seen: Seen) -> None:
+        self._looked.append((asked, seen))
+        self._something.set()
+
     def _report(self, runner: Runner, verdict: Verdict, duration_s: float) -> None:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
         if runner.scope.cancel_called:
             return
         runner.last_told = verdict.reason, verdict.expires_at
-        texts = clip(verdict.detail), clip(verdict.sent), clip(verdict.received)
-        self._waiting[runner] = wire.ReportResult(
-            runner.probes, verdict.reason, max(duration_s, 0.0), *texts, max(verdict.expires_at, 0.0)
-        )
+        self._waiting[runner] = result_of(verdict, runner.probes, duration_s)
         self._something.set()
 
     # Telling
@@ -331,12 +314,14 @@ class Worker:
         while True:
             await self._something.wait()
             self._something = trio.Event()
-            while self._beat_wanted or self._state_wanted or self._waiting or self._desk.unsent:
+            while self._beat_wanted or self._state_wanted or self._waiting or self._desk.unsent or self._looked:
                 if self._beat_wanted:
                     self._beat_wanted = False
                     await self._send_beat()
                 if self._desk.unsent:
                     await self._send_ask(*self._desk.unsent.popleft())
+                if self._looked:
+                    await self._send_probed(*self._looked.popleft())
                 if self._waiting:  # before a state, which says the same levels without their reasons
                     runner = next(iter(self._waiting))
                     await self._send_report(runner, self._waiting.pop(runner))
@@ -354,6 +339,11 @@ class Worker:
     async def _send_ask(self, number: int, job: int, favour: wire.Favour) -> None:
         self._seq += 1
         await self._link.send(wire.encode(wire.Ask(self._epoch, self._generation, self._seq, number, job, favour)))
+
+    async def _send_probed(self, asked: wire.Probe, seen: Seen) -> None:
+        self._seq += 1
+        levels = self._epoch, self._generation, self._seq, asked.number, asked.job
+        await self._link.send(wire.encode(wire.Probed(*levels, seen.result, seen.weight, seen.steps)))
 
     async def _send_state(self) -> None:
         entries = [runner.entry() for same in self._runners.values() for runner in same]
@@ -383,19 +373,3 @@ class Worker:
             self._tally.faults(),
         )
         await self._link.send(wire.encode(beat))
-
-
-def _longest(job: Job) -> float:
-    """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit."""
-    several = not job.options.get("urls_one_by_one") and job.options.get("url")
-    return job.connect_timeout * (len(several) if isinstance(several, list) else 1)
-
-
-def _place(error: BaseException) -> str:
-    """Return "file.py:12", where an exception was raised. (The traceback module would read source files.)"""
-    trace = error.__traceback__
-    if trace is None:
-        return "nowhere"
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119  no pathlib for a name

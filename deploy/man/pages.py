@@ -114,7 +114,9 @@ def verbs(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Argum
     """Yield each verb with its parser."""
     for action in parser._actions:  # noqa: SLF001  see command_page
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            yield from action.choices.items()
+            yield from (
+                (name, verb) for name, verb in action.choices.items() if verb.add_help
+            )  # one without is for shells
 
 
 def usage(name: str, verb: argparse.ArgumentParser) -> str:

@@ -35,10 +35,15 @@ def age(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole // 3600 % 24:02}h"
 
 
-def status(snapshot: dict[str, Any]) -> str:
-    """Return one screen about everything that runs now."""
+def status(snapshot: dict[str, Any], of: dict[str, Any] | None = None) -> str:
+    """Return one screen about everything that runs now. `of` is the whole of which `snapshot` is a part."""
     process = snapshot["process"]
-    lines = [_headline(process, snapshot["virtual_servers"]), *_needs(process), *_rivals(process)]
+    lines = [
+        _headline(process, (of or snapshot)["virtual_servers"]),
+        *_paused(process),
+        *_needs(process),
+        *_rivals(process),
+    ]
     drift = _drift(process["writer"])
     for server in snapshot["virtual_servers"]:
         lines.append("")
@@ -86,6 +91,18 @@ def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
         f" ({process['config_digest']}), backend {process['backend']}: {count(len(servers), 'virtual server')},"
         f" {up} of {count(len(real), 'real server')} not down{by_hand}.{_held(real)}{suspected}{reload}"
     )
+
+
+def _paused(process: dict[str, Any]) -> list[str]:
+    """Say loudly that an operator has writes to the kernel paused."""
+    pause = process.get("paused")
+    return [f"! {pause_line(pause)}: the kernel keeps the table that it has."] if pause else []
+
+
+def pause_line(pause: dict[str, Any]) -> str:
+    """Return a pause in a line: who, since when, why, until when."""
+    until = "until `vipervisor resume`" if pause["ends_s"] is None else f"for {age(math.ceil(pause['ends_s']))} more"
+    return f"WRITES PAUSED by {pause['by']} {age(pause['age_s'])} ago ({pause['reason']}), {until}"
 
 
 def _rivals(process: dict[str, Any]) -> list[str]:

@@ -11,9 +11,8 @@ What it may not do itself it asks of us, for its own jobs and one favour a job a
 
 from __future__ import annotations
 
-import json
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Protocol, assert_never
 
@@ -21,21 +20,20 @@ import trio
 
 from checkers.kit import wire
 from checkers.kit.api import TYPES, Favour, Reason
-from checkers.kit.api import Health as WireHealth
 from checkers.kit.link import Link, LinkError
 from checkers.kit.sockets import is_fault
 from supervisor.children.allowance import Allowance, gap_s
 from supervisor.children.favours import DoFavour, Granted, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_word, patiently
+from supervisor.children.requests import Requests
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.children.totals import Totals
-from supervisor.core.events import CheckReported, Event, Health, Result, WorkerSilent, WorkerSpeaking
+from supervisor.children.translation import event_of
+from supervisor.core.events import Event, WorkerSilent, WorkerSpeaking
 from supervisor.core.fitness import Finding, Fitness, Kind, Symptoms
-from supervisor.core.jobs import definition
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
-from supervisor.model import CheckSpec
 
 SOCKETS_MAX = 64
 """Sockets that are opened for one worker and not yet on their way to it. One that never reads cannot have us hold more."""
@@ -88,7 +86,8 @@ class CheckerWorker:
         self._given = False  # this incarnation has its jobs
         self._unfit = False  # this incarnation is to be replaced, and not to blame
         self._owned: dict[int, wire.Job] = {}
-        self._asking: set[int] = set()  # jobs with a favour under way
+        self._asking: Counter[int] = Counter()  # jobs with favours under way
+        self._requests = Requests()
         self._granted: deque[tuple[int, wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
         self._places = trio.Semaphore(SOCKETS_MAX)
         self._scripts_at: dict[int, float] = {}  # when a job may have its script run again
@@ -128,6 +127,18 @@ class CheckerWorker:
             memory_bytes=self._memory_bytes,
         )
 
+    async def probe(self, job: int) -> wire.Probed | None:
+        """Have one of its jobs probed now and return what was seen; None when the worker or the job went away meanwhile.
+
+        Raises TooMany.
+        """
+        if job not in self._owned or not self._given:
+            return None
+        request = self._requests.add(job)
+        self._something.set()
+        await request.over.wait()
+        return request.answer
+
     async def _converse(self, link: Link, epoch: int) -> None:
         """Speak with one incarnation until it is gone. Raises ProtocolBroken."""
         await self._greet(link)
@@ -158,6 +169,7 @@ class CheckerWorker:
         self._given = self._unfit = False
         self._tell(self._fitness.ended())
         self._asking.clear()
+        self._requests.clear()
         while self._granted:
             _close(self._granted.popleft()[2])
         self._places = trio.Semaphore(SOCKETS_MAX)
@@ -186,9 +198,11 @@ class CheckerWorker:
                     self._assign = False
                     for frame in self._assignment(epoch):
                         await link.send(frame)
+                for number, asked in self._requests.unsent():
+                    await link.send(wire.encode(wire.Probe(number, asked)))
                 while self._granted:
                     job, answer, sock = self._granted.popleft()
-                    self._asking.discard(job)  # before it is sent: the answer to it may be the next question
+                    self._asking[job] -= 1  # before it is sent: the answer to it may be the next question
                     try:
                         await link.send(wire.encode(answer), None if sock is None else sock.fileno())
                     finally:
@@ -246,17 +260,19 @@ class CheckerWorker:
                 raise ProtocolBroken(f"generation {frame.generation} was never assigned")
             if isinstance(frame, wire.Ask):
                 self._ask(frame, nursery)
+            elif isinstance(frame, wire.Probed):
+                self._requests.answered(frame)
             else:
                 await self._take(frame)
 
     def _ask(self, asked: wire.Ask, nursery: trio.Nursery) -> None:
         """Do a favour beside everything else. Raises ProtocolBroken."""
-        if asked.job in self._asking:
+        if self._asking[asked.job] > self._requests.beside(asked.job):
             raise ProtocolBroken(f"asked a second favour for job {asked.job} before the first was done")
         job = self._owned.get(asked.job)
         if job is None and asked.generation == self._generation:
             raise ProtocolBroken(f"asked a favour for job {asked.job}, which it does not have")
-        self._asking.add(asked.job)
+        self._asking[asked.job] += 1
         nursery.start_soon(self._grant, asked, job)
 
     async def _grant(self, asked: wire.Ask, job: wire.Job | None) -> None:
@@ -267,8 +283,10 @@ class CheckerWorker:
         self._something.set()
 
     async def _do(self, job: wire.Job, favour: Favour) -> Granted:
-        """Do a favour, a script no oftener than its schedule wants it, a socket when there is a place for it."""
+        """Do a favour, a script no oftener than its schedule or a request wants it, a socket when there is a place for it."""
         if favour is Favour.SCRIPT:
+            if self._requests.takes_script(job.id):
+                return await self._favour(job, favour)
             await trio.sleep_until(self._scripts_at.get(job.id, 0.0))
             self._scripts_at[job.id] = trio.current_time() + gap_s(job) / 2
             return await self._favour(job, favour)
@@ -302,12 +320,12 @@ class CheckerWorker:
             case wire.Report() if frame.generation == self._generation:
                 if self._believed((frame.job,)):
                     self._note_crash(frame)
-                    await self._inbox.send(_event(frame, frame.result))
+                    await self._inbox.send(event_of(frame, frame.result))
             case wire.State() if frame.generation == self._generation:
                 believed = set(self._believed(entry.job for entry in frame.entries))
                 for entry in frame.entries:
                     if entry.job in believed:
-                        await self._inbox.send(_event(entry, None))
+                        await self._inbox.send(event_of(entry, None))
                 if frame.last:
                     await self._inbox.send(WorkerSpeaking(self._station.owned(self.index, self._owned)))
                     self._station.spoke(self.index)
@@ -379,45 +397,6 @@ async def _received(link: Link) -> bytes:
         raise ProtocolBroken(str(error)) from error
 
 
-def _event(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
-    told = None
-    if result is not None:
-        texts = result.detail, result.sent, result.received
-        told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
-    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight)
-
-
-HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHealth.DOWN: Health.DOWN}
-"""The wire's numbers of health and the core's own values."""
-
-
 def _close(sock: socket.SocketType | None) -> None:
     if sock is not None:
         sock.close()
-
-
-def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = None) -> wire.Job:
-    """Return a check as a worker gets it; `health` and `weight` are what the director believes of it now."""
-    schedule = spec.schedule
-    return wire.Job(
-        id=number,
-        type=spec.type,
-        address=str(spec.target.address),
-        port=spec.target.port,
-        bind_address=str(spec.bind_address) if spec.bind_address else "",
-        bind_port=spec.bind_port,
-        bind_interface=spec.bind_interface,
-        mark=spec.mark,
-        rise=schedule.rise,
-        options=json.loads(spec.options_json),
-        delay_loop=schedule.delay_loop,
-        retry=schedule.retry,
-        delay_before_retry=schedule.delay_before_retry,
-        connect_timeout=schedule.connect_timeout,
-        warmup=schedule.warmup,
-        alpha=spec.alpha,
-        log_all_failures=spec.log_all_failures,
-        health=WireHealth[health.name],
-        weight=weight,
-        definition=definition(spec),
-    )

@@ -103,6 +103,12 @@ class CheckerPool:
         for worker in self._ordinary:
             await worker.greeted.wait()
 
+    async def probe(self, job: int) -> wire.Probed | None:
+        """Have a job probed now and return what was seen; None when nobody can, or whoever could went away. Raises TooMany."""
+        owner = self._owners.get(job)
+        worker = next((one for one in self.workers if one.index == owner), None)
+        return None if worker is None else await worker.probe(job)
+
     def reassign(self) -> None:
         """The jobs changed: each worker gets its own anew."""
         self._distribute()

@@ -1,4 +1,4 @@
-"""Verbs that change what real servers get: drain, disable, enable, weight."""
+"""Verbs that change what real servers get: drain, disable, enable, weight, host."""
 
 from __future__ import annotations
 
@@ -33,12 +33,7 @@ def add(verbs: Any) -> None:
         + _ENDS,
         _drain,
     )
-    drain.add_argument(
-        "--wait",
-        type=shape.duration,
-        metavar="[=TIMEOUT]",
-        help="wait until its active connections are gone, at most TIMEOUT (default: 10m); exit 75 when they are not",
-    )
+    _add_wait(drain)
     _order(
         verbs,
         "disable",
@@ -63,6 +58,7 @@ def add(verbs: Any) -> None:
         "Give a real server another weight than the file or its checks say, while it is up.\n" + _ENDS,
         _weight,
     )
+    _add_host(verbs)
     weight.add_argument("weight", type=_weight_of, metavar="N", help="0 to 65535")
 
 
@@ -77,20 +73,52 @@ def _order(
 ) -> argparse.ArgumentParser:
     parser = shape.verb(verbs, name, help_text, description, carry_out)
     shape.add_target(parser)
+    _add_wish(parser, lasting=lasting)
+    return parser
+
+
+def _add_host(verbs: Any) -> None:
+    host = shape.verb(
+        verbs,
+        "host",
+        "drain, disable or enable one machine in every virtual server",
+        "Say drain, disable or enable of every real server that one machine has, in every virtual server, on every port: at one stroke,\n"
+        "or not at all when one of them may not.\n" + _ENDS,
+        _host,
+    )
+    host.add_argument(
+        "order", choices=["drain", "disable", "enable"], metavar="drain|disable|enable", help="what to do"
+    )
+    host.add_argument("host", metavar="HOST", help="an address of the machine, or a name that has addresses")
+    shape.add_inside(host)
+    _add_wait(host)
+    _add_wish(host, lasting=True)
+    host.set_defaults(real_server="")
+
+
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        type=shape.duration,
+        metavar="[=TIMEOUT]",
+        help="after drain: wait until the active connections are gone, at most TIMEOUT (default: 10m); exit 75 when they are not",
+    )
+
+
+def _add_wish(parser: argparse.ArgumentParser, *, lasting: bool) -> None:
     if lasting:
         parser.add_argument(
             "--for", dest="duration", type=shape.duration, metavar="TIME", help="how long: 90, 90s, 30m, 2h, 1d"
         )
         parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the log, status and why")
     parser.add_argument("--force", action="store_true", help=_FORCE)
-    parser.add_argument("--json", action="store_true", help="print what changed as JSON")
-    shape.add_socket(parser)
-    return parser
+    parser.add_argument("--yes", action="store_true", help="do it to all, where a pattern means more than one")
+    shape.add_answer(parser)
 
 
 def with_wait(arguments: Sequence[str]) -> list[str]:
     """Give the bare --wait of a drain its time, so that the word after it is never taken for one."""
-    if arguments[:1] != ["drain"]:
+    if arguments[:1] not in (["drain"], ["host"]):
         return list(arguments)
     return [f"--wait={WAIT_S:g}" if word == "--wait" else word for word in arguments]
 
@@ -106,6 +134,14 @@ def _drain(options: argparse.Namespace) -> int:
     return Status.FINE if options.wait is None else _wait(shape.socket_of(options), shape.target(options), options.wait)
 
 
+def _host(options: argparse.Namespace) -> int:
+    if options.order == "drain":
+        return _drain(options)
+    if options.wait is not None:
+        raise RequestError("--wait belongs to drain", Status.USAGE)
+    return _ask(options, options.order)
+
+
 def _disable(options: argparse.Namespace) -> int:
     return _ask(options, "disable")
 
@@ -119,7 +155,7 @@ def _weight(options: argparse.Namespace) -> int:
 
 
 def _ask(options: argparse.Namespace, verb: str, **more: Any) -> int:
-    said = {"reason": options.reason, "force": options.force, "for_s": options.duration}
+    said = {"reason": options.reason, "force": options.force, "yes": options.yes, "for_s": options.duration}
     args = {**shape.target(options), **more, **{name: value for name, value in said.items() if value}}
     answer = client.ask(shape.socket_of(options), Request(verb, args))
     shape.show(answer, options, orderwords.ordered)

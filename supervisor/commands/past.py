@@ -36,8 +36,7 @@ def add(verbs: Any) -> None:
         "--in", dest="virtual_server", metavar="VS", help="of a real server: only in this virtual server"
     )
     _add_most(history, 50, MOST_MAX, "the last N entries of each (default: 50)")
-    history.add_argument("--json", action="store_true", help="print everything as one JSON object")
-    shape.add_socket(history)
+    shape.add_answer(history)
     events = shape.verb(
         verbs,
         "events",
@@ -59,6 +58,7 @@ def add(verbs: Any) -> None:
     events.add_argument(
         "--json", action="store_true", help="print one JSON object; with --follow one for each event, a line each"
     )
+    shape.add_color(events)
     shape.add_socket(events)
 
 

@@ -1,13 +1,23 @@
-"""Verbs that only ask: status, why."""
+"""Verbs that change nothing: status, why, check-now."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from supervisor.admin import client, words
-from supervisor.admin.protocol import Request, Status
+from supervisor.admin import checkwords, client, words
+from supervisor.admin.protocol import Request, RequestError, Status
+from supervisor.admin.sieve import sieve
 from supervisor.commands import shape
+
+WATCH_S = 2.0
+"""How often `--watch` looks when it does not say: the kernel renews its counts as often."""
+
+CHECKING_S = 70.0
+"""How long the command line waits for probes on request; longer than the daemon lets them take (checknow.LIMIT_S)."""
 
 
 def add(verbs: Any) -> None:
@@ -16,11 +26,26 @@ def add(verbs: Any) -> None:
         verbs,
         "status",
         "show what runs now",
-        "Show what runs now: virtual servers, real servers, health, weights, and what operators want of them.",
+        "Show what runs now: virtual servers, real servers, health, weights, and what operators want of them;\n"
+        "all, or what fits a PATTERN. With --down the exit status is 1 when something is.",
         _status,
     )
-    status.add_argument("--json", action="store_true", help="print everything as one JSON object")
-    shape.add_socket(status)
+    status.add_argument(
+        "patterns",
+        nargs="*",
+        metavar="PATTERN",
+        help="a virtual or real server as status names it, its address alone, or a pattern of these with * and ?",
+    )
+    status.add_argument(
+        "--down", action="store_true", help="show only what is down: real servers, and virtual ones without quorum"
+    )
+    status.add_argument(
+        "--watch",
+        type=shape.duration,
+        metavar="[=SECONDS]",
+        help="show it again and again (default: every 2 s) until interrupted",
+    )
+    shape.add_answer(status)
     why = shape.verb(
         verbs,
         "why",
@@ -29,13 +54,64 @@ def add(verbs: Any) -> None:
         _why,
     )
     shape.add_target(why)
-    why.add_argument("--json", action="store_true", help="print the chain as JSON")
-    shape.add_socket(why)
+    shape.add_answer(why)
+
+    check_now = shape.verb(
+        verbs,
+        "check-now",
+        "probe a real server now and show what came of it",
+        "Have the checks of a real server made now, beside their schedule, and show what came of each. With --trace everything is shown\n"
+        "that passed: where to, what was sent, what came back, how long each step took, and the rule that was broken. Secrets are masked.\n"
+        "Such a probe counts for nothing: it takes nobody in or out. No check can be asked for again within a second.",
+        _check_now,
+    )
+    shape.add_target(check_now)
+    check_now.add_argument("--trace", action="store_true", help="show everything that was sent and received")
+    shape.add_answer(check_now)
+
+
+def _check_now(options: argparse.Namespace) -> int:
+    """Ask, show, and tell by the exit status whether all passed."""
+    args = {**shape.target(options), **({"trace": True} if options.trace else {})}
+    answer = client.ask(shape.socket_of(options), Request("check-now", args), CHECKING_S)
+    shape.show(answer, options, checkwords.checked)
+    passed = all(check["result"] is not None and check["result"]["ok"] for check in answer["checks"])
+    return Status.FINE if passed else Status.FAILED
+
+
+def with_watch(arguments: Sequence[str]) -> list[str]:
+    """Give the bare --watch of a status its time, so that the word after it is never taken for one."""
+    if arguments[:1] != ["status"]:
+        return list(arguments)
+    return [f"--watch={WATCH_S:g}" if word == "--watch" else word for word in arguments]
 
 
 def _status(options: argparse.Namespace) -> int:
-    shape.show(client.ask(shape.socket_of(options), Request("status")), options, words.status)
-    return Status.FINE
+    if options.watch is not None:
+        return _watch(options)
+    return _show_status(options)
+
+
+def _show_status(options: argparse.Namespace) -> int:
+    snapshot = client.ask(shape.socket_of(options), Request("status"))
+    found = sieve(snapshot, options.patterns, down=options.down)
+    if options.patterns and not found["virtual_servers"] and not options.down:
+        raise RequestError(f"nothing fits {' or '.join(options.patterns)}", Status.NOT_FOUND)
+    shape.show(found, options, lambda shown: words.status(shown, of=snapshot))
+    return Status.FAILED if options.down and found["virtual_servers"] else Status.FINE
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """Show it until interrupted. A daemon that does not answer is shown too: it may come back."""
+    clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
+    while True:
+        print(clear, end="")
+        try:
+            _show_status(options)
+        except RequestError as error:
+            print(f"vipervisor: {error}")
+        print(flush=True)
+        time.sleep(options.watch)
 
 
 def _why(options: argparse.Namespace) -> int:

@@ -60,8 +60,7 @@ def add(verbs: Any) -> None:
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
-    shape.add_socket(parser)
+    shape.add_answer(parser)
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from supervisor.core.events import Health
 from supervisor.core.health import Check
 from supervisor.core.kernelsettings import Held
 from supervisor.core.override import AdminState, Override
+from supervisor.core.pause import Pause
 from supervisor.core.realserver import RealServerState
 from supervisor.core.table import Table
 from supervisor.core.virtualserver import VirtualServerState
@@ -86,6 +87,16 @@ class WishMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseMemory:
+    """An operator's pause of all writes; `until_at` None: without an end."""
+
+    by: str
+    reason: str
+    since_at: float
+    until_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerMemory:
     """One real server; `wanted` is the weight that it should have had in the kernel's table, None: not there at all."""
 
@@ -140,6 +151,7 @@ class Memory:
     held: Held = field(default_factory=Held)
     pools: Mapping[ServiceKey, PoolMemory] = field(default_factory=dict)
     leaving: Mapping[ServiceKey, frozenset[Endpoint]] = field(default_factory=dict)
+    pause: PauseMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,14 @@ class Recall:
     def held(self) -> Held:
         """Return which settings of the kernel are ours to give back."""
         return self.memory.held if self.trusted and not self.memory.removed else Held()
+
+    def pause(self) -> Pause | None:
+        """Return the pause of writes that still stands, in the same life alone: a new boot begins with an empty table."""
+        pause = self.memory.pause
+        if pause is None or not self.trusted or self.memory.removed:
+            return None
+        left_s = math.inf if pause.until_at is None else pause.until_at - max(self.clocks.wall, self.alive_at)
+        return Pause(pause.by, pause.reason, self.clocks.moment(pause.since_at), self.clocks.now + left_s)
 
     def drain_timeout_s(self, key: ServiceKey) -> float:
         """Return how long the destinations of a virtual server that left may take to be done."""
@@ -251,6 +271,14 @@ def _check(check: Check, clocks: Clocks, define: Callable[[Check], str]) -> Chec
 def _wish(wish: Override, clocks: Clocks) -> WishMemory:
     until_at = None if wish.until == math.inf else clocks.at(wish.until)
     return WishMemory(wish.admin, wish.weight, wish.reason, wish.by, clocks.at(wish.since), until_at)
+
+
+def remembered_pause(pause: Pause | None, clocks: Clocks) -> PauseMemory | None:
+    """Return what is to be remembered of a pause."""
+    if pause is None:
+        return None
+    until_at = None if pause.until == math.inf else clocks.at(pause.until)
+    return PauseMemory(pause.by, pause.reason, clocks.at(pause.since), until_at)
 
 
 def matched(checks: tuple[CheckSpec, ...], names: tuple[str, ...], memory: ServerMemory) -> list[CheckMemory | None]:

@@ -238,6 +238,16 @@ class RivalView:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseView:
+    """An operator's pause of all writes to the kernel. `ends_s` None: it stands until somebody says resume."""
+
+    by: str
+    reason: str
+    age_s: float
+    ends_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class StateView:
     """The state file: what the next start would know. `path` is empty when nothing is kept."""
 
@@ -305,6 +315,7 @@ class ProcessView:
     checks_quarantined: int = 0  # checks that kill workers and are kept apart
     log_summed_up: int = 0  # log lines that were put together in summaries
     web: WebView = WebView()
+    paused: PauseView | None = None  # an operator has writes to the kernel paused
 
 
 @dataclass(frozen=True, slots=True)

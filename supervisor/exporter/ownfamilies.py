@@ -65,6 +65,9 @@ def _process(snapshot: Snapshot, now_wall: float) -> Iterator[Metric]:
         [((kind,), count) for kind, count in _overrides(virtual_servers).items()],
     )
     yield single(
+        "lvs_writes_paused", "1 while an operator has writes to the kernel paused.", process.paused is not None
+    )
+    yield single(
         "lvs_director_suspected",
         "1 while removals are held because this director's own network is suspected.",
         bool(process.suspected),

@@ -76,6 +76,12 @@ class Inspection:
         unwanted = self._judge.unwanted
         return owned.difference(unwanted) if unwanted else owned
 
+    def insist(self, actual: Table) -> None:
+        """Nothing of `actual`, the table as it was read, stands any more: what is not as wanted is our own unfinished work now."""
+        self.believed = actual
+        self._suspicions.clear()
+        self._judge.forget()
+
     def forget(self) -> None:
         """The table itself was gone: nothing is known, and nothing stands any more."""
         self.believed = None

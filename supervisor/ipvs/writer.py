@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 import trio
 
-from supervisor.core.diff import Plan, cautious, plan
+from supervisor.core.diff import Plan, cautious, diff, plan
 from supervisor.core.events import DestinationId, Event, KernelRead, KernelWritten, WeightsAdopted
 from supervisor.core.kernelsettings import Held
 from supervisor.core.snapshot import WriterView
@@ -89,6 +89,9 @@ class Writer:
         self._wanted: Table | None = None
         self._wanted_at = math.inf  # since when an unsettled table waits
         self._since = math.inf  # the oldest verdict that the kernel does not know yet
+        self._frozen = False  # the operator paused all writes
+        self._audits = 0
+        self._audited = trio.Event()  # set and replaced by each reading of the whole
         self._settled: Table | None = None  # the wanted table that the kernel was last seen to equal
         self._wake = trio.Event()
         self._news = trio.Event()  # set and replaced whenever `_settled` changes
@@ -185,6 +188,43 @@ class Writer:
                 await self._news.wait()
         return self._settled is self._wanted
 
+    def freeze(self) -> None:
+        """Write nothing from now on. Reading goes on, and so does wanting."""
+        self._frozen = True
+
+    def thaw(self) -> None:
+        """Write again, first of all what was wanted meanwhile."""
+        self._frozen = False
+        self._rounds.hurry()
+        self._wake.set()
+
+    async def read_now(self, timeout_s: float) -> bool:
+        """Read the whole table as soon as what is wanted was written; tell whether it came to that within `timeout_s`."""
+        begun = self._audits
+        with trio.move_on_after(timeout_s):
+            if not self._frozen:
+                await self.settle(timeout_s)
+            self._rounds.hurry()
+            self._wake.set()
+            while self._audits == begun:
+                await self._audited.wait()
+        return self._audits != begun
+
+    @property
+    def table(self) -> Table:
+        """The kernel's table as last read."""
+        return self._reading.table
+
+    def differences(self) -> list[Op]:
+        """Return what would make the kernel, as last read, what is wanted; what stands by policy is among it."""
+        return [] if self._wanted is None else diff(self._wanted, self._reading.table, self._owned)
+
+    def insist(self) -> None:
+        """Put right everything that is not as wanted now, also what was to stand by policy or because of another writer."""
+        self._inspection.insist(self._reading.table)
+        self._settled = None
+        self._wake.set()
+
     def view(self) -> WriterView:
         """Return what the writer did and how it stands."""
         now = trio.current_time()
@@ -230,7 +270,7 @@ class Writer:
                 if done and not started:
                     started = True
                     task_status.started(self._reading)
-                if done and self._settings.pending:
+                if done and self._settings.pending and not self._frozen:
                     await self._settings.carry_out()
             elif now >= inspection.next_look():
                 done = await self._look_again()
@@ -250,6 +290,8 @@ class Writer:
     def _behind(self) -> bool:
         """Tell whether the kernel as believed is not what it shall be, so that there is something to write without an audit."""
         believed, wanted = self._inspection.believed, self._wanted
+        if self._frozen:
+            return False
         return believed is not None and wanted is not None and believed is not self._inspection.target(wanted)
 
     async def _pause(self) -> None:
@@ -365,6 +407,9 @@ class Writer:
         await trio.lowlevel.checkpoint()  # reading and comparing a large table each take their time
         cost_s += await self._judge(reading, wanted, None)
         self._rounds.read_whole(trio.current_time(), cost_s)
+        self._audits += 1
+        self._audited.set()
+        self._audited = trio.Event()
         return True
 
     async def _look_again(self) -> bool:

@@ -22,12 +22,12 @@ import structlog
 
 from supervisor.log.bursts import Bursts, Summary
 from supervisor.log.catalogue import CATALOGUE
-from supervisor.log.entry import COMMON, PRIORITIES, CatalogueError, Entry, Kind, Level, fit
+from supervisor.log.entry import COMMON, LEVELS, PRIORITIES, CatalogueError, Entry, Kind, Level, fit
 from supervisor.log.keys import KeySet
 from supervisor.log.render import JsonLine, TextLine
 from supervisor.log.writer import LogWriter, Lost
 
-__all__ = ["CATALOGUE", "CatalogueError", "KeySet", "Level", "Log", "LogWriter", "Sink", "Style", "open_log"]
+__all__ = ["CATALOGUE", "LEVELS", "CatalogueError", "KeySet", "Level", "Log", "LogWriter", "Sink", "Style", "open_log"]
 
 Style: TypeAlias = Literal["json", "text"]
 Sink: TypeAlias = Callable[[bytes, str], None]
@@ -67,9 +67,9 @@ class Log:
 
     `strict` (tests) raises CatalogueError on anything that the catalogue does not know; otherwise nothing is lost: an unknown
     field is written as text under its own name, a value of the wrong kind under NAME_uncatalogued, and `uncatalogued` says
-    what is wrong. `lowest` is the least level that is written. `keys` are the names of a JSON line. `keep` takes the lines of edges,
-    if the sink knows a better way for them. Crowds are put together by the `clock` (seconds) if there is one; then `sum_up` has to be
-    called about once a second. `config_digest` is the running configuration's and goes into every line.
+    what is wrong. `lowest` is the least level that is written, and may be changed. `keys` are the names of a JSON line. `keep` takes the
+    lines of edges, if the sink knows a better way for them. Crowds are put together by the `clock` (seconds) if there is one; then
+    `sum_up` has to be called about once a second. `config_digest` is the running configuration's and goes into every line.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Log:
         self.listener: Listener | None = None
         """Hears every event of the catalogue, also one that is not written for its level."""
         self.strict = strict
+        self.lowest: Level = lowest
         self._seq = itertools.count(1)
         self._wall_clock = wall_clock
         self._static = {
@@ -106,7 +107,7 @@ class Log:
         self._logger = structlog.wrap_logger(
             self._outlet,
             processors=[self._complete, self._render],
-            wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[lowest.upper()]),
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
             cache_logger_on_first_use=True,
         )
 
@@ -171,7 +172,8 @@ class Log:
         return written
 
     def _tell(self, level: Level, event: str, message: str, fields: Mapping[str, Any]) -> None:
-        getattr(self._logger, level)(event, message=message, **fields)
+        if LEVELS.index(level) >= LEVELS.index(self.lowest):
+            getattr(self._logger, level)(event, message=message, **fields)
 
     def _complete(self, _logger: object, level: str, told: Any) -> dict[str, Any]:
         """Put the common fields around the event's own (a structlog processor)."""

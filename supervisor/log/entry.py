@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias
 from supervisor.model import AddressKey, Endpoint, FwmarkKey
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+"""From the least to the greatest."""
 Kind: TypeAlias = Literal["text", "integer", "number", "boolean"]
 
 PRIORITIES: Mapping[str, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}

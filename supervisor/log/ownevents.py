@@ -258,6 +258,21 @@ OWN_EVENTS: Mapping[str, Entry] = {
         means="A named pipe cannot be used; its lines are lost until a reload finds it better.",
         remedy="Create it with mkfifo and let the daemon's user write it.",
     ),
+    "writes.paused": _entry(
+        "error",
+        "by reason",
+        number="paused_s ends_s",
+        means="An operator has all changes of the kernel paused; told again every quarter of an hour.",
+        remedy="`vipervisor resume` when the incident is over; `vipervisor sync --dry-run` shows what waits.",
+        edge=True,
+    ),
+    "writes.resumed": _entry(
+        "warning",
+        "by reason",
+        number="paused_s",
+        means="The kernel is written again: somebody said so, or the time of the pause is over.",
+        edge=True,
+    ),
     "admin.request": _entry(
         "warning",
         "verb args user outcome reason",

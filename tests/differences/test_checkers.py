@@ -20,7 +20,7 @@ from checkers.kit.options import Json
 from checkers.kit.schedule import CheckState
 from checkers.kit.sockets import open_socket
 from checkers.kit.timer import Timer
-from supervisor.children.checkers import job_of
+from supervisor.children.translation import job_of
 from supervisor.core.events import Health
 from supervisor.model import CheckSpec
 from tests.fakes.favours import ScriptedFavours

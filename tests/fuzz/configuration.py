@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from checkers.kit.wire import assign_frames
-from supervisor.children.checkers import job_of
+from supervisor.children.translation import job_of
 from supervisor.config import (
     Outcome,
     Problem,

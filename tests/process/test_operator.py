@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.process.test_daemon import Daemon, Web, configuration, until
@@ -124,3 +126,70 @@ def test_an_answer_comes_in_a_moment(daemon: Daemon) -> None:
         assert daemon.ask("status").returncode == 0
         took.append(time.monotonic() - since)
     assert min(took) < 1.0
+
+
+def test_a_real_server_is_probed_now_and_everything_that_passed_is_shown(daemon: Daemon, webs: tuple[Web, Web]) -> None:
+    name = f"127.0.0.1:{webs[0].port}"
+    traced = daemon.ask("check-now", name, "--trace")
+    assert traced.returncode == 0, traced.stderr
+    for words in (f"connecting:  TCP connection to {name}", "> GET / HTTP/1.0", "< HTTP/1.", "● passes: L7OK"):
+        assert words in traced.stdout
+    webs[0].close()
+    failed = daemon.ask("check-now", name)
+    if failed.returncode == 7:  # within a second of the first
+        time.sleep(1.2)
+        failed = daemon.ask("check-now", name)
+    assert failed.returncode == 1
+    assert "✖ FAILS: L4CON" in failed.stdout
+    webs[0].open()
+
+
+def test_writes_are_paused_and_everybody_is_told_until_they_are_resumed(tmp_path: Path, webs: tuple[Web, Web]) -> None:
+    text = configuration(*(web.port for web in webs))
+    daemon = Daemon(tmp_path, text, "--state-dir", str(tmp_path / "state"))
+    try:
+        until(lambda: daemon.status()["process"]["ready"])
+        paused = daemon.ask("pause", "writes", "--reason", "INC-7", "--for", "1h")
+        assert paused.returncode == 0, paused.stderr
+        assert "(INC-7), for 1h00m more" in paused.stdout
+        until(lambda: "lvs_writes_paused 1.0" in daemon.metrics())
+        assert "! WRITES PAUSED by " in daemon.ask("status").stdout
+        assert daemon.ask("sync").returncode == 7
+        webs[1].close()
+        until(lambda: daemon.status()["virtual_servers"][0]["real_servers"][1]["health"] == "DOWN")
+        assert daemon.weights() == [1, 1]
+        down = daemon.ask("status", "--down", "--json")
+        assert down.returncode == 1
+        assert f"127.0.0.1:{webs[1].port}" in down.stdout
+        alert = daemon.ask("alerts")
+        assert (alert.returncode, alert.stdout.split(" - ")[0]) == (1, "VIPERVISOR WARNING")
+        assert daemon.ask("resume").returncode == 0
+        until(lambda: daemon.weights() == [1, 0])
+        webs[1].open()
+    finally:
+        daemon.close()
+
+
+def test_the_program_says_how_it_is(daemon: Daemon) -> None:
+    ready = daemon.ask("ready")
+    assert (ready.returncode, ready.stdout.split(":")[0]) == (0, "ready")
+    assert daemon.ask("sync").stdout == "the kernel is as wanted; nothing was changed\n"
+    version = json.loads(daemon.ask("version", "--json").stdout)
+    schema = json.loads((ROOT_FOLDER / "docs" / "schemas" / "version.json").read_text())
+    jsonschema.validate(version, schema)
+    assert version["client"] == version["daemon"]["version"]
+    assert daemon.ask("log-level", "error").returncode == 0
+    count = len(daemon.events("admin.request"))
+    assert daemon.ask("log-level", "info").returncode == 0
+    until(lambda: len(daemon.events("admin.request")) > count)
+
+
+def test_one_machine_is_taken_out_and_in_again(daemon: Daemon) -> None:
+    assert daemon.ask("drain", "127.0.0.*", "--force").returncode == 7
+    assert daemon.weights() == [1, 1]
+    assert daemon.ask("host", "disable", "127.0.0.1").returncode == 7, "the quorum would go"
+    done = daemon.ask("host", "drain", "127.0.0.1", "--force", "--reason", "new disk")
+    assert done.returncode == 0, done.stderr
+    assert daemon.weights() == [0, 0]
+    assert daemon.ask("host", "enable", "127.0.0.1").returncode == 0
+    assert daemon.weights() == [1, 1]

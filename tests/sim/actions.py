@@ -217,7 +217,7 @@ async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
         return False
     choice = rng.randrange(8)
 
-    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask) -> tuple[bytes, bool]:
+    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
         epoch, generation, seq = frame.epoch, frame.generation, frame.seq
         desk = stage.ledger.desk(index)
         job = rng.choice(sorted(desk.jobs)) if desk.jobs else 1
@@ -255,7 +255,7 @@ async def _worker_speaks_of_the_past(stage: Stage, rng: random.Random) -> bool:
     if index is None or stage.ledger.desk(index).generation < 2:
         return False
 
-    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask) -> tuple[bytes, bool]:
+    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
         jobs = stage.ledger.desk(index).jobs
         numbers = sorted(jobs) or [1]
         job = rng.choice(numbers)

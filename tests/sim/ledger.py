@@ -155,7 +155,9 @@ class TappedLink:
         self._ledger = ledger
         self.frozen = False
         self.delay_s = 0.0
-        self.lies: list[Callable[[wire.Report | wire.State | wire.Beat | wire.Ask], tuple[bytes, bool]]] = []
+        self.lies: list[
+            Callable[[wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed], tuple[bytes, bool]]
+        ] = []
         """Each makes, of the worker's next frame, one to be said before it, and tells whether it counts in the sequence."""
         self._pending: bytes | None = None
         self._held: tuple[bytes, float] | None = (
@@ -227,11 +229,11 @@ class TappedLink:
         self.accepted = None
         return said
 
-    def _shifted(self, frame: wire.Report | wire.State | wire.Beat | wire.Ask) -> bytes:
+    def _shifted(self, frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> bytes:
         return wire.encode(_later(frame, self._behind))
 
 
 def _later(
-    frame: wire.Report | wire.State | wire.Beat | wire.Ask, by: int
-) -> wire.Report | wire.State | wire.Beat | wire.Ask:
+    frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed, by: int
+) -> wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed:
     return replace(frame, seq=frame.seq + by)

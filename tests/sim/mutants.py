@@ -339,7 +339,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "        self._given = self._unfit = False",
         "a new worker is given nothing to do",
     ),
-    _links(
+    Mutant(
+        "supervisor/children/translation.py",
         "        health=WireHealth[health.name],",
         "        health=WireHealth.UNKNOWN,",
         "a new worker knows of nobody, and one failure is enough",
@@ -412,7 +413,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a job that stays speaks under its old number",
     ),
     _kit(
-        "wire",
+        "fields",
         "return (False, 0) if weight is None else (True, weight)",
         "return (False, 0) if not weight else (True, weight)",
         "a weight of 0 is lost on the way",

@@ -1,4 +1,4 @@
-"""What an operator sees of an afternoon's work, word for word: the answers of a story on the virtual clock (tests/golden/operator.txt).
+"""What an operator sees of an afternoon's work, word for word: the answers of a story on the virtual clock (tests/golden/operator*.txt).
 
 To change it on purpose: delete the golden file and play the story once; it writes the file and fails.
 """
@@ -10,19 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from supervisor import __version__
-from supervisor.admin import orderwords, pastwords, words
+from supervisor.admin import checkwords, orderwords, pastwords, selfwords, words
 from supervisor.admin.protocol import RequestError
-from tests.fakes.network import refuse
+from tests.fakes.network import refuse, status
 from tests.sim.test_operator_stories import GROUP, RS21, RS22, order, settled
 from tests.sim.world import World, play
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "operator.txt"
+NIGHT = Path(__file__).parents[1] / "golden" / "operator_night.txt"
 WORDS: dict[str, Callable[[Any], str]] = {
     "why": words.why,
     "status": words.status,
+    "check-now": checkwords.checked,
+    "sync": selfwords.synced,
+    "pause": selfwords.paused,
+    "resume": selfwords.paused,
+    "ready": selfwords.ready,
+    "alerts": selfwords.alerts,
     "history": pastwords.history,
     "events": pastwords.events,
 }
+
+
+def compare(golden: Path, shown: list[str], folder: Path) -> None:
+    text = "".join(shown).replace(str(folder), "FOLDER").replace(__version__, "VERSION")
+    if not golden.exists():
+        golden.write_text(text)
+        raise AssertionError(f"{golden} was not there and is now; look at it")
+    assert text == golden.read_text(), "what operators see is an interface: changed on purpose?"
 
 
 def test_an_afternoons_work_reads_as_it_did_before(tmp_path: Path) -> None:
@@ -66,8 +81,45 @@ def test_an_afternoons_work_reads_as_it_did_before(tmp_path: Path) -> None:
         await ask(world, "events", since_s=65, types=["real_server", "virtual_server"])
 
     play(story, GROUP, tmp_path)
-    text = "".join(shown).replace(str(tmp_path), "FOLDER").replace(__version__, "VERSION")
-    if not GOLDEN.exists():
-        GOLDEN.write_text(text)
-        raise AssertionError(f"{GOLDEN} was not there and is now; look at it")
-    assert text == GOLDEN.read_text(), "what operators see is an interface: changed on purpose?"
+    compare(GOLDEN, shown, tmp_path)
+
+
+def test_a_night_with_an_incident_reads_as_it_did_before(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    async def story(world: World) -> None:
+        async def say(verb: str, **args: Any) -> None:
+            said = " ".join(f"{name}={value}" for name, value in args.items())
+            shown.append(f"$ {verb} {said}".rstrip() + "\n")
+            try:
+                answer = await world.operate(verb, by="alice", **args)
+            except RequestError as error:
+                shown.append(f"vipervisor: {error}\nexit status {int(error.status)}\n")
+            else:
+                shown.append(WORDS[verb](answer) if verb in WORDS else orderwords.ordered(answer))
+
+        await say("ready")
+        await say("alerts")
+        await settled(world)
+        await world.later(40)
+        await say("ready")
+        await say("alerts")
+        world.network.server("192.168.100.22", 80).behaviour = status(503, b"no database\n")
+        await say("check-now", real_server=RS22, trace=True)
+        await say("check-now", real_server=RS22)
+        await say("pause")
+        await say("pause", reason="the switch is being replaced, INC-7", for_s=1800)
+        await world.later(60)
+        await say("status")
+        await say("sync")
+        await say("sync", dry_run=True)
+        await say("alerts")
+        await say("resume")
+        await world.later(5)
+        await say("sync")
+        await say("drain", real_server="192.168.100.*")
+        await say("drain", hosts=["192.168.100.22"], reason="new disk")
+        await say("alerts")
+
+    play(story, GROUP, tmp_path)
+    compare(NIGHT, shown, tmp_path)

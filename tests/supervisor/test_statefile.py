@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
-from supervisor.core.memory import CheckMemory, Life, Memory, PoolMemory, ServerMemory, WishMemory
+from supervisor.core.memory import CheckMemory, Life, Memory, PauseMemory, PoolMemory, ServerMemory, WishMemory
 from supervisor.core.override import AdminState
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol, SyncDaemon, SyncRole, Timeouts
 from supervisor.statefile import Newer, decode, encode
@@ -233,6 +233,7 @@ MEMORIES = st.builds(
     st.builds(Held, st.builds(Timeouts, *[st.integers(0, 2**31 - 1)] * 3)),
     st.lists(POOLS, max_size=3, unique_by=lambda pool: pool.key).map(lambda pools: {pool.key: pool for pool in pools}),
     st.dictionaries(KEYS, st.frozensets(ENDPOINTS, max_size=3), max_size=2),
+    st.none() | st.builds(PauseMemory, TEXTS, TEXTS, TIMES, st.none() | TIMES),
 )
 
 

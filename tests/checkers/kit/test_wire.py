@@ -44,7 +44,11 @@ beats = st.builds(
     st.lists(st.tuples(texts, uint64), max_size=wire.FAULTS_MAX).map(tuple),
 )
 hellos = st.builds(wire.Hello, uint32, texts)
-from_worker = hellos | reports | states | beats | asks
+lines = st.lists(texts, max_size=3).map("\n".join)
+steps = st.builds(wire.Step, st.sampled_from(wire.StepKind), seconds, lines, uint32)
+several_steps = st.lists(steps, max_size=5).map(tuple)
+probed = st.builds(wire.Probed, uint32, uint32, uint64, uint32, uint32, st.none() | results, weights, several_steps)
+from_worker = hellos | reports | states | beats | asks | probed
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -83,7 +87,11 @@ assigns = st.builds(
     st.lists(jobs, max_size=4),
 )
 grants = st.builds(wire.Grant, uint32, st.sampled_from(Ending), st.integers(0, 255), texts)
-from_supervisor = assigns | grants | st.just(wire.AskState()) | st.just(wire.Stop())
+probes = st.builds(wire.Probe, uint32, uint32)
+from_supervisor = assigns | grants | probes | st.just(wire.AskState()) | st.just(wire.Stop())
+
+
+PROBED = wire.Probed(1, 1, 1, 1, 1, None, None, (wire.Step(wire.StepKind.SENT, 0.5, "GET", 3),))
 
 
 def job(number: int = 1, **changes: object) -> wire.Job:
@@ -170,6 +178,10 @@ def test_any_bytes_of_the_supervisor_are_refused_or_can_be_said_again(data: byte
         pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None, 5), 31, 0, id="a weight that is not given"),
         pytest.param(wire.Report(1, 1, 1, 1, Health.UP, 0, 0, None, 5), 32, 0x7F, id="weight out of range"),
         pytest.param(wire.Ask(1, 1, 1, 1, 1, Favour.FILE), 26, 9, id="unknown favour"),
+        pytest.param(PROBED, 26, 2, id="has result out of range"),
+        pytest.param(PROBED, 38, 0, id="unknown step"),
+        pytest.param(PROBED, 53, 0x1B, id="a step that steers the terminal"),
+        pytest.param(PROBED, 51, 0xFF, id="a step longer than the frame"),
         pytest.param(wire.Hello(1, "ab"), 8, 0x1B, id="text not printable"),
         pytest.param(wire.Hello(1, "ab"), 9, 0xFF, id="text not UTF-8"),
     ],
@@ -191,6 +203,13 @@ def test_a_duration_that_is_no_length_of_time_is_refused_on_both_sides(duration_
     good[at : at + 8] = struct.pack(">d", duration_s)
     with pytest.raises(wire.WireError):
         wire.decode_from_worker(bytes(good))
+
+
+def test_a_transcript_longer_than_its_limits_is_refused() -> None:
+    step = wire.Step(wire.StepKind.RECEIVED, 0.0, "x" * 2000, 2000)
+    for steps in ((step,) * 40, (wire.Step(wire.StepKind.SENT, 0.0, "", 0),) * 65):
+        with pytest.raises(wire.WireError, match="too many"):
+            wire.encode(wire.Probed(1, 1, 1, 1, 1, None, None, steps))
 
 
 def test_a_text_longer_than_the_limit_is_refused() -> None:

@@ -463,3 +463,38 @@ def test_urls_one_by_one_in_a_hurry_do_not_wait_for_each_other_while_not_up() ->
     ((at, *told),) = run(story).reports()
     assert told == ["UP", "L7OK"]
     assert at == pytest.approx(1, abs=0.2)
+
+
+def test_a_probe_on_request_is_answered_and_changes_nothing_of_the_schedule() -> None:
+    async def story(supervisor: Supervisor) -> None:
+        server = supervisor.network.server("192.168.100.20", 80)
+        await supervisor.assign(job())
+        await trio.sleep(10)
+        server.behaviour = status(503)
+        await supervisor.link.send(wire.encode(wire.Probe(7, 1)))
+        await trio.sleep(1)
+        server.behaviour = healthy()
+        await trio.sleep(20)
+
+    told = run(story)
+    ((at, probed),) = told.of(wire.Probed)
+    assert (at, probed.number, probed.job) == (10.0, 7, 1)
+    assert probed.result is not None
+    assert probed.result.reason is Reason.L7STS
+    assert [step.kind.name for step in probed.steps] == ["CONNECTING", "CONNECTED", "SENT", "RECEIVED"]
+    assert told.reports() == [(0.0, "UP", "L7OK")], "what it found is no failure of the schedule's"
+    asked = told.network.server("192.168.100.20", 80).requests
+    assert [round(one.at - told.start, 1) for one in asked] == [0.0, 6.0, 10.0, 12.0, 18.0, 24.0, 30.0]
+
+
+def test_a_probe_on_request_of_a_job_that_is_gone_has_no_result() -> None:
+    async def story(supervisor: Supervisor) -> None:
+        await supervisor.assign(job())
+        await trio.sleep(1)
+        await supervisor.assign(generation=2)
+        await supervisor.link.send(wire.encode(wire.Probe(7, 1)))
+        await trio.sleep(1)
+
+    ((_, probed),) = run(story).of(wire.Probed)
+    assert probed.result is None
+    assert probed.generation == 2

@@ -22,6 +22,7 @@ from supervisor.children.checkers import CheckerWorker, StartChecker, Station
 from supervisor.children.exporter import ExporterChild, StreamLink
 from supervisor.children.favours import Granted
 from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
+from supervisor.children.requests import UNANSWERED_MAX, TooMany
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
 from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskSnapshot, Question
@@ -189,6 +190,115 @@ def test_a_favour_is_answered_with_the_number_it_was_asked_with() -> None:
         await stage.say(wire.Ask(1, 1, 2, 42, 1, Favour.SCRIPT))
         await stage.theirs[0].receive()
         assert not stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+PROBED = wire.Probed(1, 1, 1, 1, 1, wire.ReportResult(0, Reason.L7STS, 0.1, "HTTP 503"), None, ())
+
+
+def test_a_probe_on_request_goes_to_the_worker_and_what_it_saw_comes_back() -> None:
+    async def part(stage: Stage) -> None:
+        answers: list[wire.Probed | None] = []
+
+        async def ask() -> None:
+            answers.append(await stage.worker.probe(1))
+
+        await stage.hello()
+        await stage.theirs[0].receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            assert wire.decode_from_supervisor(await stage.theirs[0].receive()) == wire.Probe(1, 1)
+            await stage.say(PROBED)
+        assert answers == [PROBED]
+        assert stage.events() == [], "nobody decides by it"
+        assert await stage.worker.probe(99) is None
+        assert not stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+def test_an_answer_that_nobody_asked_for_ends_a_worker() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.say(PROBED)
+        await trio.sleep(1)
+
+    stage = on_stage(part)
+    assert stage.children[0].killed.is_set()
+    assert any("answered request 1 for job 1, which was not made" in line for line in stage.lines)
+
+
+def test_who_waits_for_a_worker_that_dies_is_told_so() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.theirs[0].receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 0.1)
+            stage.children[0].kill()
+            stage.theirs[0].close()
+            assert await stage.worker.probe(1) is None
+
+    on_stage(part)
+
+
+def test_a_job_may_ask_a_second_favour_at_once_only_after_a_probe_on_request() -> None:
+    async def part(stage: Stage) -> None:
+        async def ask() -> None:
+            await stage.worker.probe(1)
+
+        await stage.hello()
+        await stage.theirs[0].receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await stage.theirs[0].receive()
+            for number in (1, 2):
+                await stage.say(wire.Ask(1, 1, number, number, 1, Favour.FILE))
+            grants = [wire.decode_from_supervisor(await stage.theirs[0].receive()) for _ in range(2)]
+            assert [grant.number for grant in grants if isinstance(grant, wire.Grant)] == [1, 2]
+            assert not stage.children[0].killed.is_set()
+            for number in (3, 4, 5):
+                await stage.say(wire.Ask(1, 1, number, number, 1, Favour.FILE))
+            await trio.sleep(1)
+
+    assert on_stage(part).children[0].killed.is_set()
+
+
+def test_the_script_of_a_probe_on_request_does_not_wait_for_the_schedule_nor_hold_it_up() -> None:
+    async def part(stage: Stage) -> None:
+        async def ask() -> None:
+            await stage.worker.probe(1)
+
+        async def granted_after_s(number: int) -> float:
+            began = trio.current_time()
+            await stage.say(wire.Ask(1, 1, number, number, 1, Favour.SCRIPT))
+            assert isinstance(wire.decode_from_supervisor(await stage.theirs[0].receive()), wire.Grant)
+            return round(trio.current_time() - began, 1)
+
+        stage.given = [dataclasses.replace(JOB, delay_loop=4.0, delay_before_retry=4.0)]
+        await stage.hello()
+        await stage.theirs[0].receive()
+        assert await granted_after_s(1) == 0.1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await stage.theirs[0].receive()
+            assert await granted_after_s(2) == 0.1
+            assert await granted_after_s(3) == 1.9, "half of its schedule's pause after the first"
+            nursery.cancel_scope.cancel()
+
+    on_stage(part)
+
+
+def test_of_requests_without_an_answer_there_are_no_more_than_there_may_be() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        async with trio.open_nursery() as nursery:
+            for _ in range(UNANSWERED_MAX):
+                nursery.start_soon(stage.worker.probe, 1)
+            await trio.sleep(0.1)
+            with pytest.raises(TooMany):
+                await stage.worker.probe(1)
+            nursery.cancel_scope.cancel()
 
     on_stage(part)
 

@@ -104,13 +104,21 @@ def ordered(*rows: dict[str, Any], in_kernel: bool = True) -> dict[str, Any]:
         (["drain", "192.0.2.1", "--for", "2h", "--reason", "CHG 1"], "drain", {"for_s": 7200, "reason": "CHG 1"}),
         (["disable", "192.0.2.1", "--force", "--for", "90"], "disable", {"force": True, "for_s": 90}),
         (["enable", "192.0.2.1"], "enable", {}),
+        (["drain", "192.0.*", "--yes"], "drain", {"yes": True}),
+        (["host", "disable", "192.0.2.1"], "disable", {"hosts": ["192.0.2.1"]}),
+        (
+            ["host", "drain", "[2001:DB8::1]", "--in", "fwm:*"],
+            "drain",
+            {"hosts": ["2001:db8::1"], "virtual_server": "fwm:*"},
+        ),
         (["weight", "192.0.2.1", "0", "--for", "1d"], "weight", {"weight": 0, "for_s": 86400}),
     ],
 )
 def test_what_is_typed_is_what_is_asked(daemon: Daemon, words: list[str], verb: str, args: dict[str, Any]) -> None:
     daemon.answers = [ordered(row())]
     assert said(daemon, *words) == 0
-    assert daemon.asked == [Request(verb, {"real_server": "192.0.2.1", **args})]
+    named = {} if "hosts" in args else {"real_server": words[1]}
+    assert daemon.asked == [Request(verb, {**named, **args})]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +169,7 @@ def test_a_refusal_is_a_sentence_and_an_exit_status(
 def test_json_is_the_daemons_answer(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     daemon.answers = [ordered(row())]
     assert said(daemon, "drain", "192.0.2.1", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == ordered(row())
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, **ordered(row())}
 
 
 def test_what_the_kernel_has_not_taken_and_what_a_reload_took_away_is_said(

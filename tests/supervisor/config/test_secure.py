@@ -10,7 +10,7 @@ import pytest
 
 from checkers.kit.options import CLIENT as CLIENT_OPTION
 from checkers.kit.options import UNREADABLE
-from supervisor.children.checkers import job_of
+from supervisor.children.translation import job_of
 from supervisor.config import Outcome, render
 from supervisor.config.secure import CLIENT_MAX_BYTES
 from supervisor.core.events import Health

@@ -1,0 +1,61 @@
+"""One job of a worker: its place in time, its state, and what was told of it. Made and run by `kit.worker`."""
+
+from __future__ import annotations
+
+import trio
+
+from checkers.kit.api import Reason
+from checkers.kit.favours import Desk, JobFavours
+from checkers.kit.frames import StateEntry
+from checkers.kit.job import Job
+from checkers.kit.schedule import CheckState
+from checkers.kit.turns import Turns
+
+NOT_PREPARED = object()
+"""Stands where a checker has not seen the options yet."""
+
+
+class Runner:
+    """One job with its task and its state."""
+
+    __slots__ = (
+        "due",
+        "due_by",
+        "favours",
+        "job",
+        "last_told",
+        "longest_s",
+        "naps",
+        "prepared",
+        "probes",
+        "scope",
+        "state",
+        "target",
+        "turns",
+    )
+
+    def __init__(self, job: Job, desk: Desk, naps: int) -> None:
+        self.job = job
+        self.naps = naps  # of this process that were taken into account
+        self.target = job.target
+        self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
+        self.state = CheckState(job, job.health, job.weight)
+        self.scope = trio.CancelScope()
+        self.longest_s = longest(job)
+        self.probes = 0
+        self.due = 0.0  # of the next probe
+        self.due_by = 0.0  # after this its next start or end is overdue
+        self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
+        self.prepared: object = NOT_PREPARED
+        self.turns: Turns | None = None  # of a check whose requests are made one by one
+
+    def entry(self) -> StateEntry:
+        """Return the present level."""
+        state = self.state
+        return StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight)
+
+
+def longest(job: Job) -> float:
+    """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit."""
+    several = not job.options.get("urls_one_by_one") and job.options.get("url")
+    return job.connect_timeout * (len(several) if isinstance(several, list) else 1)

@@ -1,0 +1,46 @@
+"""The part of a status that somebody wants to see: what fits a pattern, or only what is down. Pure: JSON values in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from supervisor.admin.patterns import real_server_fits, virtual_server_fits
+
+
+def sieve(snapshot: dict[str, Any], patterns: Sequence[str], *, down: bool) -> dict[str, Any]:
+    """Return `snapshot` with the virtual and real servers alone that fit one of `patterns` (none: all), and with `down` are down.
+
+    A virtual server that fits is there with all its real servers, another one with those that fit. One without its quorum is down.
+    """
+    servers: list[dict[str, Any]] = snapshot["virtual_servers"]
+    if patterns:
+        servers = [found for server in servers for found in _fitting(server, patterns)]
+    if down:
+        servers = [_down(server) for server in servers if not is_fine(server)]
+    return {**snapshot, "virtual_servers": servers}
+
+
+def _fitting(server: dict[str, Any], patterns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield what of a virtual server fits, if anything does."""
+    if any(virtual_server_fits(pattern, server["virtual_server"]) for pattern in patterns):
+        yield server
+        return
+    rows = [
+        row
+        for row in server["real_servers"]
+        if any(real_server_fits(pattern, row["real_server"]) for pattern in patterns)
+    ]
+    if rows:
+        yield {**server, "real_servers": rows}
+
+
+def _down(server: dict[str, Any]) -> dict[str, Any]:
+    return {**server, "real_servers": [row for row in server["real_servers"] if row["health"] == "DOWN"]}
+
+
+def is_fine(server: dict[str, Any]) -> bool:
+    """Tell whether a virtual server has its quorum and nobody in it is down; one that is suspended has no need of either."""
+    return server["suspended"] or (
+        server["quorate"] and not any(row["health"] == "DOWN" for row in server["real_servers"])
+    )

@@ -1,0 +1,50 @@
+"""Between the words of the workers and those of the core: a check as a job, a report as an event. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from checkers.kit import wire
+from checkers.kit.api import Health as WireHealth
+from supervisor.core.events import CheckReported, Health, Result
+from supervisor.core.jobs import definition
+from supervisor.model import CheckSpec
+
+HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHealth.DOWN: Health.DOWN}
+"""The wire's numbers of health and the core's own values."""
+
+
+def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
+    """Return what a worker said of a job as an event."""
+    told = None
+    if result is not None:
+        texts = result.detail, result.sent, result.received
+        told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
+    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight)
+
+
+def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = None) -> wire.Job:
+    """Return a check as a worker gets it; `health` and `weight` are what the director believes of it now."""
+    schedule = spec.schedule
+    return wire.Job(
+        id=number,
+        type=spec.type,
+        address=str(spec.target.address),
+        port=spec.target.port,
+        bind_address=str(spec.bind_address) if spec.bind_address else "",
+        bind_port=spec.bind_port,
+        bind_interface=spec.bind_interface,
+        mark=spec.mark,
+        rise=schedule.rise,
+        options=json.loads(spec.options_json),
+        delay_loop=schedule.delay_loop,
+        retry=schedule.retry,
+        delay_before_retry=schedule.delay_before_retry,
+        connect_timeout=schedule.connect_timeout,
+        warmup=schedule.warmup,
+        alpha=spec.alpha,
+        log_all_failures=spec.log_all_failures,
+        health=WireHealth[health.name],
+        weight=weight,
+        definition=definition(spec),
+    )
