@@ -10,7 +10,6 @@ from typing import Any
 from supervisor.admin import client, pastwords
 from supervisor.admin.protocol import Request, Status
 from supervisor.commands import shape
-from supervisor.core.entry import SCHEMA
 
 MOST_MAX = 1000
 """Entries that may be asked for: what the daemon has of a server is less."""
@@ -84,22 +83,24 @@ def _events(options: argparse.Namespace) -> int:
     if not options.follow:
         shape.show(client.ask(shape.socket_of(options), request), options, pastwords.events)
         return Status.FINE
-    for number, said in enumerate(client.follow(shape.socket_of(options), request)):
-        if not number:
+    schema: int | None = None
+    for said in client.follow(shape.socket_of(options), request):
+        if schema is None:  # the answer, and then what happens
+            schema = said["schema"]
             for event in said["events"]:
-                _say(event, options)
+                _say(event, schema, options)
         else:
-            _say(said, options)
+            _say(said, schema, options)
     return Status.FINE
 
 
-def _say(event: Any, options: argparse.Namespace) -> None:
+def _say(event: Any, schema: int, options: argparse.Namespace) -> None:
     """Print one event of those that are followed; an int says how many were lost."""
     if not isinstance(event, int):
         print(
-            json.dumps({"schema": SCHEMA, **event}) if options.json else "\n".join(pastwords.event(event)), flush=True
+            json.dumps({"schema": schema, **event}) if options.json else "\n".join(pastwords.event(event)), flush=True
         )
     elif options.json:
-        print(json.dumps({"schema": SCHEMA, "dropped": event}), flush=True)
+        print(json.dumps({"schema": schema, "dropped": event}), flush=True)
     else:
         print(f"vipervisor: {event} events were lost here: this end was too slow", file=sys.stderr)
