@@ -18,7 +18,7 @@ from supervisor.core.events import DestinationId
 from supervisor.core.table import Load, Op, Table
 from supervisor.model import Config, ServiceKey, VirtualServer
 
-_NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files"})
+_NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files", "text"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ def probe_chain(
         text = "one success brings a check up"
     else:
         text = f"failed {check.failures} times in a row, {spec.schedule.retry} retries are allowed"
+        if check.failures <= spec.schedule.retry:
+            text = "it failed before it ever passed, and then has no retries"
     return chronicle.extend(
         chain,
         now,

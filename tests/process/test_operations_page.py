@@ -1,0 +1,110 @@
+"""docs/operations.md, typed at a daemon in the trouble that the page describes: what it shows is what comes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.manual import DOCS, Typed, sessions
+from tests.process.test_daemon import ROOT, Daemon, until
+
+PORT = 8017
+PATIENCE_S = 30.0
+OFFLINE = "check|table|explain"
+WRAPPER = """\
+#!/bin/sh
+case $1 in
+  {offline}) ;;
+  *) set -- "$@" --admin-socket '{socket}' ;;
+esac
+PYTHONPATH='{root}' exec '{python}' -m supervisor "$@"
+"""
+"""The reader has it installed, and the daemon where it belongs."""
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers 200."""
+
+    status, text = 200, b"fine\n"
+
+    def do_GET(self) -> None:
+        self.send_response_only(self.status)
+        self.send_header("Content-Length", str(len(self.text)))
+        self.end_headers()
+        self.wfile.write(self.text)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+        """Say nothing."""
+
+
+class Sick(Healthy):
+    """Answers 503."""
+
+    status, text = 503, b"no database\n"
+
+
+@contextmanager
+def serving(address: str, answer: type[BaseHTTPRequestHandler]) -> Iterator[None]:
+    server = ThreadingHTTPServer((address, PORT), answer)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def in_trouble(daemon: Daemon) -> bool:
+    """Tell whether every check has spoken and the trouble is as the page has it."""
+    servers = [server for pool in daemon.status()["virtual_servers"] for server in pool["real_servers"]]
+    heard = all(check["age_s"] is not None for server in servers for check in server["checks"])
+    return heard and sum(server["health"] == "DOWN" for server in servers) == 3
+
+
+def asked(typed: Typed, folder: Path) -> None:
+    """Type one command, again until the answer is the page's."""
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        ended = subprocess.run(
+            ["sh", "-c", typed.command],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PATH": path, "COLUMNS": "160"},
+        )
+        if typed.is_answered_by(ended.stdout):
+            return
+        assert time.monotonic() < deadline, (
+            f"$ {typed.command}\nthe page:\n{typed.answer}\nthe program:\n{ended.stdout}"
+        )
+        time.sleep(0.5)
+
+
+def test_a_reader_of_the_operations_page_sees_what_it_shows(tmp_path: Path) -> None:
+    with ExitStack() as world:
+        for address in ("127.9.7.21", "127.9.7.24", "127.9.7.40"):
+            world.enter_context(serving(address, Healthy))
+        world.enter_context(serving("127.9.7.22", Sick))
+        daemon = Daemon(tmp_path, (DOCS / "data" / "night.conf").read_text())
+        world.callback(daemon.close)
+        until(daemon.socket.exists)
+        until(lambda: in_trouble(daemon))
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        wrapper = WRAPPER.format(offline=OFFLINE, socket=daemon.socket, root=ROOT, python=sys.executable)
+        (programs / "vipervisor").write_text(wrapper)
+        (programs / "vipervisor").chmod(0o755)
+        for typed in sessions(DOCS / "operations.md"):
+            asked(typed, tmp_path)
