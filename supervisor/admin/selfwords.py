@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.admin.words import count, pause_line
+from supervisor.pluginline import plugin_line
 
 
 def ready(answer: dict[str, Any]) -> str:
@@ -25,10 +26,8 @@ def ready(answer: dict[str, Any]) -> str:
 
 
 def alerts(answer: dict[str, Any]) -> str:
-    """Return the line of a monitoring plugin: a bar and what begins a line of its own are not for its text."""
-    figures = " ".join(f"{name}={value}" for name, value in answer["figures"].items())
-    text = answer["text"].replace("|", "/").replace("\n", " ")
-    return f"VIPERVISOR {answer['word']} - {text} | {figures}\n"
+    """Return the line of a monitoring plugin."""
+    return f"{plugin_line(answer['word'], answer['text'], answer['figures'])}\n"
 
 
 def version(answer: dict[str, Any]) -> str:

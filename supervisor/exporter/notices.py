@@ -69,6 +69,9 @@ def _problems(process: ProcessView) -> Iterator[str]:
     if process.suspected:
         for_s = f" for {duration(process.suspected_s)}" if process.suspected_s is not None else ""
         yield f"The director itself is suspected{for_s}, and removals are held: {process.suspected}."
+    if process.paused:
+        ends = f", for {duration(process.paused.ends_s)} more" if process.paused.ends_s is not None else ""
+        yield f"Writes to the kernel are paused by {process.paused.by} ({process.paused.reason}){ends}: it keeps the table that it has."
     if not process.reload_ok:
         yield "The last reload was rejected; the configuration before it runs."
     for address, became in process.addresses.items():

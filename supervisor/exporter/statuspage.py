@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import trio
 
+from supervisor.core.alert import alert
 from supervisor.exporter import pages, twins
-from supervisor.exporter.alert import alert
 from supervisor.exporter.answers import PLAIN, Answer, LiveAnswer
 from supervisor.exporter.link import NoAnswer, SupervisorLink
 from supervisor.exporter.live import HEADERS as LIVE_HEADERS
 from supervisor.exporter.live import Live
 from supervisor.exporter.picture import FIND_MAX, Choice, Picture, drawing
+from supervisor.pluginline import plugin_line
 
 PAGE_MAX = 1_000_000
 """Highest number of a page that is read."""
@@ -189,10 +190,10 @@ def _health(wish: Wish, *, ready: bool) -> Answer:
 
 def _alerts(wish: Wish, picture: Picture) -> Answer:
     """Answer with what a monitoring plugin would print; the HTTP status says nothing about the servers."""
-    found = alert(picture)
+    found = alert(picture.snapshot)
     if wish.as_json:
-        return _json({"schema": twins.SCHEMA, "status": found.status, "word": found.word, "text": found.text})
-    return Answer(200, f"{found.line}\n".encode())
+        return _json({"schema": twins.SCHEMA, **asdict(found)})
+    return Answer(200, f"{plugin_line(found.word, found.text, found.figures)}\n".encode())
 
 
 def _json(value: Mapping[str, Any], status: int = 200) -> Answer:

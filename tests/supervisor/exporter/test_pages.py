@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervisor.core.alert import alert
 from supervisor.core.causes import Fact
 from supervisor.core.entry import RESULT, Entry, Extract
 from supervisor.core.runningtext import RunningText
-from supervisor.core.snapshot import Snapshot, StateView
+from supervisor.core.snapshot import PauseView, Snapshot, StateView
 from supervisor.exporter import pages, twins
-from supervisor.exporter.alert import alert
 from supervisor.exporter.picture import PAGE_ROWS, Choice, Picture, drawing
 from tests.fakes import snapshots
 
@@ -176,6 +176,14 @@ def test_what_an_operator_did_is_not_wrong_and_is_told_apart() -> None:
     assert "by alice, for 1 h 48 min more: CHG-17" in on_purpose
 
 
+def test_a_pause_of_writes_is_the_first_thing_that_a_page_says() -> None:
+    paused = PauseView("alice", "INC-7", 60.0, 1740.0)
+    shown = picture(Snapshot(replace(snapshots.process(), paused=paused), (snapshots.article(),)))
+    said = "Writes to the kernel are paused by alice (INC-7), for 29 min more: it keeps the table that it has."
+    for page in (pages.overview(shown, Choice(), "lvs1"), pages.down(shown, Choice(), "lvs1")):
+        assert said in page
+
+
 def test_at_three_in_the_morning_the_good_news_is_short() -> None:
     fine = replace(snapshots.article(), real_servers=(snapshots.real_server("192.168.100.21"),))
     process = replace(snapshots.process(), reload_ok=True, addresses={}, log_dropped=0, workers=(), state=StateView())
@@ -183,7 +191,7 @@ def test_at_three_in_the_morning_the_good_news_is_short() -> None:
     shown = picture(Snapshot(process, (fine,)))
     assert "Nothing is wrong." in pages.down(shown, Choice(), "lvs1")
     assert shown.summary == "1 virtual server: none down, none degraded; none of 1 real server down."
-    assert alert(shown).line.startswith("VIPERVISOR OK - 1 virtual server: none down")
+    assert alert(shown.snapshot).text == "1 virtual servers with their quorum, 1 of 1 real servers up"
 
 
 def test_a_large_table_comes_in_pages_and_the_filter_reaches_all_of_them() -> None:
@@ -271,11 +279,11 @@ def test_the_twins_say_what_the_pages_say() -> None:
 
 
 def test_alerts_are_one_line_that_names_what_is_down() -> None:
-    said = alert(picture())
+    said = alert(picture().snapshot)
     assert (said.status, said.word) == (2, "CRITICAL")
-    assert "; down: fwm:10/ipv6; " in said.line
-    assert said.line.endswith(
-        "| virtual_servers=2 virtual_servers_down=1 virtual_servers_degraded=1"
-        " real_servers=4 real_servers_down=1 overrides=1"
-    )
-    assert "\n" not in said.line
+    assert said.text.startswith("quorum lost: fwm:10/ipv6")
+    assert list(said.figures.items())[:3] == [
+        ("virtual_servers", 2),
+        ("virtual_servers_without_quorum", 1),
+        ("real_servers", 4),
+    ]
