@@ -41,6 +41,7 @@ from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
 from supervisor.exposure import Exposure
+from supervisor.heartbeat import DECIDER_STILL_TICKS, WRITER_STILL_TICKS, Heartbeat
 from supervisor.hindsight import Hindsight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
@@ -55,7 +56,6 @@ from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
 from supervisor.selfreport import SelfReport
 from supervisor.surroundings import START_MAX_S, Surroundings
-from supervisor.systemd import Pulse
 
 INBOX_MAX = 4096
 """Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""
@@ -68,20 +68,6 @@ REMEMBER_MAX = 200
 
 TURN_PASSES = 4
 """Passes of trio's loop that a turn waits for one more event: a worker's next frame needs two, once it is in the socket."""
-
-TICK_S = 0.5
-"""How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
-
-DECIDER_STILL_TICKS = 10
-"""Ticks in a row without an event taken until the watchdog gets no more sign of life: 5 s, as each tick is an event itself."""
-
-WRITER_STILL_TICKS = 60
-"""Ticks in a row without a turn of the writer: 30 s. It has one each second; the kernel may hold a sync daemon's start for long."""
-
-LAG_TOLD_S = 1.0
-"""A tick that is so late is told, with what the loop was at after the first `STALL_S` of it."""
-
-STALL_S = 0.3
 
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
@@ -177,7 +163,7 @@ class Supervisor:
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
             nursery.start_soon(self._decide)
-            nursery.start_soon(self._tick)
+            nursery.start_soon(self._heartbeat().run)
             nursery.start_soon(self._mailer.run)
             nursery.start_soon(self._remembering.run, self._memories, lambda: self._director.has_news, self._present)
             async with trio.open_nursery() as watchers:
@@ -397,38 +383,18 @@ class Supervisor:
             if isinstance(transition, Drained) and transition.virtual_server not in self._director.virtual_servers:
                 self._surroundings.left()  # the last one may have held the address of a virtual server that left
 
-    async def _tick(self) -> None:
-        """Prove that we move: the watchdog lives from events that were taken and from turns of the writer, never from a mere timer."""
-        pulse = Pulse(
+    def _heartbeat(self) -> Heartbeat:
+        """Return what proves that we move: events are taken, and the writer turns."""
+        return Heartbeat(
             {
                 "the decision loop": (lambda: self._taken, DECIDER_STILL_TICKS),
                 "the writer of the kernel's table": (lambda: self._writer.turns, WRITER_STILL_TICKS),
-            }
+            },
+            self._send,
+            self._facts,
+            self._outside,
+            lambda: overview.summary(self._director, self._kernel_orders.view(trio.current_time())),
         )
-        stuck, due = "", trio.current_time()
-        while True:
-            due += TICK_S
-            self._outside.stalls.expect(TICK_S + STALL_S)
-            await trio.sleep_until(due)
-            lag = trio.current_time() - due
-            self._facts.loop_lag_s = lag
-            if lag > LAG_TOLD_S:
-                due = trio.current_time()
-                said = f"The decision loop was late by {lag:.1f} s."
-                self._log.emit("loop.lagging", said, lag_s=lag, stack=self._outside.stalls.seen())
-            await self._send.send(Tick())
-            self._log.sum_up()
-            before, stuck = stuck, pulse.beat()
-            if not stuck:
-                self._outside.notifier.watchdog()
-            elif not before:
-                self._log.emit(
-                    "watchdog.withheld",
-                    f"Stuck: {stuck}. The service manager gets no sign of life any more.",
-                    what=stuck,
-                )
-            summary = overview.summary(self._director, self._kernel_orders.view(trio.current_time()))
-            self._outside.notifier.status(f"stuck: {stuck}" if stuck else summary)
 
     def _jobs(self) -> Mapping[CheckSpec, int]:
         """Return every job that is to be checked now."""

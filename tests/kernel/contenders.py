@@ -407,7 +407,7 @@ def _another_version(folder: Path) -> Path:
         shutil.copytree(lab.ROOT / package, folder / package)
     for file, old, new in (
         ("supervisor/__init__.py", '__version__ = "', '__version__ = "9.'),
-        ("supervisor/wiring.py", "TICK_S = 0.5", "TICK_S = 0.4"),
+        ("supervisor/heartbeat.py", "TICK_S = 0.5", "TICK_S = 0.4"),
     ):
         path = folder / file
         text = path.read_text()

@@ -21,7 +21,7 @@ from trio.testing import MockClock
 
 from checkers.kit import worker as checker_worker
 from checkers.kit.link import Link, memory_link_pair
-from supervisor import wiring
+from supervisor import heartbeat
 from supervisor.children import checkers as children_checkers
 from supervisor.children import runner as children_runner
 from supervisor.children.spawn import Child
@@ -322,7 +322,7 @@ def paced(pace: Pace, *, nets: bool) -> Iterator[None]:
         (children_checkers, "SILENCE_MAX_S", pace.silence),
         (executor, "ALIVE_EVERY_S", pace.beat),
         (children_runner, "SILENCE_MAX_S", pace.silence),
-        (wiring, "TICK_S", pace.tick),
+        (heartbeat, "TICK_S", pace.tick),
         (rounds, "FULL_LAST_S", pace.audit if nets else endless),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in numbers]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -64,7 +63,10 @@ def test_a_loop_that_stood_still_says_for_how_long_and_where(tmp_path: Path) -> 
 
     async def story(world: World) -> None:
         settled(world)
-        world.supervisor._outside = replace(world.supervisor._outside, stalls=witness)
+        world.stalls = witness
+        world.crash()
+        await world.ended.wait()
+        await world.start()
         await world.later(30)
         assert world.events("loop.lagging") == []
         clock = trio.lowlevel.current_clock()

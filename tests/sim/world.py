@@ -42,6 +42,7 @@ from supervisor.log import Log, LogWriter
 from supervisor.model import Config, MailSettings, ServiceKey
 from supervisor.outside import Order, Outside
 from supervisor.rivals import Rival
+from supervisor.stalls import StallWatch, Unwatched
 from supervisor.statefolder import JOURNAL
 from supervisor.wiring import Supervisor
 from tests.fakes.addresses import FakeAddresses
@@ -153,6 +154,7 @@ class World:
     )
     life: Life = Life("boot 1", "net:[1] 1")
     keep: bool = False  # a stop leaves everything
+    stalls: StallWatch = field(default_factory=Unwatched)  # of what is started next
     log_writer: LogWriter | None = None  # takes the log in place of `lines`
     manager: FakeManager = field(default_factory=FakeManager)
     _pids: int = 1000
@@ -248,6 +250,7 @@ class World:
             wall_clock=_wall_clock,
             workers=self.workers,
             in_thread=False,
+            stalls=self.stalls,
             favour=self._favour,
             rivals=lambda: self.rivals,
             store=self.store,
