@@ -96,7 +96,7 @@ def test_history_and_events_outlive_a_kill_and_are_followed_meanwhile(tmp_path: 
     assert stat.S_IMODE((state / "history.jsonl").stat().st_mode) == 0o600
     second = Daemon(tmp_path, text, "--state-dir", str(state))
     until(lambda: second.weights() == [1])
-    until(lambda: "is DOWN, reason: L4CON" in second.ask("history", name).stdout)
+    until(lambda: "is DOWN, reason: " in second.ask("history", name).stdout)
     events = json.loads(second.ask("events", "--since", "1h", "--json").stdout)["events"]
     types = [event["type"] for event in events]
     assert types.count("daemon.ready") == 2
