@@ -202,7 +202,7 @@ class CheckerWorker:
                     await link.send(wire.encode(wire.Probe(number, asked)))
                 while self._granted:
                     job, answer, sock = self._granted.popleft()
-                    self._asking[job] -= 1  # before it is sent: the answer to it may be the next question
+                    self._done(job)  # before it is sent: the answer to it may be the next question
                     try:
                         await link.send(wire.encode(answer), None if sock is None else sock.fileno())
                     finally:
@@ -274,6 +274,12 @@ class CheckerWorker:
             raise ProtocolBroken(f"asked a favour for job {asked.job}, which it does not have")
         self._asking[asked.job] += 1
         nursery.start_soon(self._grant, asked, job)
+
+    def _done(self, job: int) -> None:
+        """A favour for a job is over; of a job that has none under way, which may be none of ours any more, nothing is kept."""
+        self._asking[job] -= 1
+        if self._asking[job] <= 0:
+            del self._asking[job]
 
     async def _grant(self, asked: wire.Ask, job: wire.Job | None) -> None:
         done = await self._do(job, asked.favour) if job else refused("a new configuration has no such job")
