@@ -6,7 +6,7 @@ a program with nothing to do moves, too. How late a tick comes is how late every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import trio
 
@@ -35,14 +35,20 @@ class Heartbeat:
 
     def __init__(
         self,
-        movers: Mapping[str, tuple[Callable[[], int], int]],
+        taken: Callable[[], int],
+        turns: Callable[[], int],
         inbox: trio.MemorySendChannel[Event],
         facts: Facts,
         outside: Outside,
         summary: Callable[[], str],
     ) -> None:
-        """`movers` as `Pulse` takes them; `summary` returns how everything is, in a line."""
-        self._pulse = Pulse(movers)
+        """`taken` counts the events that were taken, `turns` those of the writer; `summary` returns how everything is, in a line."""
+        self._pulse = Pulse(
+            {
+                "the decision loop": (taken, DECIDER_STILL_TICKS),
+                "the writer of the kernel's table": (turns, WRITER_STILL_TICKS),
+            }
+        )
         self._inbox = inbox
         self._facts = facts
         self._outside = outside

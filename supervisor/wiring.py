@@ -41,7 +41,7 @@ from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.errands import Errands
 from supervisor.exposure import Exposure
-from supervisor.heartbeat import DECIDER_STILL_TICKS, WRITER_STILL_TICKS, Heartbeat
+from supervisor.heartbeat import Heartbeat
 from supervisor.hindsight import Hindsight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
@@ -386,10 +386,8 @@ class Supervisor:
     def _heartbeat(self) -> Heartbeat:
         """Return what proves that we move: events are taken, and the writer turns."""
         return Heartbeat(
-            {
-                "the decision loop": (lambda: self._taken, DECIDER_STILL_TICKS),
-                "the writer of the kernel's table": (lambda: self._writer.turns, WRITER_STILL_TICKS),
-            },
+            lambda: self._taken,
+            lambda: self._writer.turns,
             self._send,
             self._facts,
             self._outside,
