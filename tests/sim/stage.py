@@ -21,7 +21,7 @@ from trio.testing import MockClock
 
 from checkers.kit import worker as checker_worker
 from checkers.kit.link import Link, memory_link_pair
-from supervisor import heartbeat, wiring
+from supervisor import heartbeat
 from supervisor.children import checkers as children_checkers
 from supervisor.children import runner as children_runner
 from supervisor.children.spawn import Child
@@ -324,11 +324,8 @@ def paced(pace: Pace, *, nets: bool) -> Iterator[None]:
         (children_runner, "SILENCE_MAX_S", pace.silence),
         (heartbeat, "TICK_S", pace.tick),
         (rounds, "FULL_LAST_S", pace.audit if nets else endless),
-        (
-            wiring,
-            "WRITER_STILL_TICKS",
-            wiring.WRITER_STILL_TICKS if nets else endless,
-        ),  # its turns are those of the nets
+        # without the nets the writer has nothing to turn for
+        (heartbeat, "WRITER_STILL_TICKS", heartbeat.WRITER_STILL_TICKS if nets else endless),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in numbers]
     for module, name, value in numbers:
