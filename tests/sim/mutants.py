@@ -229,8 +229,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _core("reconfiguring", "    known.recount()\n", "", "a reload leaves the old sum of weights"),
     _core(
         "reconfiguring",
-        "        pools.departures.come_back(spec.key, endpoints(spec))\n",
-        "",
+        "pools.departures.come_back(spec.key, endpoints(spec))",
+        "pass",
         "a server that comes back into the file is thrown out when its time is over",
     ),
     # -- the core: the difference ------------------------------------------------------------------------------------

@@ -190,6 +190,7 @@ def test_a_favour_is_answered_with_the_number_it_was_asked_with() -> None:
         await stage.say(wire.Ask(1, 1, 2, 42, 1, Favour.SCRIPT))
         await stage.theirs[0].receive()
         assert not stage.children[0].killed.is_set()
+        assert not stage.worker._asking, "nothing is kept of what is done: jobs come and go for years"
 
     on_stage(part)
 
