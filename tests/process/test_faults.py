@@ -36,6 +36,7 @@ def webs() -> Iterator[tuple[Web, Web]]:
 def daemon(tmp_path: Path, webs: tuple[Web, Web]) -> Iterator[Daemon]:
     started = Daemon(tmp_path, configuration(*(web.port for web in webs)), "--workers", "2")
     until(lambda: started.weights() == [1, 1] and started.events("daemon.ready"))
+    until(lambda: len(started.events("worker.started")) == 3)  # who has not greeted yet is given longer to do so
     yield started
     started.close()
 

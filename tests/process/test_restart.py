@@ -87,6 +87,7 @@ def test_history_and_events_outlive_a_kill_and_are_followed_meanwhile(tmp_path: 
         until(lambda: first.weights() == [1])
         until(lambda: first.ask("history", name).stdout.count("is UP, reason: ") == 1)
         until(lambda: len(Path(followed.name).read_text().splitlines()) == 2)
+        until(lambda: "is UP, reason: " in (state / "history.jsonl").read_text())  # it is written once a second
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
         assert follower.wait(PATIENCE_S) == 5, "nobody answers any more"
