@@ -19,7 +19,7 @@ CALLS_MAX = 24
 """Of the innermost calls; so many fit into one line of the log beside everything else."""
 
 LOOK_EVERY_S = 0.1
-"""How late a stack is taken down at most; a look costs 10 µs."""
+"""How late a stack is taken down at most."""
 
 
 class StallWatch(Protocol):
