@@ -17,6 +17,7 @@ import trio
 
 from checkers.kit import wire
 from checkers.kit.api import Health, Reason
+from checkers.kit.shedding import QUIET_BEATS
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import (
     AddDestination,
@@ -31,7 +32,7 @@ from supervisor.core.table import (
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol, ServiceKey
 from supervisor.outside import Order
 from tests.sim.expectation import Wish
-from tests.sim.site import FILE, MISC, edited, endpoint_of
+from tests.sim.site import DRAIN_MAX_S, FILE, MISC, edited, endpoint_of, without_one
 from tests.sim.weather import BAD, GOOD, NEVER, ODD, STATUSES
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ async def _local_trouble(stage: Stage, rng: random.Random) -> bool:
     await trio.sleep(stage.pace.unit * rng.choice([0.3, 2, 5]))
     for host in hosts:
         stage.weather.behave(host, before[host])
+    stage.seldom_until = trio.current_time() + (3 * QUIET_BEATS + 2) * stage.pace.beat
     return True
 
 
@@ -209,6 +211,18 @@ async def _worker_does_not_start(stage: Stage, rng: random.Random) -> bool:
     return True
 
 
+_NONSENSE = (
+    "bytes that are no frame",
+    "an epoch that is to come",
+    "a configuration that never was",
+    "a number out of turn",
+    "a job of others",
+    "a state with a job of nobody",
+    "a second hello",
+    "an epoch that is over",
+)
+
+
 @action("worker talks nonsense")
 async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
     """Frames that no worker of ours would ever send, each of which must end it and change nothing."""
@@ -216,10 +230,13 @@ async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
     if index is None or not stage.ledger.desk(index).speaks:
         return False
     choice = rng.randrange(8)
+    tap = stage.taps[index]
 
     def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
-        epoch, generation, seq = frame.epoch, frame.generation, frame.seq
         desk = stage.ledger.desk(index)
+        generation = desk.generation  # of which a busy worker may not have heard yet
+        epoch, seq = frame.epoch, frame.seq
+        tap.nonsense = _NONSENSE[choice]
         job = rng.choice(sorted(desk.jobs)) if desk.jobs else 1
         stage.ledger.silence(index)
         stage.disturb()
@@ -233,7 +250,8 @@ async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
             case 3:
                 return wire.encode(_down(epoch, generation, seq + 1, job)), False
             case 4:
-                others = [n for i, d in stage.ledger.desks.items() if i != index for n in d.jobs]
+                desks = stage.ledger.desks.items()
+                others = [n for i, other in desks if i != index for n in other.jobs if n not in desk.jobs]
                 stranger = rng.choice(others) if others else 4_000_000
                 return wire.encode(_down(epoch, generation, seq, stranger)), False
             case 5:
@@ -244,7 +262,7 @@ async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
             case _:
                 return wire.encode(_down(max(epoch - 1, 0), generation, seq, job)), False
 
-    stage.taps[index].lies.append(lie)
+    tap.lies.append(lie)
     return True
 
 
@@ -548,6 +566,45 @@ async def _burst_of_reloads(stage: Stage, rng: random.Random) -> bool:
         stage.write_file(edited(stage.written, rng, stage.scenario.taste))
         _order(stage, Order.RELOAD)
         await trio.sleep(rng.choice([0.0, 0.001, 0.1]))
+    return True
+
+
+@action("there and back")
+async def _there_and_back(stage: Stage, rng: random.Random) -> bool:
+    """Somebody edits, thinks better of it, and better of that, faster than the workers listen."""
+    stage.disturb()
+    first = stage.written
+    second = edited(first, rng, stage.scenario.taste)
+    third = rng.choice([first, edited(second, rng, stage.scenario.taste)])
+    for tap in stage.taps.values():
+        tap.slow_s = 0.3
+    for site in (second, third, second):
+        stage.write_file(site)
+        _order(stage, Order.RELOAD)
+        await trio.sleep(0.05)
+    for tap in stage.taps.values():
+        tap.slow_s = 0.0
+    stage.disturb()
+    return True
+
+
+@action("taken out and put back")
+async def _taken_out_and_put_back(stage: Stage, rng: random.Random) -> bool:
+    """A real server leaves the file with clients connected, and is in it again before the last of them has gone."""
+    before = stage.written
+    fewer = without_one(before, rng)
+    if fewer == before:
+        return False
+    for host in stage.site.hosts:
+        stage.backend.carried[endpoint_of(host)] = Load(active=2)
+    stage.disturb()
+    for site in (fewer, before):
+        stage.write_file(site)
+        _order(stage, Order.RELOAD)
+        await trio.sleep(rng.choice([0.5, 5.0]))
+    stage.disturb(trio.current_time() + DRAIN_MAX_S)
+    await trio.sleep(DRAIN_MAX_S)
+    stage.backend.carried.clear()
     return True
 
 

@@ -155,6 +155,11 @@ class TappedLink:
         self._ledger = ledger
         self.frozen = False
         self.delay_s = 0.0
+        self.slow_s = 0.0
+        """So long an assignment takes on its way: the worker is busy and does not listen."""
+        self.nonsense = ""
+        """What was said for the worker that no worker of ours would say, and for which it must be ended at once."""
+        self.went_on: Callable[[str], None] = lambda _what: None
         self.lies: list[
             Callable[[wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed], tuple[bytes, bool]]
         ] = []
@@ -174,9 +179,13 @@ class TappedLink:
             frame = wire.decode_from_supervisor(data)
             assert isinstance(frame, wire.Assign)
             self._ledger.assigned(self._index, frame)
+            if self.slow_s:
+                await trio.sleep(self.slow_s)
         await self._link.send(data, descriptor)
 
     async def receive(self) -> bytes:
+        if self.nonsense:
+            self.went_on(self.nonsense)
         if self._pending is not None:
             data, self._pending = self._pending, None
             return self._record(data)

@@ -30,7 +30,7 @@ from supervisor.model import Endpoint, ServiceKey
 from supervisor.wiring import INBOX_MAX
 from tests.sim.expectation import ABSENT, Opinion, opinions
 from tests.sim.ledger import Level
-from tests.sim.site import FILE, HTTP, MISC, CheckKey, PoolPlan, ServerPlan
+from tests.sim.site import DRAIN_MAX_S, FILE, HTTP, MISC, CheckKey, PoolPlan, ServerPlan
 
 if TYPE_CHECKING:
     from tests.sim.stage import Stage
@@ -40,9 +40,6 @@ SLACK_S = 2.5
 
 BACK_MAX_S = 75.0
 """A worker that was killed is back within this: it may have died several times, then it waits up to 30 s."""
-
-DRAIN_MAX_S = 300.0
-"""Longest drain_timeout of any site."""
 
 HELD_MAX_S = 60.0
 """Removals are held for so long, and once more, when nearly nobody answers (core.blame, ROUND_MAX_S)."""
@@ -92,6 +89,12 @@ class Oracles:
         self._touched: set[tuple[str, str]] = set()
         self._drains: dict[ServiceKey, float] = {}
         self._leaving: dict[tuple[ServiceKey, Endpoint], float] = {}
+        self._configured_at = -math.inf
+        self._turned_at: dict[CheckKey, float] = {}
+        self._asked: dict[tuple[ServiceKey, Endpoint], tuple[CheckKey, ...]] = {}
+        """The checks of each real server."""
+        self._inherited: dict[tuple[ServiceKey, Endpoint, CheckKey], Level] = {}
+        """What an edited check takes over from the one whose place it takes, until a probe of its own has said something."""
 
     def say(self, oracle: str, text: str) -> None:
         """Note a violation. The life ends at the next moment at which it may."""
@@ -107,6 +110,9 @@ class Oracles:
 
     def _knows(self, key: ServiceKey, server: ServerPlan, name: CheckKey) -> Level | bool | None:
         level = self._stage.ledger.levels.get(name)
+        inherited = self._inherited.get((key, server.endpoint, name))
+        if inherited is not None and (level is None or not level.probed):
+            return None if self._blames_itself and not inherited.up else inherited
         if level is not None:
             return None if self._blames_itself and not level.up else level
         match self._origins.get((key, server.endpoint)):
@@ -187,6 +193,8 @@ class Oracles:
         self._states.clear()
         self._recent.clear()
         self._leaving.clear()
+        self._inherited.clear()
+        self._asked = self._checks_of_everybody()
         if not self._stage.remembers:
             self._keys_ever.clear()
         self._keys_ever |= {key for key, _ in self._stage.site.services()}
@@ -197,6 +205,11 @@ class Oracles:
         if self._found is not None:
             return
         self._found = reading.table
+        for key in self._stage.backend.table.services:
+            if reading.table.services.get(key) != self._stage.backend.table.services[key]:
+                self._meddled[key] = (
+                    trio.current_time() + MEDDLED_MAX_S
+                )  # half a reading, with nothing to compare it with
         for key, service in reading.table.services.items():
             if key in self._keys_ever and self._stage.site.pool_of(key) is None:
                 for endpoint in service.destinations:
@@ -208,9 +221,11 @@ class Oracles:
             other_file = bool(serving) and not serving & ours
             for endpoint in found.destinations if found else ():
                 self._leave(key, endpoint)
+            origins = {server.endpoint: _origin(found, server, other_file=other_file) for server in pool.servers}
+            if other_file and not pool.sorry and "serving" not in origins.values():
+                origins = dict.fromkeys(origins, "changed")  # nobody would serve: a dead server is no worse than none
             for server in pool.servers:
-                origin = _origin(found, server, other_file=other_file)
-                name = key, server.endpoint
+                origin, name = origins[server.endpoint], (key, server.endpoint)
                 agrees = name not in self._last or (self._last[name] is not None and self._last[name] is _SHOWS[origin])
                 if self._stage.remembers and not agrees:
                     origin = "changed"  # table and memory differ: either may be right until somebody has looked
@@ -221,6 +236,8 @@ class Oracles:
     def on_configuration(self) -> None:
         """A new configuration was taken: what is new starts by its rules, what changed keeps its health until it speaks itself."""
         self._note("takes a new configuration")
+        self._configured_at = trio.current_time()
+        self._inherit()
         self._stage.ledger.forget_all_but({name for _, _, name in self._stage.site.checks()})
         self._touched.clear()
         self._told.clear()
@@ -245,6 +262,41 @@ class Oracles:
             self._leave(key, endpoint)
         self._remember_all()
 
+    def _checks_of_everybody(self) -> dict[tuple[ServiceKey, Endpoint], tuple[CheckKey, ...]]:
+        return {
+            (key, server.endpoint): tuple(pool.check_key(server.host, plan) for plan in server.checks)
+            for key, pool in self._stage.site.services()
+            for server in pool.servers
+        }
+
+    def _inherit(self) -> None:
+        """An edited check neither revives a dead server nor takes a live one out, where it is plain whose place it takes."""
+        before, self._asked = self._asked, self._checks_of_everybody()
+        known = {(who, name): self._settled_level(who, name) for who, names in before.items() for name in names}
+        heirs: dict[CheckKey, set[Level | None]] = {}
+        for who, names in self._asked.items():
+            gone = [name for name in before.get(who, ()) if name not in names]
+            for name in names:  # equal checks of several servers are one job: what one of them inherits, all hear
+                places = {known[who, other] for other in gone if other.kind == name.kind} or {None}
+                goes_on = {self._inherited.get((*who, name))}
+                heirs.setdefault(name, set()).update(goes_on if name in before.get(who, ()) else places)
+        plain = {name: next(iter(found)) for name, found in heirs.items() if len(found) == 1}
+        self._inherited = {
+            (*who, name): level
+            for who, names in self._asked.items()
+            for name in names
+            if (level := plain.get(name)) is not None
+        }
+
+    def _settled_level(self, who: tuple[ServiceKey, Endpoint], name: CheckKey) -> Level | None:
+        """What the program has had time to take in of a check; None: nothing that is certain."""
+        level, inherited = self._stage.ledger.levels.get(name), self._inherited.get((*who, name))
+        if self._blames_itself or trio.current_time() < self._turned_at.get(name, -math.inf) + SLACK_S:
+            return None
+        if level is not None and level.probed:
+            return level
+        return inherited
+
     def _leave(self, key: ServiceKey, endpoint: Endpoint) -> None:
         """A destination may stand at weight 0 until its connections are gone, or its time is over."""
         pool = self._stage.site.pool_of(key)
@@ -262,6 +314,7 @@ class Oracles:
     def on_turn(self, name: CheckKey, was: Level | None, now: Level) -> None:
         """A worker says something new of a check."""
         self._note(f"hears {name.kind} of {name.host}: {'UP' if now.up else 'DOWN'} {now.weight}")
+        self._turned_at[name] = trio.current_time()
         if not now.probed:
             return  # what a worker was told itself at its start
         if was is not None and was.up is not now.up:
@@ -351,7 +404,8 @@ class Oracles:
                 return
             case _:
                 return
-        if self._stage.site.pool_of(op.key) is None and endpoint in self._leaving_of(op.key) and weight <= 0:
+        may_be_gone = self._stage.site.pool_of(op.key) is None or trio.current_time() < self._configured_at + SLACK_S
+        if may_be_gone and endpoint in self._leaving_of(op.key) and weight <= 0:
             return
         if not any(opinion.allows(endpoint, weight) for opinion in recent):
             there = before.services[op.key].destinations.get(endpoint) if op.key in before.services else None
@@ -386,6 +440,10 @@ class Oracles:
                 self.a_quorum_changes_only_beyond_its_margins(line)
             case "real_server.removed" | "daemon.stopping":
                 self._told.clear()
+            case "worker.protocol_error":
+                self.nobody_is_ended_who_did_nothing(line)
+            case "real_server.drained":
+                self.nobody_is_let_go_who_stands_in_the_file(line)
             case "director.self_blame" | "director.self_blame_over":
                 self._blames_itself = line["event"] == "director.self_blame"
                 self._remember_all()
@@ -415,6 +473,27 @@ class Oracles:
             self.say("each_change_is_told_once_and_in_turn", f"{who} went {to} twice")
         self._told[who] = to
         self._touched.add(who)
+
+    def who_talks_nonsense_is_ended(self, index: int, what: str) -> None:
+        """After a frame that no worker of ours would send, not one more is read."""
+        self.say("who_talks_nonsense_is_ended", f"worker {index} went on after {what}")
+
+    def nobody_is_ended_who_did_nothing(self, line: dict[str, Any]) -> None:
+        """Nothing that a worker of ours says by itself, whatever is reloaded meanwhile, is taken for nonsense."""
+        index = int(line["worker"].rpartition("-")[2])
+        is_end = "silent for" in line["reason"] or line["reason"].endswith("got the end")  # some are stopped or killed
+        if not is_end and not self._stage.taps[index].nonsense:
+            self.say("nobody_is_ended_who_did_nothing", f"{line['worker']}: {line['reason']}")
+
+    def nobody_is_let_go_who_stands_in_the_file(self, line: dict[str, Any]) -> None:
+        """Only a real server that left the file is on its way out; one that came back into it is not."""
+        who = line["virtual_server"], line["real_server"]
+        if any(
+            who == (str(key), str(server.endpoint))
+            for key, pool in self._stage.site.services()
+            for server in pool.servers
+        ):
+            self.say("nobody_is_let_go_who_stands_in_the_file", f"{who}: {line['message']}")
 
     def nobody_is_blamed_who_did_nothing(self, line: dict[str, Any]) -> None:
         """Drift is what somebody else wrote: never what we wrote, were refused, or do not know the outcome of."""
@@ -615,6 +694,7 @@ class Oracles:
     async def it_is_quiet_when_nothing_happens(self) -> None:
         """With the weather standing still nothing is written, nothing is said, and every server is probed as often as it should be."""
         stage = self._stage
+        await trio.sleep(max(0.0, stage.seldom_until - trio.current_time()))
         ops, lines, probes = (
             len(stage.backend.history),
             Counter(line["event"] for line in stage.lines),
@@ -647,7 +727,7 @@ def _origin(found: Service | None, server: ServerPlan, *, other_file: bool) -> s
     return "out" if there.weight == 0 and server.weight > 0 else "serving"
 
 
-_SHOWS = {"fresh": None, "serving": True, "out": False}
+_SHOWS = {"fresh": None, "changed": None, "serving": True, "out": False}
 
 
 def _serves(service: Service) -> bool:

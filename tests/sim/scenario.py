@@ -135,6 +135,8 @@ MIX: Mapping[str, Mix] = {
     "crash and edit": Mix(0.4),
     "stop and keep": Mix(0.4),
     "clean stop": Mix(0.3),
+    "there and back": Mix(0.5),
+    "taken out and put back": Mix(0.3),
 }
 """Swarm testing: each seed leaves some of these out and doubles others, so that rare combinations come up too."""
 

@@ -42,6 +42,10 @@ class CheckKey(NamedTuple):
     factor: int = 0
 
 
+DRAIN_MAX_S = 300.0
+"""Longest drain_timeout of any site."""
+
+
 @dataclass(frozen=True)
 class CheckPlan:
     """One check. Times in seconds; FILE_CHECK has none."""
@@ -108,7 +112,7 @@ class PoolPlan:
     sorry: str = ""
     alpha: bool = False
     omega: bool = False
-    drain: float = 300.0
+    drain: float = DRAIN_MAX_S
     servers: tuple[ServerPlan, ...] = ()
 
     @property
@@ -279,6 +283,19 @@ def _sound(pool: PoolPlan) -> PoolPlan:
     """The same with a quorum that can be reached: else the program corrects it, as keepalived does."""
     quorum = min(pool.quorum, sum(server.weight for server in pool.servers))
     return replace(pool, quorum=quorum, hysteresis=min(pool.hysteresis, quorum - 1))
+
+
+def without_one(site: Site, rng: random.Random) -> Site:
+    """The same site without one of its real servers, where a pool has several."""
+    pools = list(site.pools)
+    several = [index for index, pool in enumerate(pools) if len(pool.servers) > 1]
+    if not several:
+        return site
+    index = rng.choice(several)
+    servers = list(pools[index].servers)
+    del servers[rng.randrange(len(servers))]
+    pools[index] = _sound(replace(pools[index], servers=tuple(servers)))
+    return replace(site, pools=tuple(pools))
 
 
 def edited(site: Site, rng: random.Random, taste: Taste) -> Site:

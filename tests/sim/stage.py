@@ -96,6 +96,8 @@ class Stage(World):
         self.faults: Counter[str] = Counter()
         self.disturbed_until = 0.0
         self.refusals_to_start = 0
+        self.seldom_until = 0.0
+        """Probes may be rarer until then: descriptors were short (checkers.kit.shedding)."""
         self.alive = False
         self.stopping = False
         self.lives = 0
@@ -273,7 +275,8 @@ class Stage(World):
         child = WatchedChild(self._pids)
         ours, theirs = memory_link_pair()
         self.children[index] = child
-        self.taps[index] = TappedLink(ours, index, self.ledger)
+        tap = self.taps[index] = TappedLink(ours, index, self.ledger)
+        tap.went_on = partial(self.oracles.who_talks_nonsense_is_ended, index)
         rng = random.Random(self.rng.random())
         self._nursery.start_soon(partial(child.run, theirs, self.watched, rng, set()))
         return child, self.taps[index]
