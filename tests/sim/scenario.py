@@ -136,7 +136,7 @@ MIX: Mapping[str, Mix] = {
     "stop and keep": Mix(0.4),
     "clean stop": Mix(0.3),
     "there and back": Mix(0.5),
-    "taken out and put back": Mix(0.3),
+    "taken out with clients": Mix(0.3),
 }
 """Swarm testing: each seed leaves some of these out and doubles others, so that rare combinations come up too."""
 
