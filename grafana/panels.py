@@ -128,8 +128,12 @@ def lines(
     stacked: bool = False,
     bars: bool = False,
     colours: dict[str, str] | None = None,
+    dashed: str = "",
 ) -> Panel:
-    """Lines over time; `stacked` areas, or `bars` for things that are counted, whole ones. `colours` go by the name of a line."""
+    """Lines over time; `stacked` areas, or `bars` for things that are counted, whole ones. `colours` go by the name of a line.
+
+    `dashed` is a regular expression: lines with such a name are limits, not measures.
+    """
     custom = {
         "drawStyle": "bars" if bars else "line",
         "lineWidth": 1,
@@ -150,6 +154,9 @@ def lines(
         }
         for name, colour in (colours or {}).items()
     )
+    if dashed:
+        style = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}}
+        overrides += ({"matcher": {"id": "byRegexp", "options": f"/{dashed}/"}, "properties": [style]},)
     defaults = {"unit": unit, "min": 0, "custom": custom, "color": {"mode": "palette-classic"}, "mappings": []}
     if bars or stacked:
         defaults["decimals"] = 0
@@ -223,7 +230,7 @@ class Column:
     bad_from: float | None = None
 
 
-def table(title: str, description: str, *columns: Column, first: str, width: int = 12, height: int = 9) -> Panel:
+def table(title: str, description: str, *columns: Column, first: str, width: int = 12, height: int = 8) -> Panel:
     """One row for each set of labels that the columns' queries have in common, sorted by the column `first`, highest first."""
     letters = [chr(ord("A") + index) for index in range(len(columns))]
     names = {**HEADS, **{f"Value #{letter}": column.name for letter, column in zip(letters, columns, strict=True)}}

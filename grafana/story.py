@@ -27,6 +27,8 @@ SORRY, MACHINES = 20, (21, 22, 23, 24, 25, 26)
 PATIENCE_S = 120.0
 SCRAPES_S = 2.5
 """A pause is at least so long, so that what is there has been scraped."""
+LASTING_BEATS = 7
+"""With beats of ten seconds, longer than the minute after which a lost quorum wakes somebody."""
 LOG_TAIL = 2000
 """Characters of the daemon's log that a failure shows."""
 PAGE_BYTES = 20_000
@@ -136,9 +138,9 @@ class Kernel:
         return ["ip", "netns", "exec", self._namespace(machine), *program]
 
     def meddle(self) -> None:
-        """Give somebody a weight by hand."""
-        words = f"-e -t {VIRTUAL}:80 -r {self.address(21)}:80 -m -w 7"
-        subprocess.run(["ipvsadm", *words.split()], check=False)
+        """Give somebody a weight by hand, and add a service that the configuration does not name."""
+        for words in (f"-e -t {VIRTUAL}:80 -r {self.address(21)}:80 -m -w 7", f"-A -t {VIRTUAL}:9000 -s rr"):
+            subprocess.run(["ipvsadm", *words.split()], check=False)
 
     def start_clients(self) -> list[subprocess.Popen[bytes]]:
         """One that asks again and again."""
@@ -238,7 +240,7 @@ class Story:
         self._pause(2)
         self._do("22, 24, 25 die, 26 hangs", self._disaster)
         self._wait_for_down(22, 24, 25, 26)
-        self._pause(2)
+        self._pause(LASTING_BEATS)
         self._wait_for_a_scrape()
         now = time.time()
         self._do("all are back", self._recovery)
@@ -251,7 +253,10 @@ class Story:
         self._wait("the checker", lambda: self._pid_of("checker-0"))
         self._pause(2)
         self._do("somebody uses ipvsadm", self._world.meddle, quietly=self._world.backend == "memory")
-        self._pause(1)
+        self._pause(2)
+        self._do("writes are paused", lambda: self._command("pause", "writes", "--reason", "CHG-18"))
+        self._pause(2)
+        self._do("and resumed", lambda: self._command("resume", "writes"), quietly=True)
         self._do("the exporter is killed", lambda: self._kill_child("exporter"))
         self._wait_for_a_scrape()
         self._pause(3)

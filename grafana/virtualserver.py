@@ -57,7 +57,8 @@ _TILES = (
 _REAL_SERVERS = (
     table(
         "Real servers",
-        "Each real server as its checks, the operators and the kernel have it. A weight that is not there means: not in the table.",
+        "Each real server as its checks, the operators and the kernel have it. Of the weight that is wanted and the one in the kernel,"
+        " what is not there is not in the table.",
         Column(
             "checks",
             f"min by {_PAIR} (lvs_real_server_up{{@r}})",
@@ -68,8 +69,8 @@ _REAL_SERVERS = (
             f"min by {_PAIR} (lvs_real_server_enabled{{@r}})",
             words={"1": ("in", GREEN), "0": ("out", ORANGE)},
         ),
-        Column("weight wanted", f"max by {_PAIR} (lvs_real_server_target_weight{{@r}})"),
-        Column("weight in kernel", f"max by {_PAIR} (lvs_real_server_weight{{@r}})"),
+        Column("weight", f"max by {_PAIR} (lvs_real_server_target_weight{{@r}})"),
+        Column("in kernel", f"max by {_PAIR} (lvs_real_server_weight{{@r}})"),
         Column("active", f"sum by {_PAIR} (lvs_real_server_connections_active{{@r}})"),
         Column("inactive", f"sum by {_PAIR} (lvs_real_server_connections_inactive{{@r}})"),
         Column(
@@ -110,6 +111,7 @@ _HAPPENED = (
         Query("min by (virtual_server) (lvs_virtual_server_weight_up{@v})", "{{virtual_server}} live"),
         Query("max by (virtual_server) (lvs_virtual_server_quorum{@v})", "{{virtual_server}} quorum"),
         unit="none",
+        dashed=" quorum$",
     ),
     of_chosen(REAL_SERVERS_BY_STATE),
     lines(
