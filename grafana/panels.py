@@ -130,7 +130,7 @@ def lines(
     colours: dict[str, str] | None = None,
     dashed: str = "",
 ) -> Panel:
-    """Lines over time; `stacked` areas, or `bars` for things that are counted, whole ones. `colours` go by the name of a line.
+    """Lines over time; `stacked` areas, or `bars` for things that are counted. `colours` go by the name of a line.
 
     `dashed` is a regular expression: lines with such a name are limits, not measures.
     """
@@ -158,7 +158,7 @@ def lines(
         style = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}}
         overrides += ({"matcher": {"id": "byRegexp", "options": f"/{dashed}/"}, "properties": [style]},)
     defaults = {"unit": unit, "min": 0, "custom": custom, "color": {"mode": "palette-classic"}, "mappings": []}
-    if bars or stacked:
+    if stacked:
         defaults["decimals"] = 0
     return Panel("timeseries", title, description, queries, width, 8, options, defaults, overrides)
 
@@ -265,10 +265,10 @@ def table(title: str, description: str, *columns: Column, first: str, width: int
 def counted(counter: str, by: str = "") -> str:
     """Return the query for how often something happened, by labels or all in all; `counter` has its matchers: `name_total{@}`.
 
-    Prometheus stretches what it saw to the whole interval, which makes 1.25 of one event; nobody restarts a quarter of a process.
+    Prometheus stretches what it saw to the whole interval, so one event may show as 1.3. It is not rounded: two would become three.
     """
     total = f"sum by ({by})" if by else "sum"
-    return f"round({total} (increase({counter}[$__rate_interval])))"
+    return f"{total} (increase({counter}[$__rate_interval]))"
 
 
 def _look(column: Column) -> JSON:

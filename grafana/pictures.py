@@ -175,15 +175,15 @@ class Picture:
         axes.set_axisbelow(True)
         axes.grid(axis="y", color="#e6e9ed", linewidth=0.7)
         highest = max((value for _, _, what in series for value in what if not math.isnan(value)), default=0.0)
-        top = axes.get_ylim()[1] if own["stacking"]["mode"] == "normal" else 1.08 * highest
-        axes.set_ylim(bottom=0, top=top if highest > 0 else 1)
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=defaults.get("decimals") == 0))
+        top = axes.get_ylim()[1] if own["stacking"]["mode"] == "normal" else highest
+        axes.set_ylim(bottom=0, top=1.08 * top if highest > 0 else 1)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer="decimals" in defaults or own["drawStyle"] == "bars"))
         if defaults["unit"] == "bytes" and highest:
             axes.yaxis.set_major_locator(MultipleLocator(2 ** round(math.log2(highest / 4))))
         axes.yaxis.set_major_formatter(lambda value, _: amount(value, defaults["unit"]))
         handles, names = axes.get_legend_handles_labels()
         longest = max((len(name) for name in names), default=0)
-        columns = max(1, int(panel["gridPos"]["w"] * WIDTH_IN / COLUMNS / (0.8 * LETTER_IN * (longest + 6))))
+        columns = max(1, int(panel["gridPos"]["w"] * WIDTH_IN / COLUMNS / (0.8 * LETTER_IN * (longest + 8))))
         fits = columns * LEGEND_LINES
         axes.legend(
             *(handles[:fits], names[:fits]),

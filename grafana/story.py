@@ -260,6 +260,7 @@ class Story:
         self._do("the exporter is killed", lambda: self._kill_child("exporter"))
         self._wait_for_a_scrape()
         self._pause(3)
+        self._wait_for_a_scrape()
         return Span(began, time.time(), now)
 
     def _wait_for_down(self, *machines: int) -> None:
