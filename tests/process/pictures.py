@@ -21,7 +21,7 @@ OLD_S = 100
 PICTURES: tuple[tuple[str, str, int, int, Scheme], ...] = (  # name, path, width, most height, scheme
     ("status-overview", "/", 1100, 1000, "light"),
     ("status-overview-dark", "/", 1100, 1000, "dark"),
-    ("status-virtual-server", "/vs/203.0.113.10:80/tcp", 1100, 1500, "light"),
+    ("status-virtual-server", "/vs/203.0.113.10:80/tcp", 1100, 1800, "light"),
     ("status-problems", "/down", 1100, 1000, "light"),
     ("status-narrow", "/down", 360, 1400, "dark"),
 )

@@ -173,8 +173,8 @@ def test_a_probe_that_got_no_connection_sent_nothing_and_one_that_says_nothing_d
         return " ".join(Structure(page).text.split())
 
     assert "SentnothingReceivednothing" in text_after({"passed": False}).replace(" ", "")
-    assert "The last probe that failed" not in text_after({"passed": None, "sent": "GET"})
-    assert "The last probe that failed" not in text_after({"passed": True})
+    assert "The last failed probe" not in text_after({"passed": None, "sent": "GET"})
+    assert "The last failed probe" not in text_after({"passed": True})
 
 
 def test_a_page_without_history_is_still_a_page() -> None:
@@ -287,6 +287,12 @@ def test_the_twins_say_what_the_pages_say() -> None:
     pool = twins.virtual_server(shown, shown.assessment.virtual_servers[1], happened(), Choice())
     assert [row["state"] for row in pool["real_servers"]] == ["down", "up"]
     assert [entry["id"] for entry in pool["history"]] == [2, 1]
+    assert [
+        failure and failure["facts"]["sent"] for failure in (row["last_failure"] for row in pool["real_servers"])
+    ] == [
+        "GET /health",
+        None,
+    ]
     assert twins.events(shown, happened(), Choice())["omitted"] == 3
     assert twins.configuration(shown, running())["text"] == "virtual_server 203.0.113.1 80 {"
     for twin in (overview, down, pool):
