@@ -115,6 +115,10 @@ class Prometheus:
         found = self.at("timestamp(up == 1)", time.time())
         return bool(found) and float(found[0]["value"][1]) > moment
 
+    def names(self, span: Span) -> list[str]:
+        """Return the name of every metric and every recorded series that was there in a span."""
+        return list(self._get("label/__name__/values", start=int(span.start), end=int(span.end)))
+
     def rules(self) -> list[JSON]:
         """Return every rule with its "query", its "health" and its "lastError"."""
         return [rule for group in self._get("rules")["groups"] for rule in group["rules"]]

@@ -24,7 +24,7 @@ from supervisor.admin.protocol import Request, RequestError
 from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join, nginx_configuration
 
 SORRY, MACHINES = 20, (21, 22, 23, 24, 25, 26)
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 SCRAPES_S = 2.5
 """A pause is at least so long, so that what is there has been scraped."""
 LASTING_BEATS = 7
@@ -188,7 +188,8 @@ class Story:
 
     def _start_daemon(self, exporter: str) -> None:
         self._file.write_text(self.configuration())
-        options = ["--backend", self._world.backend, "--workers", self._world.workers, "--state-dir", "off"]
+        state = self._world.folder / "state"
+        options = ["--backend", self._world.backend, "--workers", self._world.workers, "--state-dir", str(state)]
         places = ["--exporter", exporter, "--admin-socket", str(self._socket), "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._file), *options, *places]
         with self.log.open("wb") as log:
