@@ -160,17 +160,18 @@ def ready(director: Director, writer: WriterView) -> bool:
     """Tell whether every check that does not rest has given a first verdict, and the kernel was once seen to be as wanted and can be
     reached.
     """
-    return (
-        writer.sync_age_s is not None
-        and writer.reachable
-        and all(
-            check.health is not Health.UNKNOWN
-            for virtual_server in director.virtual_servers.values()
-            if not virtual_server.suspended
-            for server in virtual_server.real_servers.values()
-            for check in server.checks
-        )
-    )
+    if writer.sync_age_s is None or not writer.reachable:
+        return False
+    unknown = Health.UNKNOWN
+    for virtual_server in director.virtual_servers.values():
+        if not virtual_server.suspended:
+            for server in virtual_server.real_servers.values():
+                for (
+                    check
+                ) in server.checks:  # asked once a second where a probe of a container asks: plain loops, a millisecond
+                    if check.health is unknown:
+                        return False
+    return True
 
 
 def summary(director: Director, paused: PauseView | None = None) -> str:

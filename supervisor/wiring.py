@@ -35,7 +35,7 @@ from supervisor.core.director import Director
 from supervisor.core.events import CheckReported, Event, Overridden, Tick
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
-from supervisor.core.questions import AskConfiguration, AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskReady, AskSnapshot, Question, encode_ready
 from supervisor.core.snapshot import WebView
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
@@ -450,6 +450,8 @@ class Supervisor:
         match asked:
             case AskSnapshot():
                 return self._pieces()
+            case AskReady():
+                return (encode_ready(ready=overview.ready(self._director, self._writer.view())),)
             case AskConfiguration():
                 return (runningtext.encode(runningtext.of(self._config)),)
             case _:

@@ -25,7 +25,7 @@ from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX
 from supervisor.children.requests import UNANSWERED_MAX, TooMany
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
-from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskReady, AskSnapshot, Question
 from supervisor.log import Log
 
 JOB = wire.Job(1, "TCP_CHECK", "192.0.2.1", 80, 5.0, 1, 1.0, 5.0, 5.0)
@@ -505,6 +505,8 @@ def answered(question: Question) -> bytes:
     match question:
         case AskSnapshot():
             return b'{"schema":1}'
+        case AskReady():
+            return b"true"
         case AskEvents():
             return b'"events"'
         case AskConfiguration():
@@ -555,8 +557,8 @@ def test_the_exporter_greets_and_gets_a_snapshot_a_line_for_each_question() -> N
 
 
 def test_the_exporter_gets_history_and_events_when_it_asks_for_them() -> None:
-    _, answers, _ = play_exporter(HELLO, b"history 203.0.113.100:80/tcp\nevents\n", b"history fwm:7/ipv6\n")
-    assert answers == [b'"203.0.113.100:80/tcp"\n"events"\n"fwm:7/ipv6"\n']
+    _, answers, _ = play_exporter(HELLO, b"history 203.0.113.100:80/tcp\nevents\nready\n", b"history fwm:7/ipv6\n")
+    assert answers == [b'"203.0.113.100:80/tcp"\n"events"\ntrue\n"fwm:7/ipv6"\n']
 
 
 @pytest.mark.parametrize(
@@ -571,6 +573,7 @@ def test_the_exporter_gets_history_and_events_when_it_asks_for_them() -> None:
         ((HELLO, b"history " + b"x" * 257 + b"\n"), "expected a question or alive, got"),
         ((HELLO, b"history \x1b[2J\n"), "expected a question or alive, got"),
         ((HELLO, b"history \xff\n"), "expected a question or alive, got"),
+        ((HELLO, b"ready 1\n"), "expected a question or alive, got"),
         ((HELLO, b"events 1000000\n"), "expected a question or alive, got"),
         ((HELLO, b"x" * 5000), "a line without an end"),
     ],

@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair
 
+from supervisor.core.questions import encode_ready
 from supervisor.core.snapshot import Snapshot, encode
 from supervisor.exporter.extent import Extent
 from supervisor.exporter.families import SCOPES, families
@@ -50,10 +51,11 @@ class Supervisor:
             for line in lines:
                 if line == b"alive":
                     continue
-                assert line == b"snapshot"
-                self.questions += 1
+                assert line in {b"snapshot", b"ready"}
+                self.questions += line == b"snapshot"
+                answer = encode_ready(ready=self.snapshot.process.ready) if line == b"ready" else encode(self.snapshot)
                 if not self.silent:
-                    await stream.send_all(encode(self.snapshot) + b"\n")
+                    await stream.send_all(answer + b"\n")
 
 
 class World:
@@ -206,6 +208,8 @@ def test_health_and_readiness_are_different_things() -> None:
     async def story(world: World) -> None:
         assert (await world.get("/healthz"))[0] == 200
         assert (await world.get("/readyz"))[0] == 503
+        await world.get("/metrics")  # a snapshot that is there already says the same
+        assert (await world.get("/readyz"))[0] == 503
 
     play(story, Snapshot(replace(snapshots.process(), ready=False), ()))
 
@@ -213,6 +217,17 @@ def test_health_and_readiness_are_different_things() -> None:
         assert (await world.get("/readyz"))[0] == 200
 
     play(ready)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/healthz.json", "/readyz.json"])
+def test_whoever_asks_for_health_asks_for_no_snapshot(path: str) -> None:
+    async def story(world: World) -> None:
+        for _ in range(3):
+            assert (await world.get(path))[0] == 200
+            await trio.sleep(CACHE_S + 0.1)
+        assert world.supervisor.questions == 0
+
+    play(story)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
