@@ -22,7 +22,7 @@ import trio
 
 from supervisor import __version__, announce, kernelnews, overview
 from supervisor.admin import server as admin
-from supervisor.admin.desk import Desk, Verb, question
+from supervisor.admin.desk import Desk, Verb
 from supervisor.checknow import CheckNow
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
@@ -43,6 +43,7 @@ from supervisor.errands import Errands
 from supervisor.exposure import Exposure
 from supervisor.heartbeat import Heartbeat
 from supervisor.hindsight import Hindsight
+from supervisor.insight import Insight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
 from supervisor.kernelorders import KernelOrders
@@ -424,6 +425,10 @@ class Supervisor:
         """Return everything that observers may know now."""
         return overview.snapshot(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
 
+    def _process_view(self) -> wire_form.ProcessView:
+        """Return the program itself as observers see it."""
+        return overview.process(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
+
     def _pieces(self) -> Iterator[bytes]:
         """Yield the same for the exporter, piece by piece."""
         return overview.pieces(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
@@ -460,11 +465,11 @@ class Supervisor:
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""
         return {
-            "status": question(lambda _args: wire_form.encode(self.snapshot())),
+            **Insight(lambda: self._director, self._process_view).verbs(),
             **self._hindsight.verbs(),
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **self._kernel_orders.verbs(),
-            **SelfReport(lambda: self._director, self._writer.view, self.snapshot, self._log).verbs(),
+            **SelfReport(lambda: self._director, self._writer.view, self._log).verbs(),
             **CheckNow(lambda: self._director, self._pool.probe).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }

@@ -174,8 +174,16 @@ PAST_RESULT: Schema = {
     "properties": {**ENTRY["properties"], "age_s": SECONDS, "last_age_s": SECONDS},
 }
 
+
+def status() -> Schema:
+    """Return the form of a status: a snapshot, and how many there are of everything."""
+    form = value(snapshot.Snapshot)
+    properties = {**form["properties"], "whole": value(snapshot.WholeView)}
+    return {**form, "title": "status", "required": [*form["required"], "whole"], "properties": properties}
+
+
 SCHEMAS: Mapping[str, Schema] = {
-    "status": {**value(snapshot.Snapshot), "title": "status"},
+    "status": status(),
     "why": answer(
         "why a real server has its weight, for each virtual server that has it",
         answers=several(

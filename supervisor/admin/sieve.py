@@ -12,13 +12,29 @@ def sieve(snapshot: dict[str, Any], patterns: Sequence[str], *, down: bool) -> d
     """Return `snapshot` with the virtual and real servers alone that fit one of `patterns` (none: all), and with `down` are down.
 
     A virtual server that fits is there with all its real servers, another one with those that fit. One without its quorum is down.
+    `whole` counts everything, as the daemon said, or as it is in `snapshot` where the daemon is older than we are.
     """
     servers: list[dict[str, Any]] = snapshot["virtual_servers"]
     if patterns:
         servers = [found for server in servers for found in _fitting(server, patterns)]
     if down:
         servers = [_down(server) for server in servers if not is_fine(server)]
-    return {**snapshot, "virtual_servers": servers}
+    return {**snapshot, "virtual_servers": servers, "whole": whole(snapshot)}
+
+
+def whole(snapshot: dict[str, Any]) -> dict[str, int]:
+    """Return how many there are of everything of which `snapshot` may be a part."""
+    if "whole" in snapshot:
+        said: dict[str, int] = snapshot["whole"]
+        return said
+    rows = [row for server in snapshot["virtual_servers"] for row in server["real_servers"]]
+    return {
+        "virtual_servers": len(snapshot["virtual_servers"]),
+        "real_servers": len(rows),
+        "not_down": sum(row["health"] != "DOWN" for row in rows),
+        "overridden": sum(row.get("override") is not None for row in rows),
+        "held": sum(bool(row.get("held")) for row in rows),
+    }
 
 
 def _fitting(server: dict[str, Any], patterns: Sequence[str]) -> Iterator[dict[str, Any]]:

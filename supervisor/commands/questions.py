@@ -16,6 +16,9 @@ from supervisor.commands import shape
 WATCH_S = 2.0
 """How often `--watch` looks when it does not say: the kernel renews its counts as often."""
 
+PATTERNS_MAX = 64
+"""Patterns that the daemon holds against its names (insight.PATTERNS_MAX); of more we choose here."""
+
 CHECKING_S = 70.0
 """How long the command line waits for probes on request; longer than the daemon lets them take (checknow.LIMIT_S)."""
 
@@ -93,11 +96,16 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _show_status(options: argparse.Namespace) -> int:
-    snapshot = client.ask(shape.socket_of(options), Request("status"))
-    found = sieve(snapshot, options.patterns, down=options.down)
+    args: dict[str, Any] = {"down": True} if options.down else {}
+    if options.patterns and len(options.patterns) <= PATTERNS_MAX:
+        args["patterns"] = options.patterns
+    snapshot = client.ask(shape.socket_of(options), Request("status", args))
+    found = sieve(
+        snapshot, options.patterns, down=options.down
+    )  # nothing more goes, unless the daemon is older than we are
     if options.patterns and not found["virtual_servers"] and not options.down:
         raise RequestError(f"nothing fits {' or '.join(options.patterns)}", Status.NOT_FOUND)
-    shape.show(found, options, lambda shown: words.status(shown, of=snapshot))
+    shape.show(found, options, words.status)
     return Status.FAILED if options.down and found["virtual_servers"] else Status.FINE
 
 

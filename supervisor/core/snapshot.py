@@ -327,13 +327,24 @@ class Snapshot:
     schema: int = SCHEMA
 
 
+@dataclass(frozen=True, slots=True)
+class WholeView:
+    """How many there are of everything, beside an answer that may show a part of it."""
+
+    virtual_servers: int = 0
+    real_servers: int = 0
+    not_down: int = 0  # real servers: UP or UNKNOWN
+    overridden: int = 0
+    held: int = 0
+
+
 def as_json(value: Snapshot | RealServerView) -> dict[str, Any]:
     """Return a snapshot or one view as plain dictionaries and lists."""
     plain: dict[str, Any] = json.loads(encode(value))
     return plain
 
 
-def encode(value: Snapshot | ProcessView | VirtualServerView | RealServerView) -> bytes:
+def encode(value: Snapshot | ProcessView | VirtualServerView | RealServerView | WholeView) -> bytes:
     """Return the wire form. Runs on the decision loop, so it copies nothing, as dataclasses.asdict would."""
     return json.dumps(value, separators=(",", ":"), default=_fields).encode()
 

@@ -39,7 +39,7 @@ CACHE_S = 1.0
 """An answer serves everybody for this long (observability.md and reliability.md, section 8)."""
 
 QUESTIONS_MAX = 16
-"""Different questions that may wait for their turn beside those for a snapshot and for readiness, and answers that are kept; who wants one more gets none."""
+"""Different questions that may wait for their turn beside `_ALWAYS_HEARD`, and answers that are kept; who wants one more gets none."""
 
 LINE_MAX_BYTES = 64 << 20
 """Longest answer: some hundred bytes for each real server, far beyond the largest table we know."""
