@@ -150,9 +150,9 @@ class Desk:
         with trio.move_on_after(verb.limit_s):
             turn = self._turns.get(verb.lane)
             if turn is None:
-                return await verb.act(request.args, caller)
+                return await verb.act(dict(request.args), caller)
             async with turn:
-                return await verb.act(request.args, caller)
+                return await verb.act(dict(request.args), caller)
         raise RequestError(f"{request.verb}: not done within {verb.limit_s:g} s", Status.TIMEOUT)
 
 
@@ -162,6 +162,6 @@ _OUTCOMES = {Status.REFUSED: "refused", Status.TIMEOUT: "timed out"}
 def brief(args: Mapping[str, Any]) -> str:
     """Return arguments as a line of text, cut to BRIEF_MAX characters."""
     text = (
-        json.dumps(args, ensure_ascii=False).encode(errors="replace").decode()
+        json.dumps(dict(args), ensure_ascii=False).encode(errors="replace").decode()
     )  # half a character cannot be written down
     return text if len(text) <= BRIEF_MAX else f"{text[: BRIEF_MAX - 1]}…"
