@@ -16,12 +16,13 @@ from supervisor.admin.access import Caller
 from supervisor.admin.protocol import RequestError
 from supervisor.admin.sieve import sieve
 from supervisor.core.director import Director
-from supervisor.core.events import Overridden
+from supervisor.core.events import Overridden, Tick
 from supervisor.core.override import AdminState, Override
 from supervisor.core.snapshot import STEP_SERVERS, Snapshot, as_json
 from supervisor.core.views import virtual_servers
 from supervisor.insight import LOOK_SERVERS, PATTERNS_MAX, Insight
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol, RealServer, VirtualServer
+from supervisor.overview import summary
 from tests.fakes import snapshots
 from tests.supervisor.core.builders import check, config, said
 
@@ -164,3 +165,16 @@ def test_names_are_those_that_begin_so() -> None:
 def test_what_is_no_list_of_patterns_is_refused(args: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match='"patterns" is'):
         Question(table()).ask("status", **args)
+
+
+def test_the_line_for_the_service_manager_is_made_of_what_each_pool_counts_and_is_right() -> None:
+    director = table()
+    servers = [server for pool in director.virtual_servers.values() for server in pool.real_servers.values()]
+    for server in servers[::3]:
+        director.handle(said(server.checks[0].job, up=True), 2.0)
+    live = sum(server.live for server in servers)
+    overridden = sum(server.override is not None for server in servers)
+    assert 0 < overridden < live < len(servers)
+    assert summary(director) == f"6 virtual servers, {live} of 120 real servers live, 1 overridden by an operator"
+    director.handle(Tick(), 101.0)  # the operator's word is over
+    assert "overridden" not in summary(director)
