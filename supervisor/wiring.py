@@ -163,6 +163,7 @@ class Supervisor:
             self._writer.inherit_adopted(self._director.adopted())
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
+            outside.to_stay()
             nursery.start_soon(self._decide)
             nursery.start_soon(self._heartbeat().run)
             nursery.start_soon(self._mailer.run)
@@ -318,6 +319,7 @@ class Supervisor:
         self._surroundings.reconfigured()
         if self._exposure:
             self._exposure.heed(config)
+        self._outside.to_stay()
         return outlook(changes, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:
