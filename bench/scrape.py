@@ -34,6 +34,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Self
 from urllib.request import Request, urlopen
 
 from bench import strokes
@@ -135,9 +136,22 @@ class Daemon:
         places = ["--exporter", f"127.0.0.1:{PORT}", "--admin-socket", self.socket]
         self.process = subprocess.Popen([*command, *options, *places], stdout=subprocess.DEVNULL)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
     def say(self, *words: str) -> tuple[float, subprocess.CompletedProcess[str]]:
         """Type a verb; return how long it took, and what came of it."""
-        command = [sys.executable, "-m", "supervisor", *words, "--admin-socket", self.socket]
+        where = [] if words[0].startswith("--") else ["--admin-socket", self.socket]
+        if words[0] == "complete":  # what follows is typed at another verb
+            words, where = (*words[:3], *where, *words[3:]), []
+        command = [sys.executable, "-m", "supervisor", *words, *where]
         began = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         return time.perf_counter() - began, done
@@ -265,7 +279,7 @@ def lateness(clock: Clock) -> None:
                 came[scraped][bound] = came[scraped].get(bound, 0.0) + count - before[bound]
     finally:
         for scraped, found in came.items():
-            name = f"{times} scrapes, one after another" if scraped else "no scrape"
+            name = f"{times} requests for /metrics, one after another" if scraped else "no scrape"
             print(f"{name}: {worst(found) if found else 'not measured'}", flush=True)
 
 
@@ -349,8 +363,7 @@ def main() -> None:
 
 def together(servers: int, times: int, clock: Clock) -> int:
     """Measure the whole daemon. Return 1 when a target is missed or the time was too short."""
-    with tempfile.TemporaryDirectory() as folder, listener() as port:
-        daemon = Daemon(Path(folder), servers, port)
+    with tempfile.TemporaryDirectory() as folder, listener() as port, Daemon(Path(folder), servers, port) as daemon:
         try:
             daemon.wait(clock)
             time.sleep(PERIOD_S)  # the first probes come all at once
@@ -365,14 +378,7 @@ def together(servers: int, times: int, clock: Clock) -> int:
         except OutOfTime as over:
             print(f"OUT OF TIME at {over}")
             return 1
-        finally:
-            daemon.process.terminate()
-            try:
-                daemon.process.wait(30)
-            except subprocess.TimeoutExpired:
-                daemon.process.kill()
-    answering = [stroke.ms for stroke in found if "exporter" in stroke.task or "Keeper" in stroke.task]
-    fits = slowest <= SCRAPE_MAX_S and max(answering, default=0.0) <= STROKE_MAX_MS
+    fits = slowest <= SCRAPE_MAX_S and max((stroke.ms for stroke in found), default=0.0) <= STROKE_MAX_MS
     print("within the targets" if fits else "TARGET MISSED")
     return 0 if fits else 1
 
