@@ -64,8 +64,9 @@ Scrapes within a second share one answer, so two Prometheus servers cost as much
 privilege; when it dies, a scrape fails and nothing else.
 
 With 10,000 real servers (140,000 series, 16 MB, 0.6 MB as gzip) a scrape takes 0.26 s of processor in the supervisor, in strokes of at most
-3.4 ms between which decisions are taken (`python -m bench.scrape --alone`). In the exporter it takes 0.12 s to read that and 0.4 s to write the
-answer; the first time 0.9 s as text and 1.3 s as OpenMetrics, for what has not changed since is not written again (`python -m bench.page`).
+3.4 ms between which decisions are taken (`python -m bench.scrape --alone`). In the exporter it takes 0.12 s to read that and 0.4 s to
+write the answer; the first time 0.9 s as text and 1.3 s as OpenMetrics, for what has not changed is not written again
+(`python -m bench.page`).
 `python -m bench.scrape` measures the whole daemon: time as Prometheus sees it, and how late probes begin meanwhile.
 
 ## TLS and passwords
