@@ -1,0 +1,34 @@
+/* A kernel that agrees to everything, for keepalived on a machine without IPVS: LD_PRELOAD.
+ *
+ * keepalived asks the kernel for IPVS over generic netlink and, where there is none, over the old socket options. These are answered here:
+ * the version is one that it knows, and every change succeeds. Nothing else is touched, so its checkers are the real ones. What the
+ * kernel's part of a change would cost is not in the measurement; while all servers are well there are no changes. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define IP_VS_FIRST (64 + 1024 + 64)            /* linux/ip_vs.h: IP_VS_BASE_CTL */
+#define IP_VS_LAST (IP_VS_FIRST + 63)
+#define IP_VS_GET_INFO (IP_VS_FIRST + 1)
+
+struct info { unsigned version, size, services; };
+
+int getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
+    static int (*real)(int, int, int, void *, socklen_t *);
+    if (level == IPPROTO_IP && name >= IP_VS_FIRST && name <= IP_VS_LAST) {
+        memset(value, 0, *size);
+        if (name == IP_VS_GET_INFO && *size >= sizeof(struct info)) *(struct info *)value = (struct info){0x010201, 4096, 0};
+        return 0;
+    }
+    if (!real) real = (int (*)(int, int, int, void *, socklen_t *))dlsym(RTLD_NEXT, "getsockopt");
+    return real(fd, level, name, value, size);
+}
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
+    static int (*real)(int, int, int, const void *, socklen_t);
+    if (level == IPPROTO_IP && name >= IP_VS_FIRST && name <= IP_VS_LAST) return 0;
+    if (!real) real = (int (*)(int, int, int, const void *, socklen_t))dlsym(RTLD_NEXT, "setsockopt");
+    return real(fd, level, name, value, size);
+}
