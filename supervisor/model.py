@@ -66,6 +66,14 @@ class Endpoint:
 
     address: IPAddress
     port: int
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # A table of thousands is compared by its endpoints, and an address makes its hash of its text each time anew.
+        object.__setattr__(self, "_hash", hash((int(self.address), self.port)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
@@ -81,6 +89,13 @@ class AddressKey:
 
     protocol: Protocol
     endpoint: Endpoint
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.protocol.value, self.endpoint)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def family(self) -> int:
@@ -148,6 +163,15 @@ class CheckSpec:
     weighs: Weighs = Weighs.NOTHING
     first_weight: int | None = field(default=None, compare=False, repr=False)
     first_down: bool = field(default=False, compare=False, repr=False)
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Jobs are found by their checks, again and again: the hash of all that makes one is worked out once.
+        what = (self.type, self.target, self.schedule, self.options_json, self.bind_address, self.mark)
+        object.__setattr__(self, "_hash", hash(what))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def where(self) -> str:
