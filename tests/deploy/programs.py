@@ -41,7 +41,6 @@ def surroundings(program: str) -> dict[str, str]:
         "PATH": os.pathsep.join([environment["PATH"], *folders("usr/bin", "usr/sbin")]),
         "LD_LIBRARY_PATH": joined(folders("usr/lib/*-linux-gnu", "usr/lib/*-linux-gnu/systemd")),
         "PYTHONPATH": joined(folders("usr/lib/python3/dist-packages")),
-        "PERL5LIB": joined(folders("usr/share/perl5", "usr/lib/*/perl5/*")),
     }
 
 
