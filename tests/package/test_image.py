@@ -28,6 +28,7 @@ CAPABILITIES = "-all,+net_admin,+net_raw,+net_bind_service"
 
 CONFIGURATION = """\
 virtual_server 127.0.0.10 80 {
+  delay_loop 1
   lvs_sched rr
   lvs_method NAT
   protocol TCP
@@ -153,7 +154,7 @@ def test_it_runs_as_its_user_with_three_capabilities_and_its_health_check_answer
     configuration.write_text(CONFIGURATION)
     script = f"""
         {shlex.join([*entry, *arguments, "--backend", "memory", "--exporter", "off"])} >/tmp/log 2>&1 &
-        for _ in $(seq 100); do sleep 0.2; {shlex.join(json.loads(health[0]))} && break; done
+        for _ in $(seq 300); do sleep 0.2; {shlex.join(json.loads(health[0]))} && break; done
         for _ in $(seq 100); do grep -q worker.started /tmp/log && break; sleep 0.2; done
         grep CapEff /proc/$!/status
         kill $!; wait $!
