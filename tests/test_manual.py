@@ -97,6 +97,7 @@ vipervisor is not typed here
 
 SESSIONS = {
     "tutorial.md": "tests/kernel/test_tutorial.py",
+    "from-keepalived.md": "tests/kernel/test_migration.py",
     "operations.md": "tests/process/test_operations_page.py",
 }
 """Pages with sessions, and who types them."""
