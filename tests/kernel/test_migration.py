@@ -32,6 +32,7 @@ class Operator:
 
     def __init__(self, lab: Lab, config: Path) -> None:
         self._lab, self._config = lab, config
+        self._desk = Desk(lab.directory / "desk", lab.directory / "vipervisor.sock")
         self.daemon: TypedDaemon | None = None
         self.keepalived: subprocess.Popen[bytes] | None = None
 
@@ -56,9 +57,8 @@ class Operator:
             case "", "systemctl enable --now keepalived":
                 self.starts_keepalived()
             case "", _:
-                desk = Desk(self._lab.directory / f"at-{time.monotonic_ns()}", self._lab.directory / "none")
                 named = Typed("", self._named(typed.command), typed.answer)
-                desk.asks(named, PATIENCE_S, ["ip", "netns", "exec", self._lab.director])
+                self._desk.asks(named, PATIENCE_S, ["ip", "netns", "exec", self._lab.director])
                 if self.keepalived is not None and "-KILL" in typed.command and "keepalived.pid" in typed.command:
                     self.keepalived.wait(PATIENCE_S)
                 if self.daemon is not None and "-TERM" in typed.command:
@@ -75,7 +75,7 @@ class Operator:
 
     def _begins(self, typed: Typed, name: str) -> TypedDaemon:
         daemon = TypedDaemon(self._lab, self._config, name, self.desk(name), self._named(typed.command))
-        daemon.wait_until_whole()
+        daemon.wait_until_whole(within=60)
         return daemon
 
     def _named(self, command: str) -> str:

@@ -86,6 +86,28 @@ def test_a_child_that_is_stopped_is_noticed_killed_and_replaced_within_seconds(d
     until(lambda: daemon.metrics().startswith("# HELP"))
 
 
+SHORT_STOP_S = 1.5
+"""A child may be silent for so long."""
+
+
+def test_a_checker_that_was_stopped_for_a_moment_is_said_to_be_slow_and_no_longer_ten_beats_later(daemon: Daemon) -> None:
+    pid = daemon.pid_of("checker-0")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(SHORT_STOP_S)
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: daemon.events("worker.slow"))
+    for _ in range(3):  # ten punctual beats in a row take as long as a busy machine makes them
+        with contextlib.suppress(AssertionError):
+            until(lambda: daemon.events("worker.slow")[-1]["over"])
+    first, *_, last = daemon.events("worker.slow")
+    assert (first["worker"], first["level"], first["over"]) == ("checker-0", "warning", False)
+    assert "its loop is late by " in first["reason"]
+    assert (last["worker"], last["level"], last["over"]) == ("checker-0", "info", True)
+    assert last["reason"] == "its loop is punctual again"
+    assert daemon.pid_of("checker-0") == pid
+    assert nobody_was_taken_out(daemon)
+
+
 def test_a_supervisor_that_is_stopped_blames_neither_its_children_nor_the_servers(daemon: Daemon) -> None:
     before = restarts(daemon)
     daemon.process.send_signal(signal.SIGSTOP)
