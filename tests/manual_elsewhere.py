@@ -53,9 +53,9 @@ ELSEWHERE: Mapping[str, str] = {
     "journalctl -u vipervisor -o cat": TYPED_ON_A_MACHINE,
     "journalctl -u vipervisor | grep worker.exited": TYPED_ON_A_MACHINE,
     "systemd-analyze security": "tests/deploy/test_systemd.py::test_systemd_finds_the_unit_hardly_exposed",
-    "install -m 644 deploy/systemd/vipervisor.service /etc/systemd/system/": TYPED_ON_A_MACHINE,
-    "install -m 644 deploy/systemd/vipervisor.sysusers /etc/sysusers.d/vipervisor.conf && systemd-sysusers": TYPED_ON_A_MACHINE,
-    "install -m 644 deploy/systemd/vipervisor.modules-load /etc/modules-load.d/vipervisor.conf && modprobe ip_vs": TYPED_ON_A_MACHINE,
+    "install -D -m 644 deploy/systemd/vipervisor.service /etc/systemd/system/vipervisor.service": TYPED_ON_A_MACHINE,
+    "install -D -m 644 deploy/systemd/vipervisor.sysusers /etc/sysusers.d/vipervisor.conf && systemd-sysusers": TYPED_ON_A_MACHINE,
+    "install -D -m 644 deploy/systemd/vipervisor.modules-load /etc/modules-load.d/vipervisor.conf && modprobe ip_vs": TYPED_ON_A_MACHINE,
     # the kernel's table, and what writes it
     "vipervisor run --dry-run -f FILE": "tests/kernel/test_dry_run.py",
     "ipvsadm -e -t VIP:PORT -r SERVER:PORT -m -w 0": MIGRATION,

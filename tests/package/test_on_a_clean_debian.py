@@ -20,7 +20,7 @@ from tests.package.machine import Machine
 TYPED = "test_what_the_manual_says_of_the_service_is_typed"
 ENDS_WITH = {
     "systemctl status systemd-journald rsyslog": {4},
-    "install -m 644 deploy/systemd/vipervisor.modules-load /etc/modules-load.d/vipervisor.conf && modprobe ip_vs": {
+    "install -D -m 644 deploy/systemd/vipervisor.modules-load /etc/modules-load.d/vipervisor.conf && modprobe ip_vs": {
         0,
         1,
         127,
