@@ -32,6 +32,7 @@ BEFORE: Mapping[str, str] = {
     "vipervisor weight": "vipervisor enable RS",
     "vipervisor resume": "vipervisor pause writes --reason 'something to end'",
     "vipervisor enable": "vipervisor drain RS",
+    "vipervisor drain": "vipervisor enable RS",
     "vipervisor host enable": "vipervisor drain RS",
 }
 """What has to be said before, so that there is something to do."""

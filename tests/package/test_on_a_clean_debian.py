@@ -98,6 +98,7 @@ def test_it_starts_as_the_unit_says(machine: Machine) -> None:
 
 def test_its_status_answers_and_says_who_is_out(machine: Machine) -> None:
     machine.wait_for("vipervisor", "status", says="DOWN")
+    machine.wait_for("vipervisor", "ready", says="ready: 2 checks with a verdict")
     shown = json.loads(machine.fine("vipervisor", "status", "--json"))
     (virtual_server,) = shown["virtual_servers"]
     health = {server["real_server"]: server["health"] for server in virtual_server["real_servers"]}

@@ -90,7 +90,9 @@ SHORT_STOP_S = 1.5
 """A child may be silent for so long."""
 
 
-def test_a_checker_that_was_stopped_for_a_moment_is_said_to_be_slow_and_no_longer_ten_beats_later(daemon: Daemon) -> None:
+def test_a_checker_that_was_stopped_for_a_moment_is_said_to_be_slow_and_no_longer_ten_beats_later(
+    daemon: Daemon,
+) -> None:
     pid = daemon.pid_of("checker-0")
     os.kill(pid, signal.SIGSTOP)
     time.sleep(SHORT_STOP_S)

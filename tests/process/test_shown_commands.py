@@ -117,7 +117,13 @@ def desk(daemon: Daemon) -> Desk:
     folder = daemon.file.parent.parent
     own = f"-f {daemon.file} --backend memory --exporter off --state-dir {folder}/second"
     desk = Desk(folder, daemon.socket, own)
-    for package, names in {"openssl": ["openssl"], "curl": ["curl"], "iproute2": ["ip"], "kmod": ["lsmod"], "procps": ["ps"]}.items():
+    for package, names in {
+        "openssl": ["openssl"],
+        "curl": ["curl"],
+        "iproute2": ["ip"],
+        "kmod": ["lsmod"],
+        "procps": ["ps"],
+    }.items():
         for name in names:
             programs.path_of(name, package)
     return desk
