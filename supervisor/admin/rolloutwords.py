@@ -69,11 +69,7 @@ def _unseen(operations: list[dict[str, Any]], coming: list[str], leaving: list[s
     """Return lines for who comes or goes without the kernel's being written at once: nobody is sent there before, or after."""
     seen = {operation.get("real_server") for operation in operations}
     return [
-        *(
-            f"+ {server}  not in the kernel's table at first"
-            for server in coming
-            if server not in seen
-        ),
+        *(f"+ {server}  not in the kernel's table at first" for server in coming if server not in seen),
         *(f"- {server}  out already; it leaves" for server in leaving if server not in seen),
     ]
 
