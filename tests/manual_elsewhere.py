@@ -33,6 +33,7 @@ ELSEWHERE: Mapping[str, str] = {
     "python -m bench.scrape": NOBODY + "a measurement of minutes, run by hand",
     "python -m bench.page": NOBODY + "a measurement of minutes, run by hand",
     "python -m grafana.boards": "tests/grafana/test_boards.py::test_the_file_is_what_the_program_writes",
+    "python -m tests.grafana.published FILE": "tests/grafana/test_boards.py",
     "python deploy/man/metrics.py": "tests/supervisor/exporter/test_page.py",
     "pip install .": "tests/package/test_image.py::test_its_commands_make_an_image_whose_entry_point_answers",
     "pip install 'vipervisor[web]'": NOBODY
