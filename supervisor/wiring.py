@@ -28,6 +28,7 @@ from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.children.translation import job_of
 from supervisor.config import Outcome
+from supervisor.config.problems import counted
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
@@ -208,7 +209,7 @@ class Supervisor:
         servers = sum(len(vs.real_servers) for vs in config.virtual_servers)
         self._log.emit(
             "daemon.ready",
-            f"Ready: {len(config.virtual_servers)} virtual servers with {servers} real servers of {config.source}.",
+            f"Ready: {counted(len(config.virtual_servers), 'virtual server')} with {counted(servers, 'real server')} of {config.source}.",
             version=__version__,
             config_path=config.source,
             backend=self._outside.backend.name,

@@ -13,7 +13,7 @@ from checkers.kit.api import Ending, Favour, Health, Reason
 from checkers.kit.job import Job
 from checkers.kit.transcript import Step
 
-VERSION = 3
+VERSION = 4
 """Version of all frames: the first byte of each."""
 
 HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED = range(1, 12)
@@ -72,13 +72,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class StateEntry:
-    """The present level of one job in a full state."""
+    """The present level of one job in a full state. `probes` is how many the worker has done of it: the number of the last one."""
 
     job: int
     health: Health
     edges: int
     failures: int
     weight: int | None = None
+    probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

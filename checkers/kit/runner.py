@@ -42,7 +42,7 @@ class Runner:
         self.state = CheckState(job, job.health, job.weight)
         self.scope = trio.CancelScope()
         self.longest_s = longest(job)
-        self.probes = 0
+        self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
@@ -52,7 +52,7 @@ class Runner:
     def entry(self) -> StateEntry:
         """Return the present level."""
         state = self.state
-        return StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight)
+        return StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight, self.probes)
 
 
 def longest(job: Job) -> float:

@@ -128,7 +128,7 @@ _REPORT_HEAD = struct.Struct(
     ">BBIIQIBIIBqB"
 )  # … epoch generation seq job health edges failures has-weight weight has-result
 _STATE_HEAD = struct.Struct(">BBIIQBH")  # … epoch generation seq last number-of-entries
-_STATE_ENTRY = struct.Struct(">IBIIBq")  # job health edges failures has-weight weight
+_STATE_ENTRY = struct.Struct(">IBIIBqI")  # job health edges failures has-weight weight probes
 _ASK_FRAME = struct.Struct(">BBIIQIIB")  # … epoch generation seq number job favour
 _GRANT_HEAD = struct.Struct(">BBIBBH")  # … number ending status, length of text
 _PROBE_FRAME = struct.Struct(">BBII")  # … number job
@@ -325,7 +325,8 @@ def _encode_state(frame: State) -> bytes:
     head = _STATE_HEAD.pack(VERSION, STATE, frame.epoch, frame.generation, frame.seq, frame.last, len(frame.entries))
     pack = _STATE_ENTRY.pack
     return head + b"".join(
-        pack(entry.job, entry.health, entry.edges, entry.failures, *weight_out(entry.weight)) for entry in frame.entries
+        pack(entry.job, entry.health, entry.edges, entry.failures, *weight_out(entry.weight), entry.probes)
+        for entry in frame.entries
     )
 
 
@@ -335,8 +336,12 @@ def _decode_state(data: bytes) -> State:
         raise WireError(f"state: expected at most {STATE_ENTRIES_MAX} entries, got {number}")
     require_length("state", data, _STATE_HEAD.size + number * _STATE_ENTRY.size)
     entries = tuple(
-        StateEntry(job, health_in("state: health", health), edges, failures, weight_in("state: weight", *weighed))
-        for job, health, edges, failures, *weighed in _STATE_ENTRY.iter_unpack(memoryview(data)[_STATE_HEAD.size :])
+        StateEntry(
+            job, health_in("state: health", health), edges, failures, weight_in("state: weight", *weighed), probes
+        )
+        for job, health, edges, failures, *weighed, probes in _STATE_ENTRY.iter_unpack(
+            memoryview(data)[_STATE_HEAD.size :]
+        )
     )
     return State(epoch, generation, seq, entries, flag_in("state: last", last))
 

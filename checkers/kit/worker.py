@@ -211,7 +211,6 @@ class Worker:
                 began = trio.current_time()
                 self._excuse(runner, began)  # a nap before this probe
                 tally.schedule_lag.add(began - due)
-                runner.probes += 1
                 runner.due_by = began + runner.longest_s + OVERDUE_S
                 self._in_flight += 1
                 try:
@@ -219,6 +218,7 @@ class Worker:
                 finally:
                     self._in_flight -= 1
                 now = trio.current_time()
+                runner.probes += 1
                 self._excuse(runner, now)  # a nap during it
                 turns = runner.turns
                 if turns is not None:

@@ -52,10 +52,26 @@ def _lines(answer: dict[str, Any]) -> list[str]:
     for key in dict.fromkeys([*added, *changes["virtual_servers_changed"], *removed, *operations]):
         sign = "+" if key in added else "-" if key in removed else " "
         found = operations.get(key, [])
-        lines.append(f"{sign} {key}" + ("" if found else ": nothing in the kernel"))
-        leaving = {server for where, server in changes["real_servers_removed"] if where == key}
-        lines += [f"    {_operation(operation, leaving)}" for operation in found]
+        leaving = _of(key, changes["real_servers_removed"])
+        below = [_operation(operation, set(leaving)) for operation in found]
+        if key not in removed:
+            below += _unseen(found, _of(key, changes["real_servers_added"]), leaving)
+        lines.append(f"{sign} {key}" + ("" if below else ": nothing in the kernel"))
+        lines += [f"    {line}" for line in below]
     return lines
+
+
+def _of(key: str, names: list[list[str]]) -> list[str]:
+    return [server for where, server in names if where == key]
+
+
+def _unseen(operations: list[dict[str, Any]], coming: list[str], leaving: list[str]) -> list[str]:
+    """Return lines for who comes or goes without the kernel's being written at once: nobody is sent there before, or after."""
+    seen = {operation.get("real_server") for operation in operations}
+    return [
+        *(f"+ {server}  not in the kernel's table at first" for server in coming if server not in seen),
+        *(f"- {server}  out already; it leaves" for server in leaving if server not in seen),
+    ]
 
 
 def _operation(operation: dict[str, Any], leaving: set[str]) -> str:

@@ -20,7 +20,8 @@ def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | N
     if result is not None:
         texts = result.detail, result.sent, result.received
         told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
-    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight)
+    probes = level.probes if isinstance(level, wire.StateEntry) else told.probe if told is not None else 0
+    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight, probes)
 
 
 def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = None) -> wire.Job:

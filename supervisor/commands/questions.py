@@ -43,6 +43,11 @@ def add(verbs: Any) -> None:
         "--down", action="store_true", help="show only what is down: real servers, and virtual ones without quorum"
     )
     status.add_argument(
+        "--overridden",
+        action="store_true",
+        help="show only real servers that an operator drained, disabled or gave a weight: who, why, until when (with --down: these, too)",
+    )
+    status.add_argument(
         "--watch",
         type=shape.duration,
         metavar="[=SECONDS]",
@@ -96,17 +101,17 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _show_status(options: argparse.Namespace) -> int:
-    args: dict[str, Any] = {"down": True} if options.down else {}
+    args: dict[str, Any] = {"down": True} if options.down and not options.overridden else {}
     if options.patterns and len(options.patterns) <= PATTERNS_MAX:
         args["patterns"] = options.patterns
     snapshot = client.ask(shape.socket_of(options), Request("status", args))
-    found = sieve(
-        snapshot, options.patterns, down=options.down
-    )  # nothing more goes, unless the daemon is older than we are
-    if options.patterns and not found["virtual_servers"] and not options.down:
+    # nothing more goes, unless an operator's changes are asked for, or the daemon is older than we are
+    found = sieve(snapshot, options.patterns, down=options.down, overridden=options.overridden)
+    if options.patterns and not found["virtual_servers"] and not (options.down or options.overridden):
         raise RequestError(f"nothing fits {' or '.join(options.patterns)}", Status.NOT_FOUND)
     shape.show(found, options, words.status)
-    return Status.FAILED if options.down and found["virtual_servers"] else Status.FINE
+    down = sieve(snapshot, options.patterns, down=True)["virtual_servers"] if options.down else []
+    return Status.FAILED if down else Status.FINE
 
 
 def _watch(options: argparse.Namespace) -> int:

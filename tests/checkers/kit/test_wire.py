@@ -23,7 +23,7 @@ texts = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=DETAIL_
 weights = st.none() | st.integers(-WEIGHT_MAX, WEIGHT_MAX)
 results = st.builds(wire.ReportResult, uint64, reasons, seconds, texts, texts, texts, seconds)
 reports = st.builds(wire.Report, uint32, uint32, uint64, uint32, health, uint32, uint32, st.none() | results, weights)
-entries = st.builds(wire.StateEntry, uint32, health, uint32, uint32, weights)
+entries = st.builds(wire.StateEntry, uint32, health, uint32, uint32, weights, uint32)
 asks = st.builds(wire.Ask, uint32, uint32, uint64, uint32, uint32, st.sampled_from(Favour))
 states = st.builds(wire.State, uint32, uint32, uint64, st.lists(entries, max_size=50).map(tuple), st.booleans())
 histograms = st.builds(wire.Histogram, st.tuples(*[uint64] * 14), seconds)
