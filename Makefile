@@ -20,7 +20,7 @@ JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate 
   openssl curl ip lsmod ps
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic observed fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
@@ -32,6 +32,7 @@ help:
 	@echo "make pictures               take the pictures of docs/status-page.md"
 	@echo "make boards                 play a run with faults and draw docs/boards anew (five minutes)"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
+	@echo "make observed               what one sees of a fault, beside keepalived with its exporters: ROUNDS=7 (half an hour)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make sim                    simulate 1,000 hours of faults: SEEDS=150, or SEED=123 again"
 	@echo "make mutants                plant bugs that the simulation must notice"
@@ -108,6 +109,12 @@ TIMES ?= 100
 traffic: development
 	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived
 	$(RUN) bench.traffic_under_faults --times $(TIMES)
+
+# docs/observed.md: what one sees of a fault and how soon, beside keepalived with its exporters; half an hour
+ROUNDS ?= 7
+observed: development
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived curl prometheus prometheus-node-exporter
+	$(RUN) bench.observed --rounds $(ROUNDS)
 
 # every target in turn (tests/fuzz/targets.py); what breaks one stays in tests/fuzz/corpus
 SECONDS ?= 60

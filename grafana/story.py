@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from grafana.asking import Prometheus, Span
+from grafana.asking import Prometheus, Span, scraping
 from supervisor.admin import client
 from supervisor.admin.protocol import Request, RequestError
 from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join, nginx_configuration
@@ -171,7 +171,9 @@ class Story:
             exporter = f"127.0.0.1:{free_port('127.0.0.1')}"
             self._start_daemon(exporter)
             self._wait("the first verdicts", lambda: self._status()["process"]["ready"])
-            self.prometheus = Prometheus(self._world.folder, free_port("127.0.0.1"), exporter, self._world.scrape_s)
+            self.prometheus = Prometheus(
+                self._world.folder, free_port("127.0.0.1"), scraping(exporter, self._world.scrape_s)
+            )
             undone.callback(self.prometheus.close)
             self.prometheus.wait()
             self._ends = undone.pop_all()
