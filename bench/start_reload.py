@@ -4,10 +4,10 @@
 
 For each size both programs start in turn with the same file (virtual servers with PER_POOL real servers, a TCP_CHECK of a port that
 answers, every DELAY_S seconds), the table in memory for us and a stand-in for the kernel's side for keepalived. Measured are the
-seconds until every real server is in the table, and what `check` (keepalived -t) takes. Then the file is reloaded four times: as it is, with one weight
-changed, with half of them, with all. A reload is over when the program tells so (we), or when nothing is written and next to no
-processor time is used for QUIET_S (keepalived, which does not tell). CPU is that of all processes of the program, from the order to the
-end of the reload: the figure to compare on a machine that has other things to do.
+seconds until every real server is in the table, and what `check` (keepalived -t) takes. Then the file is reloaded four times: as it
+is, with one weight changed, with half of them, with all. A reload is over when the program tells so (we), or when nothing is written
+and next to no processor time is used for QUIET_S (keepalived, which does not tell). CPU is that of all processes of the program, from
+the order to the end of the reload: the figure to compare on a machine that has other things to do.
 """
 
 from __future__ import annotations
