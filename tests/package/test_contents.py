@@ -112,7 +112,7 @@ def test_the_links_of_the_manual_lead_to_what_is_shipped(package: Path, tmp_path
     manual = tmp_path / DOCUMENTS
     for page in manual.rglob("*.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
-            to_the_sources = re.match(r"(\.\./)+(CONTRIBUTING|supervisor/|tests/|deploy/man/)", target)
+            to_the_sources = re.match(r"(\.\./)+(CONTRIBUTING|supervisor/|tests/|bench/|deploy/man/)", target)
             assert to_the_sources or (page.parent / target).exists(), f"{page.relative_to(manual)}: {target}"
 
 
