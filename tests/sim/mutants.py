@@ -151,7 +151,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            return Standing.KNOWN if found is None else Standing.OUT",
         "            return Standing.FRESH",
         "a restart revives the dead",
-        quick=True,
     ),
     _core(
         "adoption",
@@ -195,6 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "known, self._next = self._next, self._next + 1",
         "known, self._next = len(jobs) + 1, self._next + 1",
         "a job's number is given again to another",
+        quick=True,
     ),
     _core(
         "departures",
@@ -219,12 +219,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "                self._mark(jobs, stale=False)",
         "                self._mark(jobs, stale=True)",
         "verdicts stay marked as old",
+        quick=True,
     ),
     _core(
         "director",
         "                check.stale = stale",
         "                check.stale, check.health = stale, Health.DOWN if stale else check.health",
         "a dead worker is taken for dead servers",
+        quick=True,
     ),
     _core("reconfiguring", "    known.recount()\n", "", "a reload leaves the old sum of weights"),
     _core(
@@ -251,7 +253,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "for key in actual.services if key in owned and key not in desired.services)",
         "for key in actual.services if key not in desired.services)",
         "services of others are deleted",
-        quick=True,
     ),
     _core(
         "diff",
@@ -307,7 +308,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            case wire.Report() if frame.generation == self._generation:",
         "            case wire.Report():",
         "a verdict of an older configuration counts",
-        quick=True,
     ),
     _links(
         "            case wire.State() if frame.generation == self._generation:",
