@@ -74,21 +74,26 @@ jobs = st.builds(
     log_all_failures=st.booleans(),
     mark=uint32,
     rise=uint32,
+    fast_interval=st.none() | seconds,
+    down_interval=st.none() | seconds,
+    idle_interval=st.none() | seconds,
     health=health,
     weight=weights,
     definition=texts,
 )
 parts = st.integers(1, 65535).flatmap(lambda count: st.tuples(st.integers(0, count - 1), st.just(count)))
 assigns = st.builds(
-    lambda epoch, generation, part, some: wire.Assign(epoch, generation, part[0], part[1], tuple(some)),
+    lambda epoch, generation, part, some, most: wire.Assign(epoch, generation, part[0], part[1], tuple(some), most),
     uint32,
     uint32,
     parts,
     st.lists(jobs, max_size=4),
+    st.integers(0, 65535),
 )
 grants = st.builds(wire.Grant, uint32, st.sampled_from(Ending), st.integers(0, 255), texts)
 probes = st.builds(wire.Probe, uint32, uint32)
-from_supervisor = assigns | grants | probes | st.just(wire.AskState()) | st.just(wire.Stop())
+idles = st.builds(wire.Idle, st.booleans(), st.lists(uint32, max_size=50).map(tuple))
+from_supervisor = assigns | grants | probes | idles | st.just(wire.AskState()) | st.just(wire.Stop())
 
 
 PROBED = wire.Probed(1, 1, 1, 1, 1, None, None, (wire.Step(wire.StepKind.SENT, 0.5, "GET", 3),))
