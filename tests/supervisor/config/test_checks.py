@@ -68,6 +68,8 @@ def test_our_own_pauses_are_off_unless_set_and_come_from_the_innermost_block_tha
         return [schedule.fast_interval, schedule.down_interval, schedule.idle_interval]
 
     outer, inside, own = (tuple(line.format(n) for line in INTERVALS) for n in (0.2, 0.3, 0.4))
+    outer = ("delay_loop 0.1", *outer)
+    own = ("delay_loop 0.1", *own)
     assert pauses() == [None, None, None]
     assert pauses(outer=outer) == [0.2, 0.2, 0.2]
     assert pauses(outer=outer, inside=inside) == [0.3, 0.3, 0.3]
@@ -76,7 +78,9 @@ def test_our_own_pauses_are_off_unless_set_and_come_from_the_innermost_block_tha
 
 def test_global_defs_has_our_own_pauses_for_all_who_do_not_say_otherwise_and_the_most_probes_a_second() -> None:
     head = "global_defs {\nfast_interval 0.5\nidle_interval 30\nprobe_rate_max 4\n}\n"
-    config = config_of(head + virtual_server(real_server("TCP_CHECK {\nidle_interval 40\n}"), "down_interval 2"))
+    config = config_of(
+        head + virtual_server(real_server("TCP_CHECK {\nidle_interval 40\n}"), "down_interval 2", "delay_loop 5")
+    )
     ((check,),) = [server.checks for server in config.virtual_servers[0].real_servers]
     schedule = check.schedule
     assert (schedule.fast_interval, schedule.down_interval, schedule.idle_interval) == (0.5, 2.0, 40.0)
