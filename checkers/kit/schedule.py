@@ -20,8 +20,8 @@ the longer one while nobody uses the server (`idle`, which the supervisor tells)
 Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in
 keepalived (or the pause of its state, as above), and so does CRASHED (a bug in the checker). LATE (our own loop was not punctual) is
 tried again at once, but the fourth in a row is taken for the time-out that it looks like: a machine that is always late must still
-notice a dead server (reliability.md, section 7). After we stood still (`excuse`) the first failure is such a verdict too, whatever it is: links and routes may come back a
-moment later than we do.
+notice a dead server (reliability.md, section 7). After we stood still (`excuse`) the first failure is such a verdict too, whatever it
+is: links and routes may come back a moment later than we do.
 """
 
 from __future__ import annotations

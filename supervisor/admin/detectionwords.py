@@ -12,7 +12,7 @@ def why(detection: dict[str, Any] | None) -> list[str]:
     """Return the lines about one real server."""
     if detection is None:
         return ["  noticed after: never, no check would notice a fault"]
-    lines = [f"  noticed after (expected–at most): {_sentence(detection['busy'])}"]
+    lines = [f"  noticed after (expected-at most): {_sentence(detection['busy'])}"]
     if detection["unused"] is not None:
         lines.append(f"  while it has no traffic: {_sentence(detection['unused'])}")
     return lines
@@ -26,7 +26,7 @@ def plan(changes: list[dict[str, Any]]) -> list[str]:
     """Return the lines about everything that is noticed otherwise than before."""
     if not changes:
         return []
-    lines = ["  Faults are noticed, and the kernel is told, after (expected–at most):"]
+    lines = ["  Faults are noticed, and the kernel is told, after (expected-at most):"]
     for change in changes:
         lines.append(f"    {change['virtual_server']}, {_servers(change['real_servers'])}")
         before, after = change["before"], change["after"]
@@ -54,5 +54,5 @@ def _shapes(before: dict[str, Any] | None, after: dict[str, Any] | None, more: s
 
 
 def _span(span: dict[str, float] | None) -> str:
-    """Return both times of a span: "1.3–2.9 s"."""
-    return "never" if span is None else f"{span['expected_s']:.1f}–{span['worst_s']:.1f} s"
+    """Return both times of a span: "1.3-2.9 s"."""
+    return "never" if span is None else f"{span['expected_s']:.1f}-{span['worst_s']:.1f} s"
