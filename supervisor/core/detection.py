@@ -109,15 +109,26 @@ def waits(
     }
 
 
-def _peak(checks: Iterable[CheckSpec]) -> float:
+def _peak(checks: Iterable[CheckSpec]) -> int:
     """Return how many probes the checks of one server begin in a second at most."""
-    return sum(math.floor(1 / max(_quickest(check.schedule), TICK_S)) + 1 for check in checks)
+    return sum(_most_in_a_second(check.schedule) for check in checks)
 
 
-def _quickest(schedule: Schedule) -> float:
-    """Return the shortest pause: one of a check in no transition may be halved (checkers.kit.spread)."""
-    steady = min(schedule.delay_loop, schedule.down_pause) / 2
-    return min(steady, schedule.retry_pause, schedule.rising_pause)
+def _most_in_a_second(schedule: Schedule) -> int:
+    """Return how many probes one check begins in a second at most: a run of quick ones, a steady pause, the next run.
+
+    A steady pause may be halved (checkers.kit.spread); a run is as long as the retries, or the successes that bring it up.
+    """
+    steady = max(min(schedule.delay_loop, schedule.down_pause) / 2, TICK_S)
+    quick = max(min(schedule.retry_pause, schedule.rising_pause), TICK_S)
+    run = max(schedule.retry, schedule.rise - 1) if quick < steady else 0
+    began, at, in_run = 1, 0.0, 0
+    while True:
+        in_run, pause = (in_run + 1, quick) if in_run < run else (0, steady)
+        at += pause
+        if at >= 1:
+            return began
+        began += 1
 
 
 def _together(shapes: list[Shape]) -> Shape:
