@@ -1,4 +1,4 @@
-"""One packet in a hundred gets lost: with the timings of docs/examples/fast-detection.conf nobody is taken out for it, and a host that
+"""One packet in a hundred gets lost: with the timings of deploy/examples/fast.conf nobody is taken out for it, and a host that
 dies without a word is out within three seconds all the same.
 """
 
@@ -23,7 +23,7 @@ from supervisor.model import CheckSpec, Config
 from tests.fakes.network import DATA_AGAIN_S, SYN_AGAIN_S, blackhole, lost_s
 from tests.sim.world import World, play
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "fast-detection.conf"
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "fast.conf"
 LOSS = 0.01
 DAY_S = 86_400.0
 
@@ -109,7 +109,7 @@ def test_the_whole_program_keeps_everybody_in_service_and_takes_a_silent_host_ou
     took: list[float] = []
 
     async def story(world: World) -> None:
-        servers = [world.network.server(f"192.168.100.{last}", 80) for last in (21, 22)]
+        servers = [world.network.server(f"10.10.0.{last}", 80) for last in (21, 22)]
         world.network.loss, world.network.rng = LOSS, random.Random(seed)
         await world.later(300)
         assert world.events("real_server.check_failed"), "losses were seen, and were no failure"
