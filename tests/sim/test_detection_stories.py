@@ -99,7 +99,7 @@ async def a_fault(world: World, rng: random.Random, servers: dict[int, RealServe
     server = world.network.server(f"192.168.100.{host}", 80)
     idle = rng.random() < 0.5
     world.backend.carried[servers[host].endpoint] = Load() if idle else Load(counters=Counters(rng.getrandbits(30)))
-    await trio.sleep(rng.uniform(0, 20) + (150 if idle else 0))
+    await trio.sleep(rng.uniform(0, 20) + (150 if idle else 8))  # who has traffic again is looked at within 8 s
     shape = found.unused if idle and found.unused else found.busy
     span: Span | None = getattr(shape, what)
     server.behaviour = make()
