@@ -438,7 +438,7 @@ def test_a_supervisor_that_talks_nonsense_is_answered_by_an_end_with_a_reason() 
         worker.receive()
         worker.link.send(b"\x03\xff")
         status, said = worker.end()
-        assert (status, said) == (70, "checkers: frame: expected a type from the supervisor (5 to 7, 9, 10), got 255\n")
+        assert (status, said) == (70, "checkers: frame: expected a type from the supervisor (5 to 7, 9, 10, 12), got 255\n")
 
 
 @pytest.mark.parametrize(
