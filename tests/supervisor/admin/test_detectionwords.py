@@ -42,6 +42,7 @@ def test_plan_shows_what_becomes_quicker_or_slower() -> None:
             "virtual_servers_added": [],
             "virtual_servers_removed": [],
             "virtual_servers_changed": ["203.0.113.100:80/tcp"],
+            "real_servers_added": [],
             "real_servers_removed": [],
         },
         "operations": [],
