@@ -124,9 +124,9 @@ def test_what_the_supervisor_says_is_what_a_worker_hears(frame: wire.FromSupervi
     assert wire.decode_from_supervisor(wire.encode(frame)) == frame
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x03" + tail))
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: bytes([wire.VERSION]) + tail))
 @example(b"")
-@example(b"\x03\x02")
+@example(bytes([wire.VERSION, 2]))
 def test_any_bytes_of_a_worker_are_refused_or_mean_exactly_one_frame(data: bytes) -> None:
     try:
         frame = wire.decode_from_worker(data)
@@ -160,10 +160,10 @@ def test_a_frame_of_a_worker_that_is_cut_off_or_has_more_is_refused(
         wire.decode_from_worker(whole + b"\x00")
 
 
-@given(st.binary(max_size=200).map(lambda tail: b"\x03" + tail))
-@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b"[" * 5000)
-@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b'[{"retry":NaN}]')
-@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 1, 1) + b"[]")
+@given(st.binary(max_size=200).map(lambda tail: bytes([wire.VERSION]) + tail))
+@example(bytes([wire.VERSION, 5]) + struct.pack(">IIHHH", 1, 1, 0, 1, 0) + b"[" * 5000)
+@example(bytes([wire.VERSION, 5]) + struct.pack(">IIHHH", 1, 1, 0, 1, 0) + b'[{"retry":NaN}]')
+@example(bytes([wire.VERSION, 5]) + struct.pack(">IIHHH", 1, 1, 1, 1, 0) + b"[]")
 def test_any_bytes_of_the_supervisor_are_refused_or_can_be_said_again(data: bytes) -> None:
     try:
         frame = wire.decode_from_supervisor(data)
