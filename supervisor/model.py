@@ -131,6 +131,29 @@ class Schedule:
     connect_timeout: float
     warmup: float
     rise: int = 1  # successes in a row before a check that is down is up
+    fast_interval: float | None = None  # pause in a transition; None: delay_before_retry, and delay_loop while rising
+    down_interval: float | None = None  # pause while down; None: delay_loop
+    idle_interval: float | None = None  # pause while up without traffic, where it is longer than delay_loop
+
+    @property
+    def retry_pause(self) -> float:
+        """Pause between the failures that bring it down."""
+        return self.delay_before_retry if self.fast_interval is None else self.fast_interval
+
+    @property
+    def rising_pause(self) -> float:
+        """Pause between the successes that bring it up."""
+        return self.delay_loop if self.fast_interval is None else self.fast_interval
+
+    @property
+    def down_pause(self) -> float:
+        """Longest pause while it is down: some checker types take the longer of two."""
+        return max(self.delay_loop, self.delay_before_retry) if self.down_interval is None else self.down_interval
+
+    @property
+    def longest_pause(self) -> float:
+        """Longest pause while it is up and well."""
+        return max(self.delay_loop, self.idle_interval or 0.0)
 
 
 class Weighs(enum.Enum):
@@ -423,6 +446,11 @@ class BlameSettings:
     hold_max: float = 600.0
 
 
+PROBE_RATE_DEFAULT = 20
+"""Most probes a second of one real server's address and port. Ours: what a single check can make at most, whose timer ticks every
+50 ms (checkers.kit.timer), so that the limit only ever concerns servers with several checks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file, valid by construction.
@@ -443,6 +471,7 @@ class Config:
     files: tuple[str, ...] = field(default=())
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
     blame: BlameSettings = BlameSettings()
+    probe_rate_max: int = PROBE_RATE_DEFAULT  # most probes a second of one address and port; 0: no limit
     text: bytes = field(default=b"", compare=False, repr=False)  # what may be shown of it, packed by zlib
 
     @property

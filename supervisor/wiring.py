@@ -33,7 +33,8 @@ from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import CheckReported, Event, Overridden, Tick
+from supervisor.core.events import CheckReported, Event, KernelRead, Overridden, Tick
+from supervisor.core.idleness import Idleness
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
 from supervisor.core.questions import AskConfiguration, AskReady, AskSnapshot, Question, encode_ready
@@ -124,6 +125,7 @@ class Supervisor:
             self._log,
             favour,
             outside.memory_bytes,
+            lambda: self._config.probe_rate_max,
         )
         start = outside.start_exporter
         self._exporter = ExporterChild(start, self._answer, self._log, outside.web) if start else None
@@ -131,6 +133,7 @@ class Supervisor:
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
+        self._idleness = Idleness()
         self._kernel_orders = KernelOrders(self._writer, self._log, self._remembering.note)
         self._surroundings = Surroundings(outside, self)
 
@@ -162,6 +165,7 @@ class Supervisor:
             self._director = Director(self._config, trio.current_time(), found.table, recall)
             self._recording.explain = self._director.because
             self._writer.inherit_adopted(self._director.adopted())
+            self._idleness.reconfigure(self._config.virtual_servers, self._director.jobs.jobs)
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
             outside.to_stay()
@@ -315,6 +319,7 @@ class Supervisor:
         self._adjust_kernel()
         self._errands.reconfigure(config)
         self._tell(self._director.reconfigure(config, now))
+        self._idleness.reconfigure(config.virtual_servers, self._director.jobs.jobs)
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._surroundings.reconfigured()
@@ -373,6 +378,8 @@ class Supervisor:
         self._taken += 1
         if isinstance(event, CheckReported):
             self._recording.heard(event, self._director)
+        elif isinstance(event, KernelRead) and self._idleness.look(event.reading.loads, now):
+            self._pool.traffic_changed(self._idleness.idle)
         self._tell(self._director.handle(event, now))
         return now
 

@@ -9,6 +9,8 @@ from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
 from checkers.kit.schedule import CheckState
+from checkers.kit.spread import NOWHERE, Booking
+from checkers.kit.timer import Doze, Timer
 from checkers.kit.turns import Turns
 
 NOT_PREPARED = object()
@@ -19,6 +21,8 @@ class Runner:
     """One job with its task and its state."""
 
     __slots__ = (
+        "booking",
+        "doze",
         "due",
         "due_by",
         "favours",
@@ -34,7 +38,7 @@ class Runner:
         "turns",
     )
 
-    def __init__(self, job: Job, desk: Desk, naps: int) -> None:
+    def __init__(self, job: Job, desk: Desk, naps: int, timer: Timer) -> None:
         self.job = job
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
@@ -44,6 +48,8 @@ class Runner:
         self.longest_s = longest(job)
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
+        self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
+        self.doze = Doze(timer)
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.prepared: object = NOT_PREPARED

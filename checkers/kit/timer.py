@@ -40,6 +40,38 @@ class Alarm:
         self.action = None
 
 
+class Doze:
+    """The sleep of one task that somebody else may shorten."""
+
+    __slots__ = ("_alarm", "_timer")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._alarm: Alarm | None = None
+
+    async def until(self, due: float) -> None:
+        """Sleep until the first tick at or after `due` (trio's clock), or an earlier one that `shorten` names."""
+        self._alarm = self._timer.call_at(due, functools.partial(reschedule, current_task()))
+        try:
+            await wait_task_rescheduled(self._abort)
+        finally:
+            self._alarm = None
+
+    def shorten(self, due: float) -> None:
+        """Have the sleeper wake at `due` if that is earlier; harmless when nobody sleeps."""
+        alarm = self._alarm
+        if alarm is None or alarm.action is None or due >= alarm.due:
+            return
+        action = alarm.action
+        alarm.cancel()
+        self._alarm = self._timer.call_at(due, action)
+
+    def _abort(self, _: object) -> Abort:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        return Abort.SUCCEEDED
+
+
 class Timer:
     """The heap of alarms and the task that works it off."""
 

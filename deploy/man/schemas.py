@@ -125,6 +125,33 @@ CHANGES: Schema = {
     "additionalProperties": several(either(TEXT, several(TEXT))),
 }
 
+SPAN = or_null(
+    thing(
+        "how long something takes: the mean, and a bound; null: no check would notice",
+        expected_s=SECONDS,
+        worst_s=SECONDS,
+    )
+)
+SHAPE = thing(
+    "how long it takes to notice each fault, and that it is over", refused=SPAN, silent=SPAN, wrong=SPAN, back=SPAN
+)
+DETECTION = or_null(
+    thing(
+        "how faults of a real server are noticed; `unused`: while it has no traffic, where that differs; null: not at all",
+        busy=SHAPE,
+        unused=or_null(SHAPE),
+    )
+)
+NOTICED = several(
+    thing(
+        "real servers whose faults are noticed otherwise than before; `before` null: they are new",
+        virtual_server=TEXT,
+        real_servers=several(TEXT),
+        before=DETECTION,
+        after=DETECTION,
+    )
+)
+
 RESULT = thing(
     "what came of a probe",
     ok=TRUTH,
@@ -193,6 +220,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 quorate=TRUTH,
                 real_server=ROW,
                 chain=several(LINK),
+                detection=DETECTION,
                 drift=several(TEXT),
                 results=several(PAST_RESULT),
             )
@@ -208,7 +236,14 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "events": answer("what happened in the whole program", HISTORY_SCHEMA, at=NUMBER, events=several(ENTRY)),
     "order": answer("drain, disable, enable, weight, host: what changed", in_kernel=TRUTH, servers=several(ORDERED)),
-    "plan": answer("what a reload would do", file=TEXT, digest=TEXT, changes=CHANGES, operations=several(OPERATION)),
+    "plan": answer(
+        "what a reload would do",
+        file=TEXT,
+        digest=TEXT,
+        changes=CHANGES,
+        operations=several(OPERATION),
+        detection=NOTICED,
+    ),
     "reload": answer(
         "what a reload did",
         digest=TEXT,
@@ -217,6 +252,7 @@ SCHEMAS: Mapping[str, Schema] = {
         settled=or_null(TRUTH),
         changes=CHANGES,
         operations=several(OPERATION),
+        detection=NOTICED,
     ),
     "confirm": answer("the configuration that stays", digest=TEXT),
     "check-now": answer("what came of probes on request", checks=several(CHECK)),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.admin import detectionwords
+
 _SETTINGS = {
     "mail": "mail",
     "kernel": "time-outs, flushing or sync daemons of the kernel",
@@ -15,6 +17,7 @@ _SETTINGS = {
     "track_files": "track files",
     "default_interface": "default_interface",
     "assign_addresses": "virtual_server_addresses",
+    "probe_rate_max": "probe_rate_max",
 }
 
 
@@ -58,7 +61,7 @@ def _lines(answer: dict[str, Any]) -> list[str]:
             below += _unseen(found, _of(key, changes["real_servers_added"]), leaving)
         lines.append(f"{sign} {key}" + ("" if below else ": nothing in the kernel"))
         lines += [f"    {line}" for line in below]
-    return lines
+    return [*lines, *detectionwords.plan(answer.get("detection", []))]
 
 
 def _of(key: str, names: list[list[str]]) -> list[str]:

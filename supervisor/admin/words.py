@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
+from supervisor.admin import detectionwords
 from supervisor.admin.sieve import whole
 
 SLOW_S = 0.5
@@ -218,6 +219,8 @@ def why(answers: list[dict[str, Any]]) -> str:
             last = f"{check['reason']} {check['detail']}".rstrip()
             heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"
             lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
+        if "detection" in answer:
+            lines += detectionwords.why(answer["detection"])
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 

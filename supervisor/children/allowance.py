@@ -48,4 +48,5 @@ class Allowance:
 
 def gap_s(job: Job) -> float:
     """Return the shortest time between two probes of a job, by its schedule."""
-    return max(min(job.delay_loop, job.delay_before_retry), GAP_MIN_S)
+    asked = (job.delay_loop, job.delay_before_retry, job.fast_interval, job.down_interval)
+    return max(min(pause for pause in asked if pause is not None), GAP_MIN_S)

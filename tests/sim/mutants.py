@@ -42,6 +42,19 @@ def _kit(name: str, old: str, new: str, why: str, **more: bool) -> Mutant:
 
 
 MUTANTS: tuple[Mutant, ...] = (
+    # -- the kit: when a probe comes ----------------------------------------------------------------------------------
+    _kit(
+        "schedule",
+        "return max(settings.delay_loop, settings.idle_interval)",
+        "return 100 * settings.idle_interval",
+        "a server without traffic is forgotten",
+    ),
+    _kit(
+        "schedule",
+        "now + _first_set(settings.down_interval, pause), verdict=verdict)",
+        "now + 50 * _first_set(settings.down_interval, pause), verdict=verdict)",
+        "who is down stays out long after it is well",
+    ),
     # -- the core: one check ------------------------------------------------------------------------------------------
     _health(
         "(self.health is Health.UNKNOWN and self.trusted)",

@@ -30,7 +30,7 @@ from supervisor.model import Endpoint, ServiceKey
 from supervisor.wiring import INBOX_MAX
 from tests.sim.expectation import ABSENT, Opinion, opinions
 from tests.sim.ledger import Level
-from tests.sim.site import DRAIN_MAX_S, FILE, HTTP, MISC, CheckKey, PoolPlan, ServerPlan
+from tests.sim.site import DRAIN_MAX_S, FILE, MISC, CheckKey, PoolPlan, ServerPlan
 
 if TYPE_CHECKING:
     from tests.sim.stage import Stage
@@ -150,9 +150,9 @@ class Oracles:
         """Within this after the last change of anything, the kernel's table is what the weather makes of the file."""
         longest = 0.0
         for _, _, name in self._stage.site.checks():
-            down = name.timeout + (name.retry + 1) * (name.timeout + 0.1) + name.retry * name.pause
-            up = name.rise * (max(name.delay_loop, name.pause if name.kind == HTTP else 0) + name.timeout)
-            every = 1.0 if name.kind == FILE else name.delay_loop
+            down = name.timeout + (name.retry + 1) * (name.timeout + 0.1) + name.retry * (name.fast or name.pause)
+            up = name.rise * (name.longest + name.timeout)
+            every = 1.0 if name.kind == FILE else name.longest
             longest = max(longest, every + 1 + name.warmup + max(down, up) + 0.2 * (name.retry + name.rise))
         return longest + SLACK_S + (2 * HELD_MAX_S if self._stage.site.blames_itself else 0.0)
 
@@ -700,7 +700,7 @@ class Oracles:
             Counter(line["event"] for line in stage.lines),
             stage.watched.probes,
         )
-        lasts_s = 3 * max((name.delay_loop for _, _, name in stage.site.checks()), default=1.0) + 3 * stage.pace.audit
+        lasts_s = 3 * max((name.longest for _, _, name in stage.site.checks()), default=1.0) + 3 * stage.pace.audit
         await trio.sleep(lasts_s)
         if len(stage.backend.history) != ops:
             self.say("it_is_quiet_when_nothing_happens", f"{[_about(op) for op in stage.backend.ops[ops:][:5]]}")
@@ -708,8 +708,8 @@ class Oracles:
         if more:
             self.say("it_is_quiet_when_nothing_happens", f"it said {dict(more)}")
         names = {name for _, _, name in stage.site.checks() if name.kind not in {MISC, FILE}}
-        most = sum(lasts_s / name.delay_loop + 2 for name in names)
-        least = sum(int(lasts_s / (name.delay_loop + name.timeout + name.pause + 0.2)) - 1 for name in names)
+        most = sum(lasts_s / name.shortest + 2 for name in names)
+        least = sum(int(lasts_s / (name.longest + name.timeout + name.pause + 0.2)) - 1 for name in names)
         if not least <= stage.watched.probes - probes <= most:
             self.say(
                 "it_is_quiet_when_nothing_happens",
