@@ -84,7 +84,9 @@ def measured(peer: Peer, work: Work, served: targets.Targets, seconds: float) ->
         }
 
 
-def compared(work: Work, served: targets.Targets, some: Sequence[Peer], arguments: argparse.Namespace) -> dict[str, list[Sample]]:
+def compared(
+    work: Work, served: targets.Targets, some: Sequence[Peer], arguments: argparse.Namespace
+) -> dict[str, list[Sample]]:
     """Measure all programs by turns; return the samples of each line."""
     rows: dict[str, list[Sample]] = {}
     for number in range(arguments.rounds):
@@ -141,8 +143,12 @@ def main() -> int:
     parser.add_argument("--interval", type=int, default=1, metavar="SECONDS")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--distinct", action="store_true", help="each address has an ETag and a Last-Modified of its own")
-    parser.add_argument("--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in peers.PEERS))
+    parser.add_argument(
+        "--distinct", action="store_true", help="each address has an ETag and a Last-Modified of its own"
+    )
+    parser.add_argument(
+        "--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in peers.PEERS)
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
     raise_file_limit(FILES)

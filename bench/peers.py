@@ -98,7 +98,15 @@ def _keepalived(work: Work, folder: Path) -> Tree:
 
 def _haproxy(work: Work, folder: Path) -> Tree:
     file = folder / "haproxy.cfg"
-    lines = ["global", " nbthread 1", " maxconn 100", "defaults", " mode http", " timeout connect 3s", " timeout client 3s"]
+    lines = [
+        "global",
+        " nbthread 1",
+        " maxconn 100",
+        "defaults",
+        " mode http",
+        " timeout connect 3s",
+        " timeout client 3s",
+    ]
     lines += [" timeout server 3s", f" timeout check {TIMEOUT_S}s", "backend pool"]
     if work.kind is not Kind.TCP:
         header = f"hdr Host {FIRST_ADDRESS}:{work.port} hdr User-Agent KeepAliveClient"

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 
 MACHINE = "tests/package/test_on_a_clean_debian.py"
 TYPED_ON_A_MACHINE = f"{MACHINE}::test_what_the_manual_says_of_the_service_is_typed"
-INSTALLED = f"{MACHINE}::test_apt_installs_it_with_all_that_it_needs_and_starts_nothing"
+INSTALLED = "tests/package/test_installation.py::test_apt_installs_it_with_all_that_it_needs"
 MIGRATION = "tests/kernel/test_migration.py::test_taking_over_from_keepalived_and_going_back_loses_no_request"
 TUTORIAL = "tests/kernel/test_tutorial.py::test_a_reader_of_the_tutorial_sees_what_it_shows"
 CI = ".ci/run"
 NOBODY = "nobody: "
+OBSERVED = (
+    NOBODY + "`make observed` takes half an hour; tests/deploy/test_observed.py holds the page to what it recorded"
+)
 
 ELSEWHERE: Mapping[str, str] = {
     # what is made here, by make and Python: continuous integration says it, or a test calls the same
@@ -21,6 +24,7 @@ ELSEWHERE: Mapping[str, str] = {
     "make demo": CI,
     "make demo BACKEND=memory": CI,
     "make sim": CI,
+    "make package": CI,
     "make process": "Makefile: test",
     "make kernel": "Makefile: test",
     "make deb": "tests/package/conftest.py::package",
@@ -28,6 +32,12 @@ ELSEWHERE: Mapping[str, str] = {
     "make mutants": NOBODY + "it takes hours; tests/sim/test_mutants.py keeps the plants true",
     "make traffic": NOBODY + "it takes hours; tests/deploy/test_traffic_figures.py keeps the page true",
     "make boards": NOBODY + "it takes ten minutes; tests/process/test_boards.py plays a shorter run",
+    "make observed": OBSERVED,
+    "python -m bench.observed --rounds 7": OBSERVED,
+    "keepalived --version 2>&1  grep -o SNMP_CHECKER": OBSERVED,
+    "curl -s http://director:9720/down  grep -o -m1 'L7STS[^<]*'": OBSERVED,
+    'keepalived -t -f keepalived.conf 2>&1; echo "status $?"': OBSERVED,
+    'kill -0 "$(cat checkers.pid)" && echo "it is there"': OBSERVED,
     "make pictures": NOBODY + "tests/process/test_status_page.py plays the same scene",
     "python -m bench.traffic_under_faults --times 100": NOBODY + "as `make traffic`",
     "python -m bench.scrape": NOBODY + "a measurement of minutes, run by hand",

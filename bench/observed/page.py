@@ -164,7 +164,7 @@ def _asked(data: Mapping[str, Any]) -> Iterator[str]:
     yield "| *answered whole* | {} of {count} | {} of {count} |".format(*sums, count=len(ALL))
     yield from ("", "What the commands printed (the lines that matter):", "")
     for record in data["answers"]:
-        yield from (f"**{record['asks']}**", "", "```console")
+        yield from (f"**{record['asks']}**", "", "```text")
         for side, prompt in (("ours", "vipervisor"), ("theirs", "keepalived")):
             for command, output in record[side]:
                 yield f"{prompt}$ {command}"

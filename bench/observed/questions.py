@@ -83,7 +83,11 @@ CALM = (
         Cell(
             YES,
             "how late probes begin, and checks without a result for three periods",
-            (Look("metrics | grep -E '^lvs_check(s_overdue|_schedule_lag_seconds_count)'", "^lvs_checks_overdue"),),
+            (
+                Look(
+                    "metrics | grep -E '^lvs_(checks_overdue|check_schedule_lag_seconds_count)'", "^lvs_checks_overdue"
+                ),
+            ),
         ),
         Cell(NO, "nothing says when a check ran last", (Look("dump", "Health checkers", NO_TIMES),)),
     ),
