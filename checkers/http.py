@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from checkers.kit.answer import BODY_MAX_BYTES, Answer, NotHttpError
-from checkers.kit.api import Dialer, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError
+from checkers.kit.api import ConnectionLost, Dialer, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.pattern import GaveUpError, Pattern, compile_pattern
@@ -96,6 +96,7 @@ OPTIONS: tuple[Keyword, ...] = (
 )
 
 _STATUS_DEFAULT = ((200, 299),)
+_NOTHING = Verdict(Reason.NONE)
 _PRODUCT = b"KeepAliveClient"  # servers may key on it, so it stays what keepalived says
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _OTHERWISE: Mapping[str, str] = {
@@ -110,6 +111,15 @@ _TLS_ONLY = ("tls_compliant", "enable_sni", "sni_name")
 
 Farewell: TypeAlias = Callable[[Stream], Awaitable[None]]
 """Ends a connection by the book."""
+
+
+@dataclass(slots=True)
+class Request:
+    """What one server is asked: the bytes, and the same for people. `last` is the last head that decided alone, and how."""
+
+    data: bytes
+    shown: str
+    last: tuple[Head | None, Verdict] = (None, _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +140,15 @@ class Url:
     min_offset: int
     max_offset: int
     orderly: bool  # a TLS connection is ended by the book
-    requests: dict[Target, tuple[bytes, str]] = field(default_factory=dict, compare=False)
+    requests: dict[Target, Request] = field(default_factory=dict, compare=False)
 
-    def request(self, target: Target) -> tuple[bytes, str]:
-        """Return the bytes to send to `target`, and the same for people."""
+    def request(self, target: Target) -> Request:
+        """Return what `target` is asked."""
         request = self.requests.get(target)
         if request is None:
             data = self.before_host + b"Host: " + (self.host or str(target).encode()) + b"\r\n"
             shown = excerpt(data + self.shown + b"\r\n")
-            request = self.requests[target] = (data + self.after_host + b"\r\n", shown)
+            request = self.requests[target] = Request(data + self.after_host + b"\r\n", shown)
         return request
 
     def complaint(self, body: bytes) -> str:
@@ -307,7 +317,7 @@ def _regex(url: Mapping[str, Json]) -> Pattern | None:
 
 async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verdict:
     """Ask all urls in turn. Returns the first failure, or the last success; a failed connect leaves as ProbeError."""
-    verdict = Verdict(Reason.NONE)
+    verdict = _NOTHING
     for url in prepared:
         verdict = await ask(target, url, dial)
         if not verdict.ok:
@@ -317,29 +327,45 @@ async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verd
 
 async def ask(target: Target, url: Url, dial: Dialer, farewell: Farewell | None = None) -> Verdict:
     """Ask one url over a connection of `dial`; for SSL_GET too, whose dialers speak TLS. None: the connection ends abruptly."""
-    data, sent = url.request(target)
-    answer = Answer(await dial.connect(target))
+    request = url.request(target)
+    answer: Answer | None = None
     try:
-        await answer.stream.send(data)
-        reason, detail = await _judge(answer, url)
+        answer = Answer(await dial.connect(target, request.data))
+        verdict = await _judged(answer, url, request)
         if farewell is not None:
             await farewell(answer.stream)
     except ProbeError as error:
+        if answer is None and not isinstance(error, ConnectionLost):
+            raise
         reason, detail = error.reason, url.label + str(error)
     except NotHttpError as error:
         reason, detail = Reason.L7RSP, url.label + str(error)
+    else:
+        return verdict
     finally:
-        answer.stream.close()
-    return Verdict(reason, detail, sent=sent, received=answer.line if reason is Reason.L7OK else answer.excerpt())
+        if answer is not None:
+            answer.stream.close()
+    received = "" if answer is None else answer.excerpt()
+    return Verdict(reason, detail, sent=request.shown, received=received)
 
 
-async def _judge(answer: Answer, url: Url) -> tuple[Reason, str]:
-    """Read as far as needed. Returns the reason and the detail of the verdict. Raises ProbeError, NotHttpError."""
-    status = await answer.status()
+async def _judged(answer: Answer, url: Url, request: Request) -> Verdict:
+    """Read as far as needed and return the verdict. Raises ProbeError, NotHttpError."""
+    known, verdict = request.last
+    head = await answer.head(known)
+    if head is known:
+        return verdict
+    status = head.status
+    reason, detail = Reason.L7OK, f"HTTP {status}"
     if not any(low <= status <= high for low, high in url.statuses):
-        return Reason.L7STS, f"{url.label}HTTP {status}, wanted {url.wanted}"
-    if url.needs_body:
+        reason, detail = Reason.L7STS, f"{url.label}HTTP {status}, wanted {url.wanted}"
+    elif url.needs_body:
         complaint = url.complaint(await answer.body())
         if complaint:
-            return Reason.L7BODY, url.label + complaint
-    return Reason.L7OK, f"HTTP {status}"
+            reason, detail = Reason.L7BODY, url.label + complaint
+    if reason is not Reason.L7OK:
+        return Verdict(reason, detail, sent=request.shown, received=answer.excerpt())
+    verdict = Verdict(reason, detail, sent=request.shown, received=head.line)
+    if not url.needs_body:
+        request.last = head, verdict
+    return verdict

@@ -10,7 +10,7 @@ Must never judge what it reads, and never read more than `BODY_MAX_BYTES` of a b
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import h11
 
@@ -35,9 +35,17 @@ REMEMBERED_MAX = 512
 REMEMBERED_MAX_BYTES = 2_048
 """Longest head worth remembering."""
 
+DATES_MAX = 16
+"""Most dates remembered. Ours: clocks of servers differ by seconds."""
+
+GULP_BYTES = 8_192
+"""So much is read at once while the head is not complete: head and body of a health page in one go, and little to put aside."""
+
 _BEGINNING = b"HTTP/"
 _BLANK_LINE = b"\r\n\r\n"
-_DATE = re.compile(rb"\r\n[Dd]ate: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT(?=\r\n)")
+_DATE = b"\r\nDate: "
+_DATE_BYTES = len("Sat, 28 Nov 2026 17:00:00 GMT")
+_DATE_VALUE = re.compile(rb"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 _H11_REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "any")])
 
@@ -56,12 +64,15 @@ class Answer:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.data = bytearray()
+        self.data: bytes | bytearray = b""
         self.line = ""
         self.beginning = b""
 
-    async def status(self) -> int:
-        """Read until the head of the final answer is complete and return its status. Raises ProbeError, NotHttpError."""
+    async def head(self, last: Head | None = None) -> Head:
+        """Read until the head of the final answer is complete and return it: `last` itself when it is like that one.
+
+        Raises ProbeError, NotHttpError.
+        """
         interim = searched = 0
         while True:
             end = self.data.find(_BLANK_LINE, searched) + len(_BLANK_LINE)
@@ -71,11 +82,11 @@ class Answer:
                 continue
             if end > HEAD_MAX_BYTES:
                 raise NotHttpError(f"head longer than {HEAD_MAX_BYTES} bytes")
-            head = parse(bytes(self.data[:end]))
+            head = parse(bytes(self.data[:end]), last)
             self.line = head.line
             if head.status >= 200:
-                return head.status
-            del self.data[:end]
+                return head
+            self.data = self.data[end:]
             searched = 0
             interim += 1
             if interim > INTERIM_MAX:
@@ -87,10 +98,15 @@ class Answer:
             raise NotHttpError("not an HTTP answer")
         if len(self.data) > HEAD_MAX_BYTES:
             raise NotHttpError(f"head longer than {HEAD_MAX_BYTES} bytes")
-        more = await self.stream.receive()
+        more = await self.stream.receive(GULP_BYTES)
         if not more:
             what = "head cut off" if self.data else "connection closed without an answer"
             raise NotHttpError(f"{what} after {len(self.data)} bytes")
+        if not self.data:
+            self.data = more  # nearly always the whole head
+            return
+        if isinstance(self.data, bytes):
+            self.data = bytearray(self.data)
         self.data += more
 
     async def body(self) -> bytes:
@@ -141,9 +157,11 @@ class Answer:
         return body[:DETAIL_MAX_BYTES]
 
 
-class Head(NamedTuple):
-    """What matters of a head: the status, and the status line as printable text."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What matters of a head: the status, and the status line as printable text. `key` is the head without its Date."""
 
+    key: bytes
     status: int
     line: str
 
@@ -151,13 +169,48 @@ class Head(NamedTuple):
 _HEADS: dict[bytes, Head] = {}
 """Heads that h11 has read, without their Date, so that the answers of equal servers hit whatever the second."""
 
+_DATES: set[bytes] = set()
+"""Dates that are what they should be."""
 
-def parse(head: bytes) -> Head:
-    """Return what is in `head`, a complete one. Raises NotHttpError."""
-    key = _DATE.sub(b"", head, 1)
+
+def parse(head: bytes, last: Head | None = None) -> Head:
+    """Return what is in `head`, a complete one; the same object for the same head while it is remembered. Raises NotHttpError.
+
+    `last` is what the same server said the last time, and is remembered by whoever gives it: servers may differ in an ETag.
+    """
+    key = _dateless(head)
+    if last is not None and last.key == key:
+        return last
     known = _HEADS.get(key)
     if known is not None:
         return known
+    parsed = _read(head, key)
+    if len(key) <= REMEMBERED_MAX_BYTES:
+        if len(_HEADS) >= REMEMBERED_MAX:
+            del _HEADS[next(iter(_HEADS))]
+        _HEADS[key] = parsed
+    return parsed
+
+
+def _dateless(head: bytes) -> bytes:
+    """Return a head without its Date, or as it is when that is missing or not an ordinary one."""
+    start = head.find(_DATE)
+    value = start + len(_DATE)
+    end = value + _DATE_BYTES
+    date = head[value:end]
+    if start < 0 or head[end : end + 2] != b"\r\n":
+        return head
+    if date not in _DATES:
+        if _DATE_VALUE.fullmatch(date) is None:
+            return head
+        if len(_DATES) >= DATES_MAX:
+            _DATES.clear()
+        _DATES.add(date)
+    return head[:start] + head[end:]
+
+
+def _read(head: bytes, key: bytes) -> Head:
+    """Have h11 read a head. Raises NotHttpError."""
     connection = _new_connection()
     try:
         connection.receive_data(head)
@@ -166,12 +219,7 @@ def parse(head: bytes) -> Head:
         raise NotHttpError(f"not a valid HTTP answer: {error}") from error
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise NotHttpError("not a valid HTTP answer")
-    parsed = Head(event.status_code, excerpt(head[: head.index(b"\r\n")]))
-    if len(key) <= REMEMBERED_MAX_BYTES:
-        if len(_HEADS) >= REMEMBERED_MAX:
-            del _HEADS[next(iter(_HEADS))]
-        _HEADS[key] = parsed
-    return parsed
+    return Head(key, event.status_code, excerpt(head[: head.index(b"\r\n")]))
 
 
 def _new_connection() -> h11.Connection:

@@ -210,7 +210,7 @@ class Answer:
 
 
 class Dialer(Protocol):
-    """The only way to the network. One value serves one probe and carries its time limit.
+    """The only way to the network. One value serves one job, a probe at a time, and carries its time limit.
 
     The limit is absolute for each connection: it starts with `connect` and everything on that stream must be over before it
     ends. A probe that makes several requests (HTTP_GET with several urls) opens one connection for each. `fault` is that of the
@@ -221,8 +221,12 @@ class Dialer(Protocol):
     def fault(self) -> str:
         """The fault of our own in one word, empty for none."""
 
-    async def connect(self, target: Target) -> Stream:
-        """Open a TCP connection. Raises ConnectFailed, DeadlinePassed, LocalTrouble."""
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
+        """Open a TCP connection and say `first` as soon as it stands.
+
+        With `first` it returns when the server says or does something, or the deadline passes: `receive` tells which. That is for
+        those who speak first, and makes a probe cheap. Raises ConnectFailed, DeadlinePassed, LocalTrouble, with `first` ConnectionLost.
+        """
 
     async def connect_udp(self, target: Target) -> Datagrams:
         """Open a UDP socket that hears of this target alone; nothing is sent. Raises as `connect` does."""
@@ -236,8 +240,11 @@ class Dialer(Protocol):
     async def read_file(self) -> Answer:
         """Have the first line of the job's own file read. Raises LocalTrouble when nobody can read it."""
 
+    def rest(self) -> None:
+        """Close whatever the probe left open and forget its fault. The kit calls it after every probe; never raises."""
+
     def close(self) -> None:
-        """Close whatever the probe left open. The kit calls it after every probe; never raises."""
+        """Close everything: there will be no further probe. Never raises; may be called twice."""
 
 
 class Favours(Protocol):
@@ -261,7 +268,7 @@ class Favour(enum.IntEnum):
 
 
 MakeDialer: TypeAlias = Callable[[float, Favours], Dialer]
-"""Makes the dialer of one probe from its time limit in seconds (connect_timeout) and what its job may ask for."""
+"""Makes the dialer of one job from its time limit in seconds (connect_timeout) and what its job may ask for."""
 
 
 class Weighs(enum.Enum):

@@ -43,7 +43,7 @@ async def look(job: Job, prepared: Callable[[], tuple[CheckerType, object]], dia
         return await _whole(checker, job, ready, TappedDialer(dial, transcript))
 
     try:
-        verdict = await verdict_of(job.type, check())
+        verdict = await verdict_of(job.type, check)
     finally:
         dial.close()
     return Seen(result_of(verdict, 0, trio.current_time() - began), verdict.weight, transcript.steps())

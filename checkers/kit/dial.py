@@ -13,42 +13,26 @@ run during the probe (`kit.punctuality`); more than a tenth of the limit, and th
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
-import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Coroutine
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_task_rescheduled
+from trio.lowlevel import wait_readable
 
-from checkers.kit.api import (
-    Answer,
-    ConnectionLost,
-    Datagrams,
-    DeadlinePassed,
-    Favour,
-    Favours,
-    LocalTrouble,
-    ProbeError,
-    Target,
-)
+from checkers.kit.api import Answer, Datagrams, Favour, Favours, LocalTrouble, Target
+from checkers.kit.connection import EVENTS, Connection
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
 from checkers.kit.punctuality import Mark, Punctuality, RunQueue, suspended_s
-from checkers.kit.sockets import address_of, connect_error, errno_text, is_local, open_socket, privileged
+from checkers.kit.sockets import privileged
 from checkers.kit.timer import Timer
 
 TIDY_LENGTH = 4096
 """So many connections may wait for their deadline before the closed ones are thrown out. Ours: a megabyte."""
-
-_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close sends a reset
-_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-_BROKEN = select.EPOLLERR | select.EPOLLHUP
-_END = _BROKEN | select.EPOLLRDHUP
 
 
 class Network:
@@ -62,17 +46,29 @@ class Network:
         self.connections: dict[int, Connection] = {}
         self.gate = Gate(timer)
         self._deadlines: dict[float, Deadlines] = {}
+        self._mark: Mark | None = None
+        self._marked_tick = -1
 
     def dialer(self, limit_s: float, favours: Favours = NO_FAVOURS) -> SocketDialer:
-        """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
+        """Return the dialer of one job, or of one probe, whose connections may last `limit_s` seconds each."""
         return SocketDialer(self, limit_s, favours)
 
-    def deadlines(self, limit_s: float) -> Deadlines:
-        """Return the queue of connections that may last `limit_s` seconds."""
+    def mark(self, now: float) -> Mark:
+        """Return what `punctuality` had counted at this tick of the timer, whose probes begin together: to ask takes a system call."""
+        mark = self._mark
+        if mark is None or self._marked_tick != self.timer.ticks:
+            mark = self._mark = self.punctuality.mark(now)
+            self._marked_tick = self.timer.ticks
+        return mark
+
+    def watch(self, connection: Connection, fd: int, limit_s: float) -> None:
+        """Hear of a connection that is being made with the descriptor `fd`, until it is closed; and have it expire at its deadline."""
+        self.connections[fd] = connection
+        self.epoll.register(fd, EVENTS)
         deadlines = self._deadlines.get(limit_s)
         if deadlines is None:
             deadlines = self._deadlines[limit_s] = Deadlines(self.timer)
-        return deadlines
+        deadlines.add(connection)
 
     async def run(self) -> NoReturn:
         """Watch the sockets until cancelled. The timer must run too."""
@@ -129,7 +125,7 @@ class Deadlines:
 
 
 class SocketDialer:
-    """The dialer of one probe (kit.api.Dialer)."""
+    """The dialer of one job (kit.api.Dialer)."""
 
     __slots__ = ("_connections", "_favours", "_limit_s", "_network", "fault")
 
@@ -140,22 +136,18 @@ class SocketDialer:
         self._favours = favours
         self._connections: list[Connection] = []
 
-    async def connect(self, target: Target) -> Connection:
+    def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Connection]:
         """See `kit.api.Dialer.connect`."""
-        sock = await self._asked(Favour.STREAM) if privileged(target) else None
-        return await self._connect(target, socket.SOCK_STREAM, sock)
+        return self._connect(target, socket.SOCK_STREAM, Favour.STREAM if privileged(target) else None, first)
 
-    async def connect_udp(self, target: Target) -> Connection:
+    def connect_udp(self, target: Target) -> Coroutine[Any, Any, Connection]:
         """See `kit.api.Dialer.connect_udp`."""
-        sock = await self._asked(Favour.DATAGRAMS) if privileged(target) else None
-        return await self._connect(target, socket.SOCK_DGRAM, sock)
+        return self._connect(target, socket.SOCK_DGRAM, Favour.DATAGRAMS if privileged(target) else None)
 
     async def connect_echo(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_echo`."""
-        sock = await self._asked(Favour.ECHO)
-        raw = sock.type is socket.SOCK_RAW and not target.is_ipv6
-        connection = await self._connect(replace(target, port=0), socket.SOCK_DGRAM, sock)
-        return _WithoutIpHeader(connection) if raw else connection
+        connection = await self._connect(replace(target, port=0), socket.SOCK_DGRAM, Favour.ECHO)
+        return _WithoutIpHeader(connection) if connection.is_raw and not target.is_ipv6 else connection
 
     async def run_script(self) -> Answer:
         """See `kit.api.Dialer.run_script`."""
@@ -180,15 +172,17 @@ class SocketDialer:
             raise
 
     async def _connect(
-        self, target: Target, kind: socket.SocketKind, sock: socket.SocketType | None = None
+        self, target: Target, kind: socket.SocketKind, favour: Favour | None, first: bytes = b""
     ) -> Connection:
+        """Connect with a socket of our own, or one that the supervisor opens."""
+        sock = None if favour is None else await self._asked(favour)
         gate = self._network.gate
         if gate.full:
             await gate.wait()
         connection = Connection(self._network, self._limit_s, kind, self._note)
         self._connections.append(connection)
         try:
-            await connection.open(target, sock)
+            await connection.open(target, sock, first)
         except LocalTrouble as trouble:
             self.fault = trouble.fault
             raise
@@ -197,10 +191,17 @@ class SocketDialer:
     def _note(self, trouble: LocalTrouble) -> None:
         self.fault = trouble.fault
 
+    def rest(self) -> None:
+        """See `kit.api.Dialer.rest`."""
+        for connection in self._connections:
+            if not connection.closed:
+                connection.close()
+        self._connections.clear()
+        self.fault = ""
+
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
-        for connection in self._connections:
-            connection.close()
+        self.rest()
 
 
 class _WithoutIpHeader:
@@ -223,174 +224,3 @@ class _WithoutIpHeader:
     def close(self) -> None:
         """See `kit.api.Datagrams.close`."""
         self._connection.close()
-
-
-class Connection:
-    """One connection of a probe (kit.api.Stream), or with SOCK_DGRAM its datagrams (kit.api.Datagrams). One task uses it.
-
-    The epoll tells an edge once, so what it told is kept until the task has acted on it, and the end of the stream for ever.
-    """
-
-    __slots__ = (
-        "_ended",
-        "_events",
-        "_expired",
-        "_fd",
-        "_kind",
-        "_limit_s",
-        "_mark",
-        "_network",
-        "_note",
-        "_sock",
-        "_task",
-        "closed",
-        "connected",
-        "deadline",
-    )
-
-    def __init__(
-        self, network: Network, limit_s: float, kind: socket.SocketKind, note: Callable[[LocalTrouble], None]
-    ) -> None:
-        """`note` is told of every trouble of our own that comes after the connection stands."""
-        self._network = network
-        self._note = note
-        self._limit_s = limit_s
-        self._kind = kind
-        self.deadline = 0.0
-        self._mark = Mark(0.0, 0.0, 0)
-        self._sock: socket.SocketType | None = None
-        self._fd = -1
-        self._task: Task | None = None
-        self._events = 0
-        self._ended = False
-        self._expired = False
-        self.connected = False
-        self.closed = False
-
-    async def open(self, target: Target, sock: socket.SocketType | None = None) -> None:
-        """Connect, with `sock` if the supervisor opened one; the time limit starts now.
-
-        Raises ConnectFailed, DeadlinePassed, LocalTrouble.
-        """
-        network = self._network
-        now = trio.current_time()
-        network.gate.enter(self, now)
-        self._mark = network.punctuality.mark(now)
-        self.deadline = now + self._limit_s
-        self._sock = sock = open_socket(target, self._kind) if sock is None else sock
-        self._fd = fd = sock.fileno()
-        error = sock.connect_ex(address_of(target))
-        if error and error != errno.EINPROGRESS:
-            raise connect_error(error, at_once=True)
-        network.connections[fd] = self
-        network.epoll.register(fd, _EVENTS)
-        network.deadlines(self._limit_s).add(self)
-        events = await self._wait()
-        if events & _BROKEN:
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                raise connect_error(error)
-        self._events |= events & select.EPOLLIN  # a server that speaks first: this edge is not told again
-        self.connected = True
-
-    async def send(self, data: bytes) -> None:
-        """See `kit.api.Stream.send`."""
-        sent = 0
-        unread = 0
-        while True:
-            try:
-                sent += self._socket().send(data[sent:] if sent else data)
-            except BlockingIOError:
-                unread |= await self._wait() & select.EPOLLIN
-            except OSError as error:
-                raise self._broken(error) from error
-            if sent == len(data):
-                self._events |= unread
-                return
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """See `kit.api.Stream.receive`."""
-        while True:
-            if not self._ended:
-                await self._wait()
-            try:
-                data = self._socket().recv(max_bytes)
-            except BlockingIOError:
-                self._ended = False
-                continue
-            except OSError as error:
-                raise self._broken(error) from error
-            if len(data) == max_bytes or self._kind is socket.SOCK_DGRAM:
-                # there may be more, and the edge will not be told again
-                self._events |= select.EPOLLIN
-                await trio.lowlevel.checkpoint()
-            return data
-
-    def close(self) -> None:
-        """See `kit.api.Stream.close`: with a reset."""
-        sock, self._sock = self._sock, None
-        self.closed = True
-        self._network.gate.leave(self)
-        if sock is None:
-            return
-        self._network.connections.pop(self._fd, None)
-        if self._kind is socket.SOCK_STREAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        sock.close()
-
-    def wake(self, events: int) -> None:
-        """Take note of what the kernel told, and wake the task that waits for it."""
-        self._events |= events
-        if events & _END:
-            self._ended = True
-        task, self._task = self._task, None
-        if task is not None:
-            reschedule(task)
-
-    async def _wait(self) -> int:
-        """Return what the kernel told since the last call, waiting for it if need be. Raises DeadlinePassed."""
-        if not self._events:
-            if self._expired:
-                self._raise_expired()
-            self._task = current_task()
-            await wait_task_rescheduled(self._abort)
-            if not self._events:
-                self._raise_expired()
-        events, self._events = self._events, 0
-        return events
-
-    def _abort(self, _: object) -> Abort:
-        self._task = None
-        return Abort.SUCCEEDED
-
-    def expire(self) -> None:
-        """The deadline passed: take a second look, then wake the task to find it."""
-        self._expired = True
-        if self._task is not None:
-            self._network.look()
-        task, self._task = self._task, None
-        if task is not None:
-            reschedule(task)
-
-    def _raise_expired(self) -> NoReturn:
-        now, punctuality = trio.current_time(), self._network.punctuality
-        late = punctuality.too_late(self._mark, now, self.deadline, self._limit_s)
-        what = "complete answer" if self.connected else "connection"
-        detail = f"no {what} within {self._limit_s:g} s"
-        if late:
-            detail += f", of which this checker missed {punctuality.away_s(self._mark, now):.3g} s itself"
-        raise DeadlinePassed(detail, connected=self.connected, late=late)
-
-    def _broken(self, error: OSError) -> ProbeError:
-        """Return what an error of sending or receiving means: for datagrams it is the answer to an earlier one."""
-        if self._kind is not socket.SOCK_DGRAM and not is_local(error.errno):
-            return ConnectionLost(errno_text(error.errno))
-        meaning = connect_error(error.errno)
-        if isinstance(meaning, LocalTrouble):
-            self._note(meaning)
-        return meaning
-
-    def _socket(self) -> socket.SocketType:
-        if self._sock is None:
-            raise ConnectionLost("used after close")
-        return self._sock

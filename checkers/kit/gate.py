@@ -53,7 +53,7 @@ class Gate:
 
     def leave(self, who: object) -> None:
         """Give the place back; harmless without one."""
-        if self._busy.pop(who, None) is not None:
+        if self._busy.pop(who, None) is not None and self._waiting:
             self._let_in()
 
     def _let_in(self) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from checkers.kit.api import ProbeError, Reason, Verdict
 from checkers.kit.excerpt import clip
 from checkers.kit.frames import ReportResult
 
 
-async def verdict_of(keyword: str, probe: Awaitable[Verdict]) -> Verdict:
-    """Return the verdict of a probe of the checker type `keyword`; a bug in it is one, too."""
+async def verdict_of(keyword: str, begin: Callable[[], Awaitable[Verdict]]) -> Verdict:
+    """Begin a probe of the checker type `keyword` and return its verdict; a bug in it is one, too."""
     try:
-        return await probe
+        return await begin()
     except ProbeError as error:
         return Verdict(error.reason, str(error))
     except Exception as error:  # noqa: BLE001  the one broad except: a bug in a checker is this job's trouble alone

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
 import trio
 
-from checkers.kit.api import Reason
+from checkers.kit.api import MakeDialer, Reason, Verdict
 from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
@@ -12,6 +16,8 @@ from checkers.kit.schedule import CheckState
 from checkers.kit.spread import NOWHERE, Booking
 from checkers.kit.timer import Doze, Timer
 from checkers.kit.turns import Turns
+
+Probe: TypeAlias = Coroutine[Any, Any, Verdict]
 
 NOT_PREPARED = object()
 """Stands where a checker has not seen the options yet."""
@@ -22,6 +28,7 @@ class Runner:
 
     __slots__ = (
         "booking",
+        "dial",
         "doze",
         "due",
         "due_by",
@@ -31,6 +38,7 @@ class Runner:
         "longest_s",
         "naps",
         "prepared",
+        "probe",
         "probes",
         "scope",
         "state",
@@ -38,11 +46,22 @@ class Runner:
         "turns",
     )
 
-    def __init__(self, job: Job, desk: Desk, naps: int, timer: Timer) -> None:
+    def __init__(
+        self,
+        job: Job,
+        desk: Desk,
+        make_dialer: MakeDialer,
+        begin: Callable[[Runner], Probe],
+        naps: int,
+        timer: Timer,
+    ) -> None:
+        """`begin` begins a probe of the runner that it is given."""
         self.job = job
+        self.probe = functools.partial(begin, self)
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
         self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
+        self.dial = make_dialer(job.connect_timeout, self.favours)
         self.state = CheckState(job, job.health, job.weight)
         self.scope = trio.CancelScope()
         self.longest_s = longest(job)

@@ -31,10 +31,14 @@ class TappedDialer:
         """See `kit.api.Dialer`."""
         return self._dial.fault
 
-    async def connect(self, target: Target) -> Stream:
-        """See `kit.api.Dialer.connect`."""
-        stream = await self._opened("TCP connection to", target, self._dial.connect(target))
-        return TappedStream(stream, self._transcript)
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
+        """See `kit.api.Dialer.connect`: in two steps, so that each has its time."""
+        stream = TappedStream(
+            await self._opened("TCP connection to", target, self._dial.connect(target)), self._transcript
+        )
+        if first:
+            await stream.send(first)
+        return stream
 
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`."""
@@ -53,6 +57,10 @@ class TappedDialer:
     async def read_file(self) -> Answer:
         """See `kit.api.Dialer.read_file`."""
         return await self._favour("read the first line of the file", self._dial.read_file())
+
+    def rest(self) -> None:
+        """See `kit.api.Dialer.rest`."""
+        self._dial.rest()
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""

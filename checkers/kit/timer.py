@@ -39,6 +39,11 @@ class Alarm:
         """Never do it; harmless when it was done."""
         self.action = None
 
+    def abort(self, _: object) -> Abort:
+        """Cancel, as trio wants it of whoever waits."""
+        self.action = None
+        return Abort.SUCCEEDED
+
 
 class Doze:
     """The sleep of one task that somebody else may shorten."""
@@ -73,7 +78,7 @@ class Doze:
 
 
 class Timer:
-    """The heap of alarms and the task that works it off."""
+    """The heap of alarms and the task that works it off. `ticks` counts how often it did so."""
 
     def __init__(self, tick_s: float = TICK_S) -> None:
         self._tick_s = tick_s
@@ -82,6 +87,7 @@ class Timer:
         self._last_tick = -float("inf")
         self._sleep: trio.CancelScope | None = None
         self._lag_s = 0.0
+        self.ticks = 0
 
     def call_at(self, due: float, action: Callable[[], object]) -> Alarm:
         """Call `action()` at the first tick at or after `due` (trio's clock). It must not raise and not wait."""
@@ -95,18 +101,13 @@ class Timer:
 
     async def sleep_until(self, due: float) -> None:
         """Sleep until the first tick at or after `due` (trio's clock); always gives other tasks a turn."""
-        alarm = self.call_at(due, functools.partial(reschedule, current_task()))
-
-        def abort(_: object) -> Abort:
-            alarm.cancel()
-            return Abort.SUCCEEDED
-
-        await wait_task_rescheduled(abort)
+        await wait_task_rescheduled(self.call_at(due, functools.partial(reschedule, current_task())).abort)
 
     async def run(self) -> None:
         """Work off the alarms until cancelled."""
         while True:
             now = self._last_tick = trio.current_time()
+            self.ticks += 1
             self._do_due(now)
             heap = self._heap
             while heap and heap[0][2].action is None:

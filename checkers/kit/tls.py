@@ -197,8 +197,17 @@ class TlsDialer:
         """See `kit.api.Dialer`."""
         return self._dial.fault
 
-    async def connect(self, target: Target) -> Stream:
-        """Connect and shake hands, within one limit. Raises what `kit.api.Dialer.connect` does and the two errors of here."""
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
+        """Connect, shake hands and say `first`, within one limit.
+
+        Raises what `kit.api.Dialer.connect` does and the two errors of here.
+        """
+        stream = await self._connect(target)
+        if first:
+            await stream.send(first)
+        return stream
+
+    async def _connect(self, target: Target) -> Stream:
         context = self._context
         name = self._server_name or (target.address if context.check_hostname else None)
         below = await self._dial.connect(target)
@@ -227,6 +236,10 @@ class TlsDialer:
     async def read_file(self) -> Answer:
         """See `kit.api.Dialer.read_file`."""
         return await self._dial.read_file()
+
+    def rest(self) -> None:
+        """See `kit.api.Dialer.rest`."""
+        self._dial.rest()
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""

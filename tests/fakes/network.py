@@ -341,7 +341,7 @@ class FakeNetwork:
 
 
 class FakeDialer:
-    """The dialer of one probe (kit.api.Dialer)."""
+    """The dialer of one job (kit.api.Dialer)."""
 
     def __init__(self, network: FakeNetwork, limit_s: float, favours: Favours) -> None:
         self._network = network
@@ -350,8 +350,14 @@ class FakeDialer:
         self._streams: list[FakeStream | FakeDatagrams] = []
         self.fault = ""
 
-    async def connect(self, target: Target) -> Stream:
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
         """See `kit.api.Dialer.connect`."""
+        stream = await self._connect(target)
+        if first:
+            await stream.send(first)
+        return stream
+
+    async def _connect(self, target: Target) -> Stream:
         deadline = trio.current_time() + self._limit_s
         server = self._network.servers.get((target.address, target.port))
         if server is None:
@@ -403,10 +409,16 @@ class FakeDialer:
         self._streams.append(datagrams)
         return datagrams
 
-    def close(self) -> None:
-        """See `kit.api.Dialer.close`."""
+    def rest(self) -> None:
+        """See `kit.api.Dialer.rest`."""
         for stream in self._streams:
             stream.close()
+        self._streams.clear()
+        self.fault = ""
+
+    def close(self) -> None:
+        """See `kit.api.Dialer.close`."""
+        self.rest()
 
 
 class FakeStream:

@@ -201,6 +201,6 @@ class WatchedDialer(FakeDialer):
         super().__init__(network, limit_s, favours)
         self._watched = network
 
-    async def connect(self, target: Target) -> Stream:
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
         self._watched.probed(target)
-        return await super().connect(target)
+        return await super().connect(target, first)

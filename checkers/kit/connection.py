@@ -1,0 +1,239 @@
+"""One connection of a probe on a real socket, or with SOCK_DGRAM its datagrams. Made by `kit.dial`, which also says what is ready.
+
+A probe costs its task two turns: one when it is due, which connects, and one when the server has said something. What is to be said
+first is said in between by whoever hears of the connection (`wake`), without a turn of the task; and it is said together with the last
+packet of the handshake, which saves one: TCP_QUICKACK off has the kernel wait with that acknowledgement for data, tcp(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+from checkers.kit.api import ConnectionLost, DeadlinePassed, LocalTrouble, ProbeError, Target
+from checkers.kit.punctuality import Mark
+from checkers.kit.sockets import address_of, connect_error, errno_text, is_local, open_socket
+
+if TYPE_CHECKING:
+    from checkers.kit.dial import Network
+
+EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close sends a reset
+_BROKEN = select.EPOLLERR | select.EPOLLHUP
+_END = _BROKEN | select.EPOLLRDHUP
+_TOLD = _END | select.EPOLLIN
+_NO_MARK = Mark(0.0, 0.0, 0)
+
+
+class Connection:
+    """One connection of a probe (kit.api.Stream), or with SOCK_DGRAM its datagrams (kit.api.Datagrams). One task uses it.
+
+    The epoll tells an edge once, so what it told is kept until the task has acted on it, and the end of the stream for ever.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_events",
+        "_expired",
+        "_fd",
+        "_first",
+        "_kind",
+        "_limit_s",
+        "_mark",
+        "_network",
+        "_note",
+        "_sock",
+        "_task",
+        "closed",
+        "connected",
+        "deadline",
+    )
+
+    def __init__(
+        self, network: Network, limit_s: float, kind: socket.SocketKind, note: Callable[[LocalTrouble], None]
+    ) -> None:
+        """`note` is told of every trouble of our own that comes after the connection stands."""
+        self._network = network
+        self._note = note
+        self._limit_s = limit_s
+        self._kind = kind
+        self.deadline = 0.0
+        self._mark = _NO_MARK
+        self._sock: socket.SocketType | None = None
+        self._fd = -1
+        self._first = b""
+        self._task: Task | None = None
+        self._events = 0
+        self._ended = False
+        self._expired = False
+        self.connected = False
+        self.closed = False
+
+    async def open(self, target: Target, sock: socket.SocketType | None = None, first: bytes = b"") -> None:
+        """Connect, with `sock` if the supervisor opened one; the time limit starts now. See `kit.api.Dialer.connect` for `first`.
+
+        Raises ConnectFailed, DeadlinePassed, LocalTrouble; with `first` nothing once it was said: that is for `receive` to find.
+        """
+        network = self._network
+        now = trio.current_time()
+        network.gate.enter(self, now)
+        self._mark = network.mark(now)
+        self.deadline = now + self._limit_s
+        self._sock = sock = open_socket(target, self._kind) if sock is None else sock
+        self._fd = sock.fileno()
+        if first:
+            self._first = first
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        error = sock.connect_ex(address_of(target))
+        if error and error != errno.EINPROGRESS:
+            raise connect_error(error, at_once=True)
+        network.watch(self, self._fd, self._limit_s)
+        self._task = current_task()
+        await wait_task_rescheduled(self._abort)
+        if not self.connected:
+            self._connected()
+        if self._first:
+            await self.send(self._first)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether IPv4 datagrams come with their IP header."""
+        return self._socket().type is socket.SOCK_RAW
+
+    def _connected(self) -> None:
+        """Take note that the connection stands, or raise why it does not."""
+        events, self._events = self._events, 0
+        if not events:
+            self._raise_expired()
+        if events & _BROKEN:
+            error = self._socket().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise connect_error(error)
+        self._events = events & select.EPOLLIN  # a server that speaks first: this edge is not told again
+        self.connected = True
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Stream.send`."""
+        sent = 0
+        unread = 0
+        while True:
+            try:
+                sent += self._socket().send(data[sent:] if sent else data)
+            except BlockingIOError:
+                unread |= await self._wait() & select.EPOLLIN
+            except OSError as error:
+                raise self._broken(error) from error
+            if sent == len(data):
+                self._events |= unread
+                return
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See `kit.api.Stream.receive`."""
+        while True:
+            if self._events:
+                self._events = 0
+            elif not self._ended:
+                await self._wait()
+            try:
+                data = self._socket().recv(max_bytes)
+            except BlockingIOError:
+                self._ended = False
+                continue
+            except OSError as error:
+                raise self._broken(error) from error
+            if len(data) == max_bytes or self._kind is socket.SOCK_DGRAM:
+                # there may be more, and the edge will not be told again
+                self._events |= select.EPOLLIN
+                await trio.lowlevel.checkpoint()
+            return data
+
+    def close(self) -> None:
+        """See `kit.api.Stream.close`: with a reset."""
+        sock, self._sock = self._sock, None
+        self.closed = True
+        self._network.gate.leave(self)
+        if sock is None:
+            return
+        self._network.connections.pop(self._fd, None)
+        if self._kind is socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.close()
+
+    def wake(self, events: int) -> None:
+        """Take note of what the kernel told, say what is to be said first, and wake the task if there is something for it."""
+        self._events |= events
+        if events & _END:
+            self._ended = True
+        if self._first and not events & _BROKEN and self._say_first() and not events & _TOLD:
+            self._events = 0
+            return
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    def _say_first(self) -> bool:
+        """Say what is to be said first; whether that worked whole. What did not, the task says, or finds why."""
+        assert self._sock is not None
+        self.connected = True
+        try:
+            sent = self._sock.send(self._first)
+        except OSError:
+            return False
+        self._first = self._first[sent:]
+        return not self._first
+
+    async def _wait(self) -> int:
+        """Return what the kernel told since the last call, waiting for it if need be. Raises DeadlinePassed."""
+        if not self._events:
+            if self._expired:
+                self._raise_expired()
+            self._task = current_task()
+            await wait_task_rescheduled(self._abort)
+            if not self._events:
+                self._raise_expired()
+        events, self._events = self._events, 0
+        return events
+
+    def _abort(self, _: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
+
+    def expire(self) -> None:
+        """The deadline passed: take a second look, then wake the task to find it."""
+        self._expired = True
+        if self._task is not None:
+            self._network.look()
+        task, self._task = self._task, None
+        if task is not None:
+            reschedule(task)
+
+    def _raise_expired(self) -> NoReturn:
+        now, punctuality = trio.current_time(), self._network.punctuality
+        late = punctuality.too_late(self._mark, now, self.deadline, self._limit_s)
+        what = "complete answer" if self.connected else "connection"
+        detail = f"no {what} within {self._limit_s:g} s"
+        if late:
+            detail += f", of which this checker missed {punctuality.away_s(self._mark, now):.3g} s itself"
+        raise DeadlinePassed(detail, connected=self.connected, late=late)
+
+    def _broken(self, error: OSError) -> ProbeError:
+        """Return what an error of sending or receiving means: for datagrams it is the answer to an earlier one."""
+        if self._kind is not socket.SOCK_DGRAM and not is_local(error.errno):
+            return ConnectionLost(errno_text(error.errno))
+        meaning = connect_error(error.errno)
+        if isinstance(meaning, LocalTrouble):
+            self._note(meaning)
+        return meaning
+
+    def _socket(self) -> socket.SocketType:
+        if self._sock is None:
+            raise ConnectionLost("used after close")
+        return self._sock
