@@ -12,12 +12,12 @@ RUN := .venv/bin/python -m
 SETUP := deploy/demo/setup
 BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench grafana
-PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
+PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_kept_by_nginx.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
 # programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, a browser, what we show, and those
 # that the manual has its readers type
 JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell zsh \
-  openssl curl ip lsmod ps
+  openssl curl ip lsmod ps nginx
 
 .NOTPARALLEL:
 .PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic observed fuzz sim mutants development clean

@@ -20,7 +20,7 @@ import trio
 
 from checkers.kit import policies, tls, worker
 from checkers.kit.cage import CageError, Walls, confine
-from checkers.kit.dial import Network
+from checkers.kit.dial import PAUSED_MAX, Network
 from checkers.kit.link import SeqpacketLink
 from checkers.kit.timer import Timer
 from checkers.kit.wire import WireError
@@ -41,12 +41,13 @@ def main() -> int:
         return _fail(2, f"{place}; this program is started by the supervisor: use `vipervisor run`")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
+    paused_max = arguments.max_files // 2 if arguments.max_files else PAUSED_MAX
     memory_bytes = MEMORY_MIN_BYTES + MEMORY_PER_FILE_BYTES * arguments.max_files
     walls = Walls(policies.WORKER, shut=True, limited=True, memory_bytes=memory_bytes)
     cage = functools.partial(confine, arguments.uid, arguments.gid, arguments.max_files, walls)
     tls.preload()
     try:
-        trio.run(_serve, link_socket, cage)
+        trio.run(_serve, link_socket, cage, paused_max)
     except CageError as error:
         return _fail(77, str(error))
     except WireError as error:
@@ -54,10 +55,10 @@ def main() -> int:
     return 0
 
 
-async def _serve(link_socket: socket.socket, cage: functools.partial[str]) -> None:
+async def _serve(link_socket: socket.socket, cage: functools.partial[str], paused_max: int) -> None:
     link = SeqpacketLink(trio.socket.from_stdlib_socket(link_socket), takes_descriptors=True)
     timer = Timer()
-    network = Network(timer)
+    network = Network(timer, paused_max=paused_max)
     failure: WireError | CageError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timer.run)

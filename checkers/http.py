@@ -81,6 +81,14 @@ OPTIONS: tuple[Keyword, ...] = (
     ),
     Keyword("enable_sni", Kind.FLAG, "send the server name in TLS"),
     Keyword("sni_name", Kind.TEXT, "server name to send in TLS"),
+    Keyword(
+        "http_keepalive",
+        Kind.INTEGER,
+        "keep the connection between probes, with a fresh one for each N-th (a fresh one for each)",
+        low=2,
+        high=1000,
+        own=True,
+    ),
     Keyword("urls_one_by_one", Kind.FLAG, "ask one url in each delay_loop, as keepalived does", own=True),
     Keyword("fast_recovery", Kind.FLAG, "ask urls back to back while not up; always so without urls_one_by_one"),
     Keyword("tls_compliant", Kind.FLAG, "end TLS connections by the book"),
@@ -140,6 +148,8 @@ class Url:
     min_offset: int
     max_offset: int
     orderly: bool  # a TLS connection is ended by the book
+    bodiless: bool  # the answer has no body, whatever its head says
+    probes: int  # so many may use one connection
     requests: dict[Target, Request] = field(default_factory=dict, compare=False)
 
     def request(self, target: Target) -> Request:
@@ -234,14 +244,18 @@ def _url(url: Mapping[str, Json], options: Mapping[str, Json], *, several: bool)
     if not path:
         raise ValueError("url needs a path")
     method, protocol = str(url.get("method", "GET")), str(options.get("http_protocol", "1.0"))
-    close = b"" if protocol == "1.0" else b"Connection: close\r\n"
+    probes = options.get("http_keepalive")
+    probes = probes if isinstance(probes, int) else 1
+    connection = b"" if protocol == "1.0" else b"Connection: close\r\n"
+    if probes > 1:
+        connection = b"Connection: keep-alive\r\n"
     headers = _headers(url.get("header"))
     product = headers.pop("user-agent", ("", b"User-Agent: " + _PRODUCT))[1]
     low, high = _offsets(url)
     made = Url(
         path=path,
         label=f"{path}: " if several else "",
-        before_host=f"{method} {path} HTTP/{protocol[:3]}\r\n".encode() + product + b"\r\n" + close,
+        before_host=f"{method} {path} HTTP/{protocol[:3]}\r\n".encode() + product + b"\r\n" + connection,
         host=word("virtualhost", url.get("virtualhost") or options.get("virtualhost")).encode(),
         after_host=b"".join(line + b"\r\n" for _, line in headers.values()),
         shown=b"".join(name.encode() + b": ***\r\n" for name, _ in headers.values()),
@@ -252,6 +266,8 @@ def _url(url: Mapping[str, Json], options: Mapping[str, Json], *, several: bool)
         wanted_match=not url.get("regex_no_match", False),
         min_offset=low if low <= high else 0,
         max_offset=high if low <= high else BODY_MAX_BYTES,
+        bodiless=method == "HEAD",
+        probes=probes,
         orderly=bool(url.get("tls_compliant", options.get("tls_compliant", False))),
     )
     if method == "HEAD" and made.needs_body:
@@ -326,27 +342,59 @@ async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verd
 
 
 async def ask(target: Target, url: Url, dial: Dialer, farewell: Farewell | None = None) -> Verdict:
-    """Ask one url over a connection of `dial`; for SSL_GET too, whose dialers speak TLS. None: the connection ends abruptly."""
+    """Ask one url over a connection of `dial`; for SSL_GET too, whose dialers speak TLS. None: the connection ends abruptly.
+
+    A kept connection on which nothing comes proves nothing of the server, whatever happened to it: a fresh one is made at once.
+    """
     request = url.request(target)
-    answer: Answer | None = None
+    kept = await dial.kept() if url.probes > 1 else None
+    if kept is not None:
+        answer = Answer(kept)
+        verdict = await _answered(answer, url, request, dial, farewell, say=request.data)
+        if answer.data or answer.line or not verdict.conclusive:
+            return verdict
     try:
-        answer = Answer(await dial.connect(target, request.data))
+        stream = await dial.connect(target, request.data)
+    except ConnectionLost as error:
+        return Verdict(error.reason, url.label + str(error), sent=request.shown)
+    return await _answered(Answer(stream), url, request, dial, farewell)
+
+
+async def _answered(
+    answer: Answer, url: Url, request: Request, dial: Dialer, farewell: Farewell | None, say: bytes = b""
+) -> Verdict:
+    """Say what is still to be said, judge what comes, and keep the connection or close it."""
+    stream = answer.stream
+    kept = False
+    try:
+        if say:
+            await stream.send(say)
         verdict = await _judged(answer, url, request)
-        if farewell is not None:
-            await farewell(answer.stream)
+        kept = url.probes > 1 and verdict.ok and await _is_over(answer, url) and dial.keep(stream, url.probes)
+        if farewell is not None and not kept:
+            await farewell(stream)
     except ProbeError as error:
-        if answer is None and not isinstance(error, ConnectionLost):
-            raise
         reason, detail = error.reason, url.label + str(error)
     except NotHttpError as error:
         reason, detail = Reason.L7RSP, url.label + str(error)
     else:
         return verdict
     finally:
-        if answer is not None:
-            answer.stream.close()
-    received = "" if answer is None else answer.excerpt()
-    return Verdict(reason, detail, sent=request.shown, received=received)
+        if not kept:
+            stream.close()
+    return Verdict(reason, detail, sent=request.shown, received=answer.excerpt())
+
+
+async def _is_over(answer: Answer, url: Url) -> bool:
+    """Read what is left of an answer that was judged already; whether the connection may be used again."""
+    if url.bodiless:
+        answer.without_body()
+    elif not url.needs_body:
+        try:
+            await answer.body()
+        except (ProbeError, NotHttpError):
+            return False
+    return answer.reusable
 
 
 async def _judged(answer: Answer, url: Url, request: Request) -> Verdict:

@@ -47,6 +47,8 @@ _DATE = b"\r\nDate: "
 _DATE_BYTES = len("Sat, 28 Nov 2026 17:00:00 GMT")
 _DATE_VALUE = re.compile(rb"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
+_BODILESS = (204, 304)
+_FRAMING = (b"content-length", b"transfer-encoding")
 _H11_REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "any")])
 
 
@@ -57,16 +59,20 @@ class NotHttpError(Exception):
 class Answer:
     """An answer as it comes in. `data` begins with the last head that was seen; `line` is its status line once it is known.
 
-    `beginning` is the first DETAIL_MAX_BYTES of the body, once somebody asked for the body.
+    `beginning` is the first DETAIL_MAX_BYTES of the body, once somebody asked for the body; `reusable` tells, once it was read, whether
+    the connection may be used again.
     """
 
-    __slots__ = ("beginning", "data", "line", "stream")
+    __slots__ = ("_body_start", "_head", "beginning", "data", "line", "reusable", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.data: bytes | bytearray = b""
         self.line = ""
         self.beginning = b""
+        self.reusable = False
+        self._head: Head | None = None
+        self._body_start = 0
 
     async def head(self, last: Head | None = None) -> Head:
         """Read until the head of the final answer is complete and return it: `last` itself when it is like that one.
@@ -85,6 +91,7 @@ class Answer:
             head = parse(bytes(self.data[:end]), last)
             self.line = head.line
             if head.status >= 200:
+                self._head, self._body_start = head, end
                 return head
             self.data = self.data[end:]
             searched = 0
@@ -114,6 +121,22 @@ class Answer:
 
         Raises ProbeError, NotHttpError.
         """
+        head, start = self._head, self._body_start
+        if head is not None and head.body_bytes is not None and head.body_bytes <= BODY_MAX_BYTES:
+            end = start + head.body_bytes
+            if end <= len(self.data):  # nearly always
+                self.reusable = head.stays_open and end == len(self.data)
+                body = bytes(self.data[start:end])
+                self.beginning = body[:DETAIL_MAX_BYTES]
+                return body
+        return await self._body_by_h11()
+
+    def without_body(self) -> None:
+        """Take note that the answer ends with its head, because that was all that was asked for."""
+        assert self._head is not None
+        self.reusable = self._head.stays_open and len(self.data) == self._body_start
+
+    async def _body_by_h11(self) -> bytes:
         connection = _new_connection()
         connection.receive_data(bytes(self.data))
         body = bytearray()
@@ -132,6 +155,7 @@ class Answer:
                     if len(body) > BODY_MAX_BYTES:
                         raise NotHttpError(f"body longer than {BODY_MAX_BYTES} bytes")
                 elif isinstance(event, h11.EndOfMessage):
+                    self.reusable = connection.our_state is h11.DONE and connection.trailing_data == (b"", False)
                     break
         except h11.RemoteProtocolError:
             if not body:
@@ -159,11 +183,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What matters of a head: the status, and the status line as printable text. `key` is the head without its Date."""
+    """What matters of a head: the status, and the status line as printable text. `key` is the head without its Date.
+
+    `body_bytes` is the length of the body where the head says it; None: whoever reads the body finds out. `stays_open` tells whether
+    the connection may be used again after it.
+    """
 
     key: bytes
     status: int
     line: str
+    body_bytes: int | None = None
+    stays_open: bool = False
 
 
 _HEADS: dict[bytes, Head] = {}
@@ -219,7 +249,16 @@ def _read(head: bytes, key: bytes) -> Head:
         raise NotHttpError(f"not a valid HTTP answer: {error}") from error
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise NotHttpError("not a valid HTTP answer")
-    return Head(key, event.status_code, excerpt(head[: head.index(b"\r\n")]))
+    stays_open = connection.our_state is h11.DONE  # else it is MUST_CLOSE
+    return Head(key, event.status_code, excerpt(head[: head.index(b"\r\n")]), _body_bytes(event), stays_open)
+
+
+def _body_bytes(head: h11.Response | h11.InformationalResponse) -> int | None:
+    """Return the length of the body where it is plain from the head (RFC 9112, section 6.3)."""
+    if head.status_code in _BODILESS:
+        return 0
+    headers = {name: value for name, value in head.headers if name in _FRAMING}  # h11 has made one of equal lengths
+    return int(headers[b"content-length"]) if headers.keys() == {b"content-length"} else None
 
 
 def _new_connection() -> h11.Connection:

@@ -173,6 +173,12 @@ class Stream(Protocol):
     def close(self) -> None:
         """Close at once, without waiting; never raises; may be called twice."""
 
+    def pause(self) -> None:
+        """Go on after this probe: from now on no time limit. For `Dialer.keep`."""
+
+    def resume(self) -> bool:
+        """Begin a new time limit; False when the connection is over, or the server said something that nobody asked for."""
+
 
 class Datagrams(Protocol):
     """The datagrams that a probe exchanges with one peer, bounded by the deadline that its dialer was given.
@@ -227,6 +233,12 @@ class Dialer(Protocol):
         With `first` it returns when the server says or does something, or the deadline passes: `receive` tells which. That is for
         those who speak first, and makes a probe cheap. Raises ConnectFailed, DeadlinePassed, LocalTrouble, with `first` ConnectionLost.
         """
+
+    async def kept(self) -> Stream | None:
+        """Return the connection that an earlier probe kept, with a new time limit; None when there is none that can be used."""
+
+    def keep(self, stream: Stream, probes: int) -> bool:
+        """Keep a connection for the next probe, unless `probes` probes have used it; whether it is kept. Else it is still to be closed."""
 
     async def connect_udp(self, target: Target) -> Datagrams:
         """Open a UDP socket that hears of this target alone; nothing is sent. Raises as `connect` does."""

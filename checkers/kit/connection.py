@@ -8,6 +8,7 @@ packet of the handshake, which saves one: TCP_QUICKACK off has the kernel wait w
 from __future__ import annotations
 
 import errno
+import math
 import select
 import socket
 import struct
@@ -55,6 +56,7 @@ class Connection:
         "closed",
         "connected",
         "deadline",
+        "paused",
     )
 
     def __init__(
@@ -74,6 +76,7 @@ class Connection:
         self._events = 0
         self._ended = False
         self._expired = False
+        self.paused = False
         self.connected = False
         self.closed = False
 
@@ -83,10 +86,7 @@ class Connection:
         Raises ConnectFailed, DeadlinePassed, LocalTrouble; with `first` nothing once it was said: that is for `receive` to find.
         """
         network = self._network
-        now = trio.current_time()
-        network.gate.enter(self, now)
-        self._mark = network.mark(now)
-        self.deadline = now + self._limit_s
+        self._begin()
         self._sock = sock = open_socket(target, self._kind) if sock is None else sock
         self._fd = sock.fileno()
         if first:
@@ -95,13 +95,22 @@ class Connection:
         error = sock.connect_ex(address_of(target))
         if error and error != errno.EINPROGRESS:
             raise connect_error(error, at_once=True)
-        network.watch(self, self._fd, self._limit_s)
+        network.watch(self, self._fd)
+        network.expire(self, self._limit_s)
         self._task = current_task()
         await wait_task_rescheduled(self._abort)
         if not self.connected:
             self._connected()
         if self._first:
             await self.send(self._first)
+
+    def _begin(self) -> None:
+        """Begin the time limit."""
+        network = self._network
+        now = trio.current_time()
+        network.gate.enter(self, now)
+        self._mark = network.mark(now)
+        self.deadline = now + self._limit_s
 
     @property
     def is_raw(self) -> bool:
@@ -159,6 +168,8 @@ class Connection:
         """See `kit.api.Stream.close`: with a reset."""
         sock, self._sock = self._sock, None
         self.closed = True
+        if self.paused:
+            self._wake_up()
         self._network.gate.leave(self)
         if sock is None:
             return
@@ -166,6 +177,26 @@ class Connection:
         if self._kind is socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
+
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`."""
+        self.paused = True
+        self._network.paused += 1
+        self.deadline = math.inf
+        self._network.gate.leave(self)
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`."""
+        if not self.paused or self._events or self._ended:
+            return False
+        self._wake_up()
+        self._begin()
+        self._network.expire(self, self._limit_s)
+        return True
+
+    def _wake_up(self) -> None:
+        self.paused = False
+        self._network.paused -= 1
 
     def wake(self, events: int) -> None:
         """Take note of what the kernel told, say what is to be said first, and wake the task if there is something for it."""
@@ -175,6 +206,8 @@ class Connection:
         if self._first and not events & _BROKEN and self._say_first() and not events & _TOLD:
             self._events = 0
             return
+        if self.paused and self._ended:
+            self.close()  # a server need not hold what is of no use any more
         task, self._task = self._task, None
         if task is not None:
             reschedule(task)

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import trio
 from trio.lowlevel import wait_readable
 
-from checkers.kit.api import Answer, Datagrams, Favour, Favours, LocalTrouble, Target
+from checkers.kit.api import Answer, Datagrams, Favour, Favours, LocalTrouble, Stream, Target
 from checkers.kit.connection import EVENTS, Connection
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
@@ -35,12 +35,21 @@ TIDY_LENGTH = 4096
 """So many connections may wait for their deadline before the closed ones are thrown out. Ours: a megabyte."""
 
 
+PAUSED_MAX = 256
+"""So many connections are kept between probes when nobody says otherwise. Ours: a quarter of the usual 1,024 descriptors."""
+
+
 class Network:
     """The nested epoll, its task, and the gate. `dialer` is what `kit.worker.main` wants as `make_dialer`."""
 
-    def __init__(self, timer: Timer, punctuality: Punctuality | None = None) -> None:
-        """`punctuality` is what `run` keeps looking; None: one that knows this process."""
+    def __init__(self, timer: Timer, punctuality: Punctuality | None = None, paused_max: int = PAUSED_MAX) -> None:
+        """`punctuality` is what `run` keeps looking; None: one that knows this process.
+
+        At most `paused_max` connections are kept between probes; `paused` is how many there are.
+        """
         self.timer = timer
+        self.paused = 0
+        self.paused_max = paused_max
         self.punctuality = Punctuality(RunQueue().waited_s, suspended_s) if punctuality is None else punctuality
         self.epoll = select.epoll()
         self.connections: dict[int, Connection] = {}
@@ -61,10 +70,13 @@ class Network:
             self._marked_tick = self.timer.ticks
         return mark
 
-    def watch(self, connection: Connection, fd: int, limit_s: float) -> None:
-        """Hear of a connection that is being made with the descriptor `fd`, until it is closed; and have it expire at its deadline."""
+    def watch(self, connection: Connection, fd: int) -> None:
+        """Hear of a connection that is being made with the descriptor `fd`, until it is closed."""
         self.connections[fd] = connection
         self.epoll.register(fd, EVENTS)
+
+    def expire(self, connection: Connection, limit_s: float) -> None:
+        """Have a connection expire at its deadline, which is `limit_s` seconds from now."""
         deadlines = self._deadlines.get(limit_s)
         if deadlines is None:
             deadlines = self._deadlines[limit_s] = Deadlines(self.timer)
@@ -99,15 +111,15 @@ class Deadlines:
 
     def __init__(self, timer: Timer) -> None:
         self._timer = timer
-        self._queue: deque[Connection] = deque()
+        self._queue: deque[tuple[float, Connection]] = deque()
         self._tidy_at = TIDY_LENGTH
         self._alarm_set = False
 
     def add(self, connection: Connection) -> None:
-        """Have `connection` expire at its deadline, unless it is closed by then."""
-        self._queue.append(connection)
+        """Have `connection` expire at its deadline, unless it is closed by then, or has another one."""
+        self._queue.append((connection.deadline, connection))
         if len(self._queue) > self._tidy_at:  # most are closed long before a long limit is over
-            self._queue = deque(other for other in self._queue if not other.closed)
+            self._queue = deque(entry for entry in self._queue if _stands(*entry))
             self._tidy_at = 2 * len(self._queue) + TIDY_LENGTH
         if not self._alarm_set:
             self._alarm_set = True
@@ -115,19 +127,24 @@ class Deadlines:
 
     def _sweep(self) -> None:
         queue, now = self._queue, trio.current_time()
-        while queue and (queue[0].closed or queue[0].deadline <= now):
-            connection = queue.popleft()
-            if not connection.closed:
+        while queue and (queue[0][0] <= now or not _stands(*queue[0])):
+            deadline, connection = queue.popleft()
+            if _stands(deadline, connection):
                 connection.expire()
         self._alarm_set = bool(queue)
         if queue:
-            self._timer.call_at(queue[0].deadline, self._sweep)
+            self._timer.call_at(queue[0][0], self._sweep)
+
+
+def _stands(deadline: float, connection: Connection) -> bool:
+    """Whether a connection is still to expire at this time."""
+    return not connection.closed and connection.deadline == deadline
 
 
 class SocketDialer:
     """The dialer of one job (kit.api.Dialer)."""
 
-    __slots__ = ("_connections", "_favours", "_limit_s", "_network", "fault")
+    __slots__ = ("_connections", "_favours", "_kept", "_limit_s", "_network", "_used", "fault")
 
     def __init__(self, network: Network, limit_s: float, favours: Favours) -> None:
         self.fault = ""
@@ -135,6 +152,8 @@ class SocketDialer:
         self._limit_s = limit_s
         self._favours = favours
         self._connections: list[Connection] = []
+        self._kept: Stream | None = None
+        self._used = 0  # by so many probes before this one
 
     def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Connection]:
         """See `kit.api.Dialer.connect`."""
@@ -181,6 +200,7 @@ class SocketDialer:
             await gate.wait()
         connection = Connection(self._network, self._limit_s, kind, self._note)
         self._connections.append(connection)
+        self._used = 0
         try:
             await connection.open(target, sock, first)
         except LocalTrouble as trouble:
@@ -191,17 +211,44 @@ class SocketDialer:
     def _note(self, trouble: LocalTrouble) -> None:
         self.fault = trouble.fault
 
+    async def kept(self) -> Stream | None:
+        """See `kit.api.Dialer.kept`."""
+        stream, self._kept = self._kept, None
+        if stream is None:
+            return None
+        gate = self._network.gate
+        if gate.full:
+            await gate.wait()
+        if stream.resume():
+            return stream
+        stream.close()
+        return None
+
+    def keep(self, stream: Stream, probes: int) -> bool:
+        """See `kit.api.Dialer.keep`."""
+        network = self._network
+        if self._kept is not None or self._used + 1 >= probes or network.paused >= network.paused_max:
+            return False
+        stream.pause()
+        self._kept = stream
+        return True
+
     def rest(self) -> None:
         """See `kit.api.Dialer.rest`."""
         for connection in self._connections:
-            if not connection.closed:
+            if not connection.closed and not connection.paused:
                 connection.close()
         self._connections.clear()
         self.fault = ""
+        if self._kept is not None:
+            self._used += 1
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
         self.rest()
+        stream, self._kept = self._kept, None
+        if stream is not None:
+            stream.close()
 
 
 class _WithoutIpHeader:

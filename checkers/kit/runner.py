@@ -81,6 +81,7 @@ class Runner:
 
 
 def longest(job: Job) -> float:
-    """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit."""
+    """Return how long a probe of `job` may take, in seconds: each of its connections has its own limit, a kept one before a fresh one."""
     several = not job.options.get("urls_one_by_one") and job.options.get("url")
-    return job.connect_timeout * (len(several) if isinstance(several, list) else 1)
+    each = 2 if job.options.get("http_keepalive") else 1
+    return job.connect_timeout * each * (len(several) if isinstance(several, list) else 1)

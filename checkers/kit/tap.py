@@ -40,6 +40,14 @@ class TappedDialer:
             await stream.send(first)
         return stream
 
+    async def kept(self) -> Stream | None:
+        """See `kit.api.Dialer.kept`: a transcript shows the connection being made."""
+        return None
+
+    def keep(self, stream: Stream, probes: int) -> bool:  # noqa: ARG002  the shape of a dialer
+        """See `kit.api.Dialer.keep`: there is no next probe."""
+        return False
+
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`."""
         datagrams = await self._opened("UDP socket for", target, self._dial.connect_udp(target))
@@ -130,6 +138,13 @@ class TappedStream(_Tapped):
         super().__init__(transcript)
         self.inner = inner
         self._veiled = False
+
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`: never called, since nothing tapped is kept."""
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`."""
+        return False
 
     async def send(self, data: bytes) -> None:
         """See `kit.api.Stream.send`."""

@@ -221,6 +221,22 @@ class TlsDialer:
         self.expires_at = stream.expires_at
         return below.unveil(stream, stream.words)
 
+    async def kept(self) -> Stream | None:
+        """See `kit.api.Dialer.kept`. Of one that was told another name of a server nothing can be used."""
+        stream = await self._dial.kept()
+        if isinstance(stream, TlsStream) and stream.dialled == (self._context, self._server_name):
+            self.expires_at = stream.expires_at
+            return stream
+        if stream is not None:
+            stream.close()
+        return None
+
+    def keep(self, stream: Stream, probes: int) -> bool:
+        """See `kit.api.Dialer.keep`."""
+        if isinstance(stream, TlsStream):
+            stream.dialled = self._context, self._server_name
+        return self._dial.keep(stream, probes)
+
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`: datagrams stay as they are."""
         return await self._dial.connect_udp(target)
@@ -249,7 +265,7 @@ class TlsDialer:
 class TlsStream:
     """TLS on top of another stream (kit.api.Stream)."""
 
-    __slots__ = ("_answered", "_engine", "_incoming", "_outgoing", "_silent_bytes", "_stream")
+    __slots__ = ("_answered", "_engine", "_incoming", "_outgoing", "_silent_bytes", "_stream", "dialled")
 
     def __init__(self, stream: Stream, context: ssl.SSLContext, server_name: str | None) -> None:
         self._stream = stream
@@ -258,6 +274,7 @@ class TlsStream:
         self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self._silent_bytes = 0
         self._answered = False
+        self.dialled: tuple[ssl.SSLContext, str] | None = None  # what it was kept for
 
     async def shake_hands(self) -> None:
         """Do the handshake. Raises HandshakeFailed, HandshakeTimedOut, or DeadlinePassed when we were late ourselves."""
@@ -317,6 +334,15 @@ class TlsStream:
     def close(self) -> None:
         """See `kit.api.Stream.close`."""
         self._stream.close()
+
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`."""
+        self._stream.pause()
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`."""
+        self._silent_bytes = 0
+        return self._stream.resume()
 
     async def _turn(self, operation: Callable[[], _Result]) -> _Result:
         """Do an operation of the engine, carrying bytes to and fro until it is done."""

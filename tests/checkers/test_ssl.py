@@ -216,6 +216,12 @@ def test_a_time_out_in_the_handshake_that_was_our_own_fault_says_nothing_about_t
         def close(self) -> None:
             pass
 
+        def pause(self) -> None:
+            pass
+
+        def resume(self) -> bool:
+            return False
+
     async def main() -> None:
         stream = tls.TlsStream(LateStream(), tls.context_of(verify=False, ca=""), None)
         with pytest.raises(DeadlinePassed) as caught:
@@ -372,6 +378,12 @@ def test_a_goodbye_that_cannot_be_said_does_not_change_the_verdict() -> None:
 
         def close(self) -> None:
             pass
+
+        def pause(self) -> None:
+            pass
+
+        def resume(self) -> bool:
+            return False
 
     trio.run(tls.farewell, tls.TlsStream(Deaf(), tls.context_of(verify=False, ca=""), None))
     trio.run(tls.farewell, Deaf())

@@ -112,7 +112,7 @@ def test_lateness_of_our_own_spoils_only_a_required_reply() -> None:
         def __init__(self) -> None:
             super().__init__(FakeNetwork(), 3.0, NO_FAVOURS)
 
-        async def connect(self, _target: Target) -> Stream:
+        async def connect(self, target: Target, first: bytes = b"") -> Stream:  # noqa: ARG002  the shape of a dialer
             raise AssertionError("UDP_CHECK opens no TCP connection")
 
         async def connect_udp(self, _target: Target) -> LateDatagrams:

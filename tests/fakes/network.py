@@ -112,7 +112,7 @@ Step: TypeAlias = Send | Pause | End | Reset | Mirror | Echo
 class Behaviour:
     """What a server does: at connect, then `greeting` at once, then `answer` when a request came, then each of `more`.
 
-    `terminator` ends a request. `tls` names the certificate of a server that says all this over TLS (tests.fakes.tls). With `udp` it
+    `terminator` ends a request. With `lasting` each request of a connection gets `answer`. `tls` names the certificate of a server that says all this over TLS (tests.fakes.tls). With `udp` it
     answers each datagram with `answer`, every Send and Mirror of which is a datagram.
     """
 
@@ -122,6 +122,7 @@ class Behaviour:
     answer: tuple[Step, ...] = (Pause(math.inf),)
     more: tuple[tuple[Step, ...], ...] = ()
     terminator: bytes = b"\r\n\r\n"
+    lasting: bool = False
     tls: str = ""
     udp: bool = False
 
@@ -149,6 +150,11 @@ def healthy(body: bytes = b"hello\n") -> Behaviour:
 def keep_alive(body: bytes = b"hello\n") -> Behaviour:
     """Answer with 200 and leave the connection open."""
     return Behaviour("keep alive", answer=(Send(answer_of(200, body)), Pause(math.inf)))
+
+
+def lasting(body: bytes = b"hello\n", *headers: str) -> Behaviour:
+    """Answer each request of a connection with 200."""
+    return Behaviour("lasting", answer=(Send(answer_of(200, body, *headers)),), lasting=True)
 
 
 def refuse() -> Behaviour:
@@ -302,6 +308,7 @@ class FakeServer:
     port: int
     behaviour: Behaviour = field(default_factory=healthy)
     latency_s: float = LATENCY_S
+    idle_limit_s: float = math.inf  # a connection that is idle for longer is ended by the server
     connections: int = 0
     open: int = 0
     requests: list[Asked] = field(default_factory=list)
@@ -348,6 +355,8 @@ class FakeDialer:
         self._limit_s = limit_s
         self._favours = favours
         self._streams: list[FakeStream | FakeDatagrams] = []
+        self._kept: Stream | None = None
+        self._used = 0
         self.fault = ""
 
     async def connect(self, target: Target, first: bytes = b"") -> Stream:
@@ -356,6 +365,22 @@ class FakeDialer:
         if first:
             await stream.send(first)
         return stream
+
+    async def kept(self) -> Stream | None:
+        """See `kit.api.Dialer.kept`."""
+        stream, self._kept = self._kept, None
+        if stream is None or stream.resume():
+            return stream
+        stream.close()
+        return None
+
+    def keep(self, stream: Stream, probes: int) -> bool:
+        """See `kit.api.Dialer.keep`."""
+        if self._kept is not None or self._used + 1 >= probes:
+            return False
+        stream.pause()
+        self._kept = stream
+        return True
 
     async def _connect(self, target: Target) -> Stream:
         deadline = trio.current_time() + self._limit_s
@@ -376,6 +401,7 @@ class FakeDialer:
             raise ConnectFailed("connection refused")
         if how is Connect.UNREACHABLE:
             raise ConnectFailed("no route to host")
+        self._used = 0
         stream = FakeStream(server, deadline, self._limit_s, self._network.late_s)
         self._streams.append(stream)
         return TlsServerStream(stream, server.behaviour.tls) if server.behaviour.tls else stream
@@ -412,13 +438,18 @@ class FakeDialer:
     def rest(self) -> None:
         """See `kit.api.Dialer.rest`."""
         for stream in self._streams:
-            stream.close()
+            if not stream.paused:
+                stream.close()
         self._streams.clear()
         self.fault = ""
+        if self._kept is not None:
+            self._used += 1
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
         self.rest()
+        if self._kept is not None:
+            self._kept.close()
 
 
 class FakeStream:
@@ -435,7 +466,22 @@ class FakeStream:
         self._answers = [server.behaviour.answer, *server.behaviour.more]
         self._asked = b""
         self._closed = False
+        self._behaviour = server.behaviour
+        self._paused_at = 0.0
+        self.paused = False
         server.open += 1
+
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`."""
+        self.paused = True
+        self._paused_at = trio.current_time()
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`: a server that behaves otherwise now is another process, and ended what there was."""
+        now, server = trio.current_time(), self._server
+        self.paused = False
+        self._deadline = now + self._limit_s
+        return not self._steps and now - self._paused_at <= server.idle_limit_s and server.behaviour is self._behaviour
 
     async def send(self, data: bytes) -> None:
         """See `kit.api.Stream.send`."""
@@ -447,7 +493,8 @@ class FakeStream:
             request, _, self._asked = self._asked.partition(terminator)
             self._server.requests.append(Asked(trio.current_time(), request + terminator))
             late_s = self._late_s(DATA_AGAIN_S) + self._late_s(DATA_AGAIN_S)  # the question, and the answer
-            self._steps += [Pause(self._server.latency_s + late_s), *self._answers.pop(0)]
+            answer = self._answers[0] if self._behaviour.lasting else self._answers.pop(0)
+            self._steps += [Pause(self._server.latency_s + late_s), *answer]
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `kit.api.Stream.receive`."""
@@ -498,6 +545,8 @@ class FakeStream:
 
 class FakeDatagrams:
     """The datagrams exchanged with a scripted server (kit.api.Datagrams)."""
+
+    paused = False
 
     def __init__(self, server: FakeServer, deadline: float, limit_s: float) -> None:
         self._server = server

@@ -111,6 +111,14 @@ class TlsServerStream:
         """See `kit.api.Stream.close`."""
         self._plain.close()
 
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`."""
+        self._plain.pause()
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`."""
+        return not self._over and self._plain.resume()
+
     def _end(self) -> None:
         self._over = True
         with contextlib.suppress(ssl.SSLWantReadError):  # the farewell is written; the client's is not waited for

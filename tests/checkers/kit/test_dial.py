@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -503,3 +504,115 @@ def test_what_came_before_we_noticed_the_deadline_still_counts_and_nothing_after
 
 async def _mute(_: trio.SocketStream) -> None:
     await trio.sleep_forever()
+
+
+def test_what_is_to_be_said_first_is_said_and_what_comes_of_it_is_for_the_reader() -> None:
+    async def hang_up(client: trio.SocketStream) -> None:
+        await client.receive_some(1)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.socket.close()
+
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        dialer = network.dialer(0.5)
+        stream = await dialer.connect(await listen(nursery), b"hello")
+        assert await stream.receive() == b"hello"
+        stream = await dialer.connect(await listen(nursery, hang_up), b"hello")
+        with pytest.raises(ConnectionLost):
+            await stream.receive()
+        stream = await dialer.connect(await listen(nursery, _mute), b"hello")
+        with pytest.raises(DeadlinePassed, match="no complete answer"):
+            await stream.receive()
+        with pytest.raises(ConnectFailed):
+            await dialer.connect(Target("127.0.0.1", closed_port()), b"hello")
+        dialer.close()
+
+    run(story)
+
+
+def test_a_first_word_that_the_kernel_does_not_take_at_once_is_said_whole() -> None:
+    data = os.urandom(5_000_000)
+
+    async def swallow(client: trio.SocketStream) -> None:
+        size = 0
+        while size < len(data):
+            size += len(await client.receive_some(65_536))
+        await client.send_all(b"%d" % size)
+
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        stream = await network.dialer(5.0).connect(await listen(nursery, swallow), data)
+        assert await stream.receive() == b"5000000"
+        stream.close()
+
+    run(story)
+
+
+def test_a_kept_connection_has_no_limit_while_it_rests_and_a_new_one_afterwards() -> None:
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        dialer = network.dialer(0.3)
+        stream = await dialer.connect(await listen(nursery), b"one")
+        assert await stream.receive() == b"one"
+        assert dialer.keep(stream, 3)
+        dialer.rest()
+        await trio.sleep(0.5)
+        again = await dialer.kept()
+        assert again is stream
+        await stream.send(b"two")
+        assert await stream.receive() == b"two"
+        with pytest.raises(DeadlinePassed):
+            await stream.receive()
+        assert not dialer.keep(stream, 2)  # two have used it
+        dialer.rest()
+        assert network.connections == {}
+        assert await dialer.kept() is None
+        dialer.close()
+
+    run(story)
+
+
+def test_a_kept_connection_that_ends_or_speaks_is_not_used_again() -> None:
+    peers: list[trio.SocketStream] = []
+
+    async def hold(client: trio.SocketStream) -> None:
+        peers.append(client)
+        await client.send_all(await client.receive_some(10))
+        await trio.sleep_forever()
+
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        target = await listen(nursery, hold)
+        dialer = network.dialer(5.0)
+        for end in (True, False):
+            stream = await dialer.connect(target, b"x")
+            await stream.receive()
+            assert dialer.keep(stream, 10)
+            dialer.rest()
+            if end:
+                await peers.pop().aclose()
+            else:
+                await peers.pop().send_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+            await trio.sleep(0.2)
+            assert stream.closed is end  # at once: the server need not wait
+            assert await dialer.kept() is None
+            assert (network.paused, network.connections) == (0, {})
+        dialer.close()
+
+    run(story)
+
+
+def test_no_more_connections_are_kept_than_descriptors_allow_and_the_end_of_a_job_closes_them() -> None:
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        network.paused_max = 2
+        target = await listen(nursery)
+        dialers = [network.dialer(5.0) for _ in range(3)]
+        kept = []
+        for dialer in dialers:
+            stream = await dialer.connect(target, b"x")
+            await stream.receive()
+            kept.append(dialer.keep(stream, 10))
+            dialer.rest()
+        assert kept == [True, True, False]
+        assert (network.paused, len(network.connections)) == (2, 2)
+        for dialer in dialers:
+            dialer.close()
+        assert network.paused == 0
+
+    run(story)
