@@ -22,7 +22,7 @@ from bench.accounting import Tree, compiled, lab_environment, program
 
 FIRST_ADDRESS = ipaddress.IPv4Address("127.1.0.0")
 CERTIFICATE = Path(__file__).resolve().parents[1] / "tests/fakes/certificates/good.pem"
-BODY = b"x" * 1024
+BODY = "x" * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,9 @@ def native(folder: Path, *, distinct: bool) -> Iterator[Targets]:
 class _Nginx(Targets):
     def __init__(self, folder: Path, *, tls: bool) -> None:
         self.port, self._status_port = free_port(), free_port()
-        (folder / "health").write_bytes(BODY)
         file = folder / "nginx.conf"
         file.write_text(_NGINX.format(
-            folder=folder, port=self.port, status=self._status_port, tls="ssl" if tls else "", certificate=CERTIFICATE
+            folder=folder, body=BODY, port=self.port, status=self._status_port, tls="ssl" if tls else "", certificate=CERTIFICATE
         ))  # fmt: skip
         self.tree = Tree([program("nginx"), "-c", str(file), "-p", str(folder)], lab_environment())
         until = time.monotonic() + 10
@@ -123,7 +122,7 @@ http {{
     listen 0.0.0.0:{port} backlog=8192 {tls};
     ssl_certificate {certificate};
     ssl_certificate_key {certificate};
-    root {folder};
+    location / {{ return 200 {body}; }}
   }}
   server {{
     listen 127.0.0.1:{status};

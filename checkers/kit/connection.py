@@ -166,6 +166,8 @@ class Connection:
 
     def close(self) -> None:
         """See `kit.api.Stream.close`: with a reset."""
+        if self.closed:
+            return
         sock, self._sock = self._sock, None
         self.closed = True
         if self.paused:

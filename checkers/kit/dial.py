@@ -236,11 +236,13 @@ class SocketDialer:
     def rest(self) -> None:
         """See `kit.api.Dialer.rest`."""
         for connection in self._connections:
-            if not connection.closed and not connection.paused:
+            if not connection.paused:
                 connection.close()
-        self._connections.clear()
         self.fault = ""
-        if self._kept is not None:
+        if self._kept is None:
+            self._connections.clear()
+        else:
+            self._connections = [connection for connection in self._connections if connection.paused]
             self._used += 1
 
     def close(self) -> None:

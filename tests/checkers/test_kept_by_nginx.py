@@ -30,8 +30,8 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 64; }}
 http {{
-  access_log {folder}/access.log connections;
   log_format connections '$connection $status';
+  access_log {folder}/access.log connections;
   client_body_temp_path {folder}/b;
   proxy_temp_path {folder}/p;
   fastcgi_temp_path {folder}/f;
@@ -42,7 +42,7 @@ http {{
     listen 127.0.0.1:{port} {tls};
     ssl_certificate {certificate};
     ssl_certificate_key {certificate};
-    root {folder}/www;
+    location / {{ return 200 {body}; }}
   }}
 }}
 """
@@ -63,24 +63,25 @@ def serving(folder: Path, setting: str, *, tls: bool) -> Iterator[tuple[Target, 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    (folder / "www").mkdir()
-    (folder / "www/health").write_bytes(b"x" * 1024)
     file = folder / "nginx.conf"
     certificate = certificate_file("good").absolute()
     file.write_text(
         CONFIGURATION.format(
-            folder=folder, port=port, setting=setting, tls="ssl" if tls else "", certificate=certificate
+            folder=folder,
+            body="x" * 1024,
+            port=port,
+            setting=setting,
+            tls="ssl" if tls else "",
+            certificate=certificate,
         )
     )
-    for path in (folder, folder / "www", *folder.parents):  # nginx serves as another user when root starts it
-        with contextlib.suppress(OSError):
-            path.chmod(path.stat().st_mode | 0o055)
     libraries = ":".join(map(str, [*(LAB / "usr/lib").glob("*-linux-gnu"), *(LAB / "lib").glob("*-linux-gnu")]))
     with subprocess.Popen(
         [program, "-c", str(file), "-p", str(folder)], env={**os.environ, "LD_LIBRARY_PATH": libraries}
     ) as process:
         try:
             for _ in range(300):
+                assert process.poll() is None
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                     break
                 time.sleep(0.1)
