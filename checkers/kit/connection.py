@@ -101,8 +101,9 @@ class Connection:
         await wait_task_rescheduled(self._abort)
         if not self.connected:
             self._connected()
-        if self._first:
-            await self.send(self._first)
+        rest, self._first = self._first, b""
+        if rest:
+            await self.send(rest)
 
     def _begin(self) -> None:
         """Begin the time limit."""
@@ -205,7 +206,7 @@ class Connection:
         self._events |= events
         if events & _END:
             self._ended = True
-        if self._first and not events & _BROKEN and self._say_first() and not events & _TOLD:
+        if self._first and not self.connected and not events & _BROKEN and self._say_first() and not events & _TOLD:
             self._events = 0
             return
         if self.paused and self._ended:
