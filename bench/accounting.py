@@ -75,7 +75,7 @@ def machine() -> dict[str, str]:
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = processors[0].partition(":")[2].strip() if processors else platform.machine()
     return {
-        "processors": f"{len(processors) or os.cpu_count()} × {model}",
+        "processors": f"{len(processors) or os.cpu_count()} x {model}",
         "kernel": platform.release(),
         "python": platform.python_version(),
     }
