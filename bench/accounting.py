@@ -70,15 +70,20 @@ def compiled(source: str, *options: str) -> Path:
     return made
 
 
-def machine() -> dict[str, str]:
-    """Say what this machine is."""
+def machine(python: str) -> dict[str, str]:
+    """Say what this machine is, and what `python` is."""
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = processors[0].partition(":")[2].strip() if processors else platform.machine()
     return {
         "processors": f"{len(processors) or os.cpu_count()} x {model}",
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1],
     }
+
+
+def load() -> str:
+    """Say how busy this machine is: the load averages of one, five and fifteen minutes."""
+    return " ".join(f"{average:.1f}" for average in os.getloadavg())
 
 
 class Tree:

@@ -12,6 +12,7 @@ lines are the judged ratios. Compare within one run only: machines are noisy.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -134,6 +135,55 @@ def ratios(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     return found
 
 
+TEXT = (
+    "User + system CPU of all processes of a program for each check, and their resident memory (shared pages counted for each process). "
+    "The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses "
+    "as there are real servers; for TLS it is nginx. All send keepalived's request on a fresh connection, but for http_keepalive. Our lines are "
+    "the checker processes alone, walls included, and all processes: supervisor, exporter and checkers, with the table in memory. "
+    "keepalived is given a kernel that agrees to everything where there is no IPVS (bench/native/ipvs_standin.c). The C floor does nothing but "
+    "check.",
+    "On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn comes; "
+    "on an idle one they cost more. Ours wakes at most every 50 ms either way.",
+)
+
+
+def result(
+    rows: Sequence[dict[str, object]], judged: list[dict[str, object]], some: Sequence[Peer], python: str
+) -> dict[str, object]:
+    """Return the section of docs/performance.md (`bench.report`)."""
+    words = [sys.argv[i] for i in range(1, len(sys.argv)) if "--out" not in (sys.argv[i], sys.argv[i - 1])]
+    captions = list(dict.fromkeys((row["kind"], row["servers"], row["interval_s"]) for row in rows))
+    columns = ["program", "µs of CPU a check", "checks/s", "resident KB"]
+    tables = [
+        {
+            "caption": f"{kind}, {servers} real servers, each checked every {interval_s} s",
+            "columns": columns,
+            "rows": [
+                [
+                    row["name"],
+                    f"{row['cost_us']} ({row['low_us']}-{row['high_us']})",
+                    row["rate_hz"],
+                    row["resident_kb"],
+                ]
+                for row in rows
+                if (row["kind"], row["servers"], row["interval_s"]) == (kind, servers, interval_s)
+            ],
+        }
+        for kind, servers, interval_s in captions
+    ]
+    return {
+        "title": "What a check costs",
+        "order": 10,
+        "text": TEXT,
+        "command": " ".join(["python -m bench.cpu_per_check", *words]),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": {**accounting.machine(python), "load average": accounting.load()},
+        "versions": {peer.name: peer.version() for peer in some if peer.name not in (peers.OURS, peers.OURS_KEPT)},
+        "tables": tables,
+        "ratios": judged,
+    }
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,6 +199,9 @@ def main() -> int:
     parser.add_argument(
         "--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in peers.PEERS)
     )
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter of Vipervisor, such as Debian's /usr/bin/python3.11"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
     raise_file_limit(FILES)
@@ -160,20 +213,15 @@ def main() -> int:
             print(f"{kind.value}, {servers} real servers, one check each in {arguments.interval} s", flush=True)
             with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as name:
                 folder = Path(name)
-                serving = targets.nginx(folder, tls=True) if kind is Kind.TLS else targets.native(folder, distinct=arguments.distinct)  # fmt: skip
-                with serving as served:
-                    work = Work(kind, servers, arguments.interval, served.port)
+                plain = functools.partial(targets.native, distinct=arguments.distinct)
+                with (targets.nginx if kind is Kind.TLS else plain)(folder) as served:
+                    work = Work(kind, servers, arguments.interval, served.port, arguments.python)
                     rows += table(work, compared(work, served, able, arguments))
     judged = ratios(rows)
     if arguments.out is not None:
-        result = {
-            "command": f"python -m bench.cpu_per_check {' '.join(word for word in sys.argv[1:] if not word.startswith('--out'))}".strip(),
-            "machine": accounting.machine(),
-            "versions": {peer.name: peer.version() for peer in some},
-            "rows": rows,
-            "ratios": judged,
-        }
-        arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        arguments.out.write_text(
+            json.dumps(result(rows, judged, some, arguments.python), indent=1, ensure_ascii=False) + "\n"
+        )
     for ratio in judged:
         print(f"ratio {ratio['name']} {ratio['value']} target {ratio['target']}")
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +42,7 @@ class Work:
     servers: int
     interval_s: int
     port: int
+    python: str = sys.executable
 
 
 Start: TypeAlias = Callable[[Work, Path], Tree]
@@ -81,9 +83,9 @@ def keepalived_conf(work: Work, own: str = "") -> str:
 def _ours(own: str, work: Work, folder: Path) -> Tree:
     file = folder / "keepalived.conf"
     file.write_text(keepalived_conf(work, own))
-    command = [sys.executable, "-m", "supervisor", "run", "-f", str(file), "--backend", "memory", "--state-dir", "off"]
+    command = [work.python, "-m", "supervisor", "run", "-f", str(file), "--backend", "memory", "--state-dir", "off"]
     options = ["--exporter", f"127.0.0.1:{free_port()}", "--admin-socket", str(folder / "run/admin.sock")]
-    return Tree([*command, *options], {**os.environ, "PYTHONPATH": str(ROOT)})
+    return Tree([*command, *options], {**os.environ, "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}"})
 
 
 def _keepalived(work: Work, folder: Path) -> Tree:

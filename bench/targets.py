@@ -133,7 +133,7 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path, *, tls: bool) -> Iterator[Targets]:
+def nginx(folder: Path, *, tls: bool = True) -> Iterator[Targets]:
     """Serve by the real nginx."""
     targets = _Nginx(folder, tls=tls)
     with targets.tree:

@@ -370,7 +370,9 @@ async def _answered(
         if say:
             await stream.send(say)
         verdict = await _judged(answer, url, request)
-        kept = url.probes > 1 and verdict.ok and await _is_over(answer, url) and dial.keep(stream, url.probes)
+        if url.probes > 1 and verdict.ok:
+            over = answer.ends_here(0 if url.bodiless else None) or (not url.bodiless and await _is_over(answer, url))
+            kept = over and dial.keep(stream, url.probes)
         if farewell is not None and not kept:
             await farewell(stream)
     except ProbeError as error:
@@ -387,9 +389,7 @@ async def _answered(
 
 async def _is_over(answer: Answer, url: Url) -> bool:
     """Read what is left of an answer that was judged already; whether the connection may be used again."""
-    if url.bodiless:
-        answer.without_body()
-    elif not url.needs_body:
+    if not url.needs_body:
         try:
             await answer.body()
         except (ProbeError, NotHttpError):

@@ -80,6 +80,8 @@ class Answer:
         Raises ProbeError, NotHttpError.
         """
         interim = searched = 0
+        if not self.data:
+            self.data = await self.stream.receive(GULP_BYTES)  # nearly always the whole head, and the body
         while True:
             end = self.data.find(_BLANK_LINE, searched) + len(_BLANK_LINE)
             if end < len(_BLANK_LINE):
@@ -109,9 +111,6 @@ class Answer:
         if not more:
             what = "head cut off" if self.data else "connection closed without an answer"
             raise NotHttpError(f"{what} after {len(self.data)} bytes")
-        if not self.data:
-            self.data = more  # nearly always the whole head
-            return
         if isinstance(self.data, bytes):
             self.data = bytearray(self.data)
         self.data += more
@@ -131,10 +130,16 @@ class Answer:
                 return body
         return await self._body_by_h11()
 
-    def without_body(self) -> None:
-        """Take note that the answer ends with its head, because that was all that was asked for."""
-        assert self._head is not None
-        self.reusable = self._head.stays_open and len(self.data) == self._body_start
+    def ends_here(self, body_bytes: int | None = None) -> bool:
+        """Whether the answer is known to be here whole, and nothing else, after which the connection may be used again.
+
+        `body_bytes` is the length of its body, if that is known better than from its head: there is none after HEAD.
+        """
+        head = self._head
+        if head is None or not head.stays_open:
+            return False
+        size = head.body_bytes if body_bytes is None else body_bytes
+        return size is not None and len(self.data) == self._body_start + size
 
     async def _body_by_h11(self) -> bytes:
         connection = _new_connection()
