@@ -70,14 +70,14 @@ def compiled(source: str, *options: str) -> Path:
     return made
 
 
-def machine(python: str) -> dict[str, str]:
-    """Say what this machine is, and what `python` is."""
+def machine() -> dict[str, str]:
+    """Say what this machine is."""
     processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = processors[0].partition(":")[2].strip() if processors else platform.machine()
     return {
         "processors": f"{len(processors) or os.cpu_count()} x {model}",
         "kernel": platform.release(),
-        "python": subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1],
+        "Python": f"{platform.python_version()} ({platform.python_compiler()})",
     }
 
 

@@ -103,10 +103,10 @@ def compared(
 
 def table(work: Work, rows: dict[str, list[Sample]]) -> list[dict[str, object]]:
     """Print and return medians and ranges."""
-    found = []
+    found: list[dict[str, object]] = []
     for name, samples in rows.items():
         costs = [sample.cost_us for sample in samples]
-        row = {
+        row: dict[str, object] = {
             "kind": work.kind.value,
             "servers": work.servers,
             "interval_s": work.interval_s,
@@ -136,19 +136,19 @@ def ratios(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
 
 
 TEXT = (
-    "User + system CPU of all processes of a program for each check, and their resident memory (shared pages counted for each process). "
-    "The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses "
-    "as there are real servers; for TLS it is nginx. All send keepalived's request on a fresh connection, but for http_keepalive. Our lines are "
-    "the checker processes alone, walls included, and all processes: supervisor, exporter and checkers, with the table in memory. "
-    "keepalived is given a kernel that agrees to everything where there is no IPVS (bench/native/ipvs_standin.c). The C floor does nothing but "
-    "check.",
-    "On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn comes; "
-    "on an idle one they cost more. Ours wakes at most every 50 ms either way.",
+    """User + system CPU of all processes of a program for each check, and their resident memory (shared pages counted for each process).
+The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback
+addresses as there are real servers; for TLS it is nginx. All send keepalived's request, on a fresh connection but for `http_keepalive`. Of ours, a line is
+for the checker processes alone, walls included, and one for all: supervisor, exporter and checkers, with the table in memory. Where there
+is no IPVS, keepalived is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`). The C floor does nothing but check.""",
+    """On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn
+comes; on an idle one they cost more. Ours wakes every 50 ms and for what comes in between, whatever the machine does.""",
 )
+"""What the page says of it."""
 
 
 def result(
-    rows: Sequence[dict[str, object]], judged: list[dict[str, object]], some: Sequence[Peer], python: str
+    rows: Sequence[dict[str, object]], judged: list[dict[str, object]], some: Sequence[Peer]
 ) -> dict[str, object]:
     """Return the section of docs/performance.md (`bench.report`)."""
     words = [sys.argv[i] for i in range(1, len(sys.argv)) if "--out" not in (sys.argv[i], sys.argv[i - 1])]
@@ -177,7 +177,7 @@ def result(
         "text": TEXT,
         "command": " ".join(["python -m bench.cpu_per_check", *words]),
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {**accounting.machine(python), "load average": accounting.load()},
+        "machine": {**accounting.machine(), "load average": accounting.load()},
         "versions": {peer.name: peer.version() for peer in some if peer.name not in (peers.OURS, peers.OURS_KEPT)},
         "tables": tables,
         "ratios": judged,
@@ -199,9 +199,6 @@ def main() -> int:
     parser.add_argument(
         "--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in peers.PEERS)
     )
-    parser.add_argument(
-        "--python", default=sys.executable, help="the interpreter of Vipervisor, such as Debian's /usr/bin/python3.11"
-    )
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
     raise_file_limit(FILES)
@@ -215,13 +212,11 @@ def main() -> int:
                 folder = Path(name)
                 plain = functools.partial(targets.native, distinct=arguments.distinct)
                 with (targets.nginx if kind is Kind.TLS else plain)(folder) as served:
-                    work = Work(kind, servers, arguments.interval, served.port, arguments.python)
+                    work = Work(kind, servers, arguments.interval, served.port)
                     rows += table(work, compared(work, served, able, arguments))
     judged = ratios(rows)
     if arguments.out is not None:
-        arguments.out.write_text(
-            json.dumps(result(rows, judged, some, arguments.python), indent=1, ensure_ascii=False) + "\n"
-        )
+        arguments.out.write_text(json.dumps(result(rows, judged, some), indent=1, ensure_ascii=False) + "\n")
     for ratio in judged:
         print(f"ratio {ratio['name']} {ratio['value']} target {ratio['target']}")
     return 0

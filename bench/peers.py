@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +41,6 @@ class Work:
     servers: int
     interval_s: int
     port: int
-    python: str = sys.executable
 
 
 Start: TypeAlias = Callable[[Work, Path], Tree]
@@ -61,12 +59,8 @@ class Peer:
 
 def keepalived_conf(work: Work, own: str = "") -> str:
     """Return the configuration that keepalived and we read; `own` goes into each check."""
-    match work.kind:
-        case Kind.TCP:
-            checker, inside = "TCP_CHECK", ""
-        case Kind.HTTP | Kind.TLS:
-            checker = "HTTP_GET" if work.kind is Kind.HTTP else "SSL_GET"
-            inside = "url {\n path /health\n status_code 200\n }\n"
+    checker = {Kind.HTTP: "HTTP_GET", Kind.TLS: "SSL_GET", Kind.TCP: "TCP_CHECK"}[work.kind]
+    inside = "" if work.kind is Kind.TCP else "url {\n path /health\n status_code 200\n }\n"
     check = f"{checker} {{\n {inside} {own}\n connect_timeout {TIMEOUT_S}\n retry 1\n delay_before_retry 1\n }}"
     pools = []
     every = addresses(work.servers)
@@ -83,9 +77,9 @@ def keepalived_conf(work: Work, own: str = "") -> str:
 def _ours(own: str, work: Work, folder: Path) -> Tree:
     file = folder / "keepalived.conf"
     file.write_text(keepalived_conf(work, own))
-    command = [work.python, "-m", "supervisor", "run", "-f", str(file), "--backend", "memory", "--state-dir", "off"]
+    command = [sys.executable, "-m", "supervisor", "run", "-f", str(file), "--backend", "memory", "--state-dir", "off"]
     options = ["--exporter", f"127.0.0.1:{free_port()}", "--admin-socket", str(folder / "run/admin.sock")]
-    return Tree([*command, *options], {**os.environ, "PYTHONPATH": f"{ROOT}:{sysconfig.get_path('purelib')}"})
+    return Tree([*command, *options], {**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def _keepalived(work: Work, folder: Path) -> Tree:

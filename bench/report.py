@@ -5,7 +5,8 @@
 Nothing in the page is written by hand but the introduction below, so no figure stands there that nobody measured. A benchmark that wants
 a section writes a file like this (`bench.cpu_per_check` does):
 
-    {"title": …, "order": 10, "text": [paragraph, …], "command": …, "date": "2026-11-28", "machine": {name: value}, "versions": {name: value},
+    {"title": …, "order": 10, "text": [paragraph, …], "command": …, "date": "2026-11-28",
+     "machine": {name: value}, "versions": {name: value},
      "tables": [{"caption": …, "columns": [name, …], "rows": [[text or number, …], …]}],
      "ratios": [{"name": …, "value": 1.2, "target": 0.8}]}
 """
@@ -26,9 +27,9 @@ PAGE = DOCS / "performance.md"
 INTRODUCTION = """\
 # Performance
 
-What Vipervisor costs, beside what others cost for the same: wins and losses alike. Every section has the command that measures it, and is made
-from what that wrote into [data/performance](data/performance) (`python -m bench.report`). All programs of a section ran in one run
-by turns, so compare within a section only; medians, with ranges in brackets. A ratio up to its target is good.
+What Vipervisor costs, beside what others cost for the same: wins and losses alike. Every section has the command that measures it,
+and is made from what that wrote into [data/performance](data/performance) (`python -m bench.report`). All programs of a section ran in one
+run by turns, so compare within a section only; medians, with ranges in brackets. A ratio up to its target is good.
 """
 
 

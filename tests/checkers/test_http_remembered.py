@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from checkers.kit import answer
 from checkers.kit.answer import Answer, Head, NotHttpError
 
-STATUS_LINES = [b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 No", b"HTTP/1.1 304 Same", b"HTTP/1.1 503 ", b"HTTP/2 200", b"200 OK"]  # fmt: skip
+STATUS_LINES = [
+    b"HTTP/1.1 200 OK",
+    b"HTTP/1.0 200 OK",
+    b"HTTP/1.1 204 No",
+    b"HTTP/1.1 304 Same",
+    b"HTTP/1.1 503 ",
+    b"HTTP/2 200",
+    b"200 OK",
+]
 LINES = [
     b"Date: Sat, 28 Nov 2026 17:00:00 GMT",
     b"Date: Sat, 28 Nov 2026 17:00:01 GMT",

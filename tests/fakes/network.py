@@ -112,8 +112,8 @@ Step: TypeAlias = Send | Pause | End | Reset | Mirror | Echo
 class Behaviour:
     """What a server does: at connect, then `greeting` at once, then `answer` when a request came, then each of `more`.
 
-    `terminator` ends a request. With `lasting` each request of a connection gets `answer`. `tls` names the certificate of a server that says all this over TLS (tests.fakes.tls). With `udp` it
-    answers each datagram with `answer`, every Send and Mirror of which is a datagram.
+    `terminator` ends a request. With `lasting` each request of a connection gets `answer`. `tls` names the certificate of a server that
+    says all this over TLS (tests.fakes.tls). With `udp` it answers each datagram with `answer`, every Send and Mirror of which is one.
     """
 
     name: str
