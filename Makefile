@@ -91,6 +91,8 @@ pictures: development
 bench: development
 	$(RUN) bench.config_load
 	$(RUN) bench.probe_cost
+	@$(SETUP) programs keepalived haproxy nginx
+	$(RUN) bench.cpu_per_check --servers 1000 --seconds 8
 	$(RUN) bench.restart
 	$(RUN) bench.history
 	$(RUN) bench.page

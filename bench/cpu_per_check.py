@@ -137,10 +137,11 @@ def ratios(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
 
 TEXT = (
     """User + system CPU of all processes of a program for each check, and their resident memory (shared pages counted for each process).
-The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback
-addresses as there are real servers; for TLS it is nginx. All send keepalived's request, on a fresh connection but for `http_keepalive`. Of ours, a line is
-for the checker processes alone, walls included, and one for all: supervisor, exporter and checkers, with the table in memory. Where there
-is no IPVS, keepalived is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`). The C floor does nothing but check.""",
+The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses
+as there are real servers; for TLS it is nginx. All send keepalived's request, on a fresh connection but for `http_keepalive`. Of ours,
+one line is for the checker processes alone, walls included, and one for all: supervisor, exporter and checkers, with the table in
+memory. Where there is no IPVS, keepalived is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`). The C floor does
+nothing but check.""",
     """On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn
 comes; on an idle one they cost more. Ours wakes every 50 ms and for what comes in between, whatever the machine does.""",
 )
