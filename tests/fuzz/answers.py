@@ -103,6 +103,13 @@ class Server:
         """See `kit.api.Stream.close`."""
         self.open = False
 
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`."""
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`."""
+        return False
+
     # What the server's end of TLS wants
 
     async def wait(self, duration_s: float) -> None:
@@ -169,12 +176,23 @@ class Network:
         self.fault = ""
         self.met: list[Server | Peer] = []
 
-    async def connect(self, target: Target) -> Stream:
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
         """See `kit.api.Dialer.connect`."""
         assert target.port
         server = Server(self._said, self._size, self._ending)
         self.met.append(server)
-        return TlsServerStream(server, self._certificate) if self._certificate else server
+        stream: Stream = TlsServerStream(server, self._certificate) if self._certificate else server
+        if first:
+            await stream.send(first)
+        return stream
+
+    async def kept(self) -> Stream | None:
+        """See `kit.api.Dialer.kept`."""
+        return None
+
+    def keep(self, stream: Stream, probes: int) -> bool:  # noqa: ARG002  the shape of a dialer
+        """See `kit.api.Dialer.keep`."""
+        return False
 
     async def connect_udp(self, target: Target) -> Datagrams:
         """See `kit.api.Dialer.connect_udp`."""
@@ -195,6 +213,9 @@ class Network:
     async def read_file(self) -> Answer:
         """See `kit.api.Dialer.read_file`: the line is what is said."""
         return Answer(FavourEnding.DONE, text=excerpt(self._said))
+
+    def rest(self) -> None:
+        """See `kit.api.Dialer.rest`."""
 
     def close(self) -> None:
         """See `kit.api.Dialer.close`."""
