@@ -27,25 +27,30 @@ class Gate:
         self._timer = timer
         self._busy: dict[object, float] = {}  # in the order of entering
         self._waiting: deque[Task] = deque()
+        self._promised = (
+            0  # places of those who were let in and have not entered yet: else each who leaves wakes for all before him
+        )
         self._alarm_set = False
 
     @property
     def full(self) -> bool:
         """Whether one must wait."""
-        return len(self._busy) >= BURST_MAX
+        return len(self._busy) + self._promised >= BURST_MAX
 
     async def wait(self) -> None:
-        """Wait until it is not full."""
-        while self.full:
-            self._set_alarm()
-            task = current_task()
-            self._waiting.append(task)
+        """Wait until it is not full. Whoever waited enters at once or not at all."""
+        if not self.full:
+            return
+        self._set_alarm()
+        task = current_task()
+        self._waiting.append(task)
 
-            def abort(_: object, task: Task = task) -> Abort:
-                self._waiting.remove(task)
-                return Abort.SUCCEEDED
+        def abort(_: object) -> Abort:
+            self._waiting.remove(task)
+            return Abort.SUCCEEDED
 
-            await wait_task_rescheduled(abort)
+        await wait_task_rescheduled(abort)
+        self._promised -= 1
 
     def enter(self, who: object, now: float) -> None:
         """Take a place at the time `now`."""
@@ -57,11 +62,12 @@ class Gate:
             self._let_in()
 
     def _let_in(self) -> None:
-        for _ in range(min(len(self._waiting), BURST_MAX - len(self._busy))):
+        for _ in range(min(len(self._waiting), BURST_MAX - len(self._busy) - self._promised)):
+            self._promised += 1
             reschedule(self._waiting.popleft())
 
     def _set_alarm(self) -> None:
-        if not self._alarm_set:
+        if self._busy and not self._alarm_set:
             self._alarm_set = True
             self._timer.call_at(next(iter(self._busy.values())) + BUSY_S, self._forget_idle)
 

@@ -54,3 +54,35 @@ def test_one_who_gives_up_waiting_at_the_gate_takes_no_place() -> None:
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_each_who_leaves_wakes_one_and_nobody_is_woken_in_vain() -> None:
+    async def main() -> None:
+        timer = Timer()
+        gate = Gate(timer)
+        woken = 0
+
+        class Counting(trio.abc.Instrument):
+            def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+                nonlocal woken
+                woken += "visit" in task.name
+
+        async def visit(number: int) -> None:
+            await gate.wait()
+            gate.enter(number, trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timer.run)
+            for number in range(BURST_MAX):
+                gate.enter(-number, trio.current_time())
+            for number in range(1, 1 + 3 * BURST_MAX):
+                nursery.start_soon(visit, number)
+            await trio.testing.wait_all_tasks_blocked()
+            trio.lowlevel.add_instrument(Counting())
+            for number in range(BURST_MAX):
+                gate.leave(-number)
+            await trio.testing.wait_all_tasks_blocked()
+            assert woken == BURST_MAX
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
