@@ -142,6 +142,12 @@ PEERS = (
         frozenset({Kind.HTTP, Kind.TLS}),
     ),
     Peer("keepalived", _keepalived, partial(version, "keepalived", "-v"), {"keepalived": WHOLE}),
-    Peer("HAProxy", _haproxy, partial(version, "haproxy", "-v"), {"HAProxy": WHOLE}),
+    Peer(  # its TCP check ends before the server accepts (no last packet of the handshake), so nobody can count it there
+        "HAProxy",
+        _haproxy,
+        partial(version, "haproxy", "-v"),
+        {"HAProxy": WHOLE},
+        frozenset({Kind.HTTP, Kind.TLS}),
+    ),
     Peer("C floor", _floor, lambda: "bench/native/floor.c", {"C floor": WHOLE}, frozenset({Kind.HTTP})),
 )  # fmt: skip
