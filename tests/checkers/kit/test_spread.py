@@ -158,9 +158,9 @@ class CountingDialer(FakeDialer):
         super().__init__(network, limit_s, favours)
         self._begun = begun
 
-    async def connect(self, target: Target) -> Stream:
+    async def connect(self, target: Target, first: bytes = b"") -> Stream:
         self._begun[int(trio.current_time() / BUCKET_S)] += 1
-        return await super().connect(target)
+        return await super().connect(target, first)
 
 
 def test_a_worker_probes_a_rack_evenly_without_a_warm_up_after_a_failure_a_recovery_and_a_reload() -> None:
