@@ -44,9 +44,8 @@ def _section(data: dict[str, Any]) -> Iterator[str]:
     yield f"## {data['title']}\n"
     for paragraph in data["text"]:
         yield f"{paragraph}\n"
-    yield f"```console\n$ {data['command']}\n```\n"
     of_what = {**data["machine"], **data["versions"]}
-    yield f"Measured {data['date']} on: {'; '.join(f'{name} {value}' for name, value in of_what.items())}.\n"
+    yield f"Measured by `{data['command']}` on {data['date']}: {'; '.join(f'{name} {value}' for name, value in of_what.items())}.\n"
     for table in data["tables"]:
         if table["caption"]:
             yield f"{table['caption']}:\n"

@@ -40,6 +40,8 @@ ELSEWHERE: Mapping[str, str] = {
     'kill -0 "$(cat checkers.pid)" && echo "it is there"': OBSERVED,
     "make pictures": NOBODY + "tests/process/test_status_page.py plays the same scene",
     "python -m bench.traffic_under_faults --times 100": NOBODY + "as `make traffic`",
+    "python -m bench.cpu_per_check --servers 1000 --seconds 6": NOBODY + "a measurement of minutes, run by hand",
+    "python -m bench.report": "tests/test_performance.py::test_the_page_is_what_the_measurements_make",
     "python -m bench.scrape": NOBODY + "a measurement of minutes, run by hand",
     "python -m bench.scrape --alone": NOBODY + "a measurement of minutes, run by hand",
     "python -m bench.page": NOBODY + "a measurement of minutes, run by hand",

@@ -28,8 +28,7 @@ def test_a_section_has_its_command_its_tables_and_wins_and_losses_alike(tmp_path
     (tmp_path / "none.json").write_text(json.dumps({**data, "title": "First", "order": 0, "ratios": []}))
     made = report.page(tmp_path)
     assert made.index("## First") < made.index("## What it costs")
-    assert "$ python -m bench.something\n" in made
-    assert "Measured 2026-11-28 on: kernel 6.1; keepalived 2.2.7." in made
+    assert "Measured by `python -m bench.something` on 2026-11-28: kernel 6.1; keepalived 2.2.7." in made
     assert "| ours | 12,345 |" in made
     assert "| won | 0.5 | ≤ 0.8 | yes |" in made
     assert "| lost | 1.5 | ≤ 0.8 | **no** |" in made
