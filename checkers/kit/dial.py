@@ -20,7 +20,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_task_rescheduled
@@ -51,6 +51,13 @@ _BROKEN = select.EPOLLERR | select.EPOLLHUP
 _END = _BROKEN | select.EPOLLRDHUP
 
 
+class Watched(Protocol):
+    """What has a socket in the epoll."""
+
+    def wake(self, events: int) -> None:
+        """Take note of what the kernel told of the socket."""
+
+
 class Network:
     """The nested epoll, its task, and the gate. `dialer` is what `kit.worker.main` wants as `make_dialer`."""
 
@@ -59,7 +66,7 @@ class Network:
         self.timer = timer
         self.punctuality = Punctuality(RunQueue().waited_s, suspended_s) if punctuality is None else punctuality
         self.epoll = select.epoll()
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, Watched] = {}
         self.gate = Gate(timer)
         self._deadlines: dict[float, Deadlines] = {}
 

@@ -47,6 +47,8 @@ class Job:
     log_all_failures: bool = False
     mark: int = 0
     rise: int = 1
+    sentinel: bool = False  # an idle connection to the target is held (kit.sentinel)
+    fast_retry: bool = False  # a refused connection is retried at once (kit.urgency)
     health: Health = Health.UNKNOWN
     weight: int | None = None  # what the supervisor believes that the check says of the weight
     definition: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 
 from checkers.kit.api import Reason
@@ -9,7 +11,12 @@ from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
 from checkers.kit.schedule import CheckState
+from checkers.kit.timer import Alarm, Timer
 from checkers.kit.turns import Turns
+from checkers.kit.urgency import Hint, Urgency, hastens
+
+if TYPE_CHECKING:
+    from checkers.kit.sentinel import Sentinel
 
 NOT_PREPARED = object()
 """Stands where a checker has not seen the options yet."""
@@ -19,6 +26,8 @@ class Runner:
     """One job with its task and its state."""
 
     __slots__ = (
+        "_hint",
+        "alarm",
         "due",
         "due_by",
         "favours",
@@ -29,9 +38,11 @@ class Runner:
         "prepared",
         "probes",
         "scope",
+        "sentinel",
         "state",
         "target",
         "turns",
+        "urgency",
     )
 
     def __init__(self, job: Job, desk: Desk, naps: int) -> None:
@@ -48,6 +59,32 @@ class Runner:
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.prepared: object = NOT_PREPARED
         self.turns: Turns | None = None  # of a check whose requests are made one by one
+        self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
+        self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
+        self.alarm: Alarm | None = None  # what it sleeps for
+        self._hint = Hint.NONE  # that nobody has acted on yet
+
+    async def rest(self, timer: Timer) -> None:
+        """Sleep until the next probe is due, or until a sentinel brings it forward; always gives other tasks a turn."""
+        if self._heed() or self.urgency.at_once:
+            await trio.lowlevel.checkpoint()  # and no tick: somebody may wait for this probe
+            return
+        await timer.sleep_until(self.due, self)
+        self._heed()
+
+    def hasten(self, hint: Hint) -> None:
+        """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
+        self._hint = max(self._hint, hint)
+        if self.alarm is not None and hastens(hint, self.state.health, self.state.failures):
+            self.alarm.ring()
+
+    def _heed(self) -> bool:
+        """Bring the next probe forward if a sentinel saw something that does; return whether it did."""
+        hint, self._hint = self._hint, Hint.NONE
+        if not hint or not hastens(hint, self.state.health, self.state.failures):
+            return False
+        self.due = min(self.due, trio.current_time())
+        return True
 
     def entry(self) -> StateEntry:
         """Return the present level."""

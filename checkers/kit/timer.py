@@ -13,6 +13,7 @@ import functools
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
@@ -39,6 +40,18 @@ class Alarm:
         """Never do it; harmless when it was done."""
         self.action = None
 
+    def ring(self) -> None:
+        """Do it now instead, without waiting for a tick; harmless when it was done."""
+        action, self.action = self.action, None
+        if action is not None:
+            action()
+
+
+class Sleeper(Protocol):
+    """Whoever may have to be woken early: by `alarm.ring()`, while there is one."""
+
+    alarm: Alarm | None
+
 
 class Timer:
     """The heap of alarms and the task that works it off."""
@@ -61,9 +74,11 @@ class Timer:
             sleep.deadline = max(due, self._last_tick + self._tick_s)
         return alarm
 
-    async def sleep_until(self, due: float) -> None:
-        """Sleep until the first tick at or after `due` (trio's clock); always gives other tasks a turn."""
+    async def sleep_until(self, due: float, sleeper: Sleeper | None = None) -> None:
+        """Sleep until the first tick at or after `due` (trio's clock), or until `sleeper` is woken; always gives other tasks a turn."""
         alarm = self.call_at(due, functools.partial(reschedule, current_task()))
+        if sleeper is not None:
+            sleeper.alarm = alarm
 
         def abort(_: object) -> Abort:
             alarm.cancel()

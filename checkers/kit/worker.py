@@ -38,7 +38,9 @@ from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import NOT_PREPARED, Runner
 from checkers.kit.schedule import Random
+from checkers.kit.sentinel import MakeWatch, Sentinels
 from checkers.kit.shedding import Shedding
+from checkers.kit.sockets import SHORTAGES
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
 from checkers.kit.turns import OneByOne, Turns
@@ -60,13 +62,16 @@ async def main(
     *,
     timer: Timer | None = None,
     punctuality: Punctuality | None = None,
+    make_watch: MakeWatch | None = None,
+    max_files: int = 0,
     confine: Callable[[], str] | None = None,
     freeze: bool = False,
 ) -> None:
     """Be a worker until the link ends; see the module's docstring. Closes the link.
 
     `timer` is one that somebody runs already (the dialer's); without it the worker runs its own. `punctuality` is one that somebody
-    keeps looking (the dialer's, too); without it this process is taken for one that never stands still. `confine` gives up
+    keeps looking (the dialer's, too); without it this process is taken for one that never stands still. `make_watch` makes what
+    sentinels are held by; without it there are none. `max_files` is how many descriptors there may be (0: no end). `confine` gives up
     privileges and returns what was reached, for Hello. `freeze` hides everything that an assignment made from the garbage
     collector (performance.md, point 7). Raises WireError when the supervisor says nonsense, LinkError never.
     """
@@ -79,7 +84,11 @@ async def main(
                 timer = Timer()
                 nursery.start_soon(timer.run)
             punctuality = punctuality or Punctuality()
-            worker = Worker(link, make_dialer, rng, timer, punctuality, checkers, nursery, freeze=freeze)
+            sentinels = None
+            if make_watch is not None:
+                sentinels = Sentinels(make_watch(timer), timer, rng, max_files)
+                nursery.start_soon(sentinels.run)
+            worker = Worker(link, make_dialer, rng, timer, punctuality, sentinels, checkers, nursery, freeze=freeze)
             await link.send(wire.encode(wire.Hello(os.getpid(), clip(caged))))
             try:
                 await worker.obey()
@@ -104,6 +113,7 @@ class Worker:
         rng: Random,
         timer: Timer,
         punctuality: Punctuality,
+        sentinels: Sentinels | None,
         checkers: dict[str, CheckerType],
         nursery: trio.Nursery,
         *,
@@ -114,6 +124,7 @@ class Worker:
         self._rng = rng
         self._timer = timer
         self._punctuality = punctuality
+        self._sentinels = sentinels
         self._shedding = Shedding()
         self._checkers = checkers
         self._nursery = nursery
@@ -185,6 +196,8 @@ class Worker:
         for gone in (runner for left in old.values() for runner in left):
             gone.scope.cancel()
             self._waiting.pop(gone, None)
+        if self._sentinels is not None:
+            self._sentinels.assign((runner for same in self._runners.values() for runner in same), len(jobs))
         for runner in fresh:
             self._nursery.start_soon(self._run, runner)
         if not self._assigned:
@@ -205,9 +218,9 @@ class Worker:
         state, timer, tally = runner.state, self._timer, self._tally
         with runner.scope:
             while True:
+                runner.due_by = runner.due + OVERDUE_S
+                await runner.rest(timer)
                 due = runner.due
-                runner.due_by = due + OVERDUE_S
-                await timer.sleep_until(due)
                 began = trio.current_time()
                 self._excuse(runner, began)  # a nap before this probe
                 tally.schedule_lag.add(began - due)
@@ -228,6 +241,9 @@ class Worker:
                     went_down = changed and state.health is Health.DOWN
                     runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
                 runner.due = self._shedding.due(verdict, now, runner.due)
+                runner.due = runner.urgency.due(verdict, state.health, runner.due, now)
+                if runner.sentinel is not None and self._sentinels is not None:
+                    self._sentinels.judged(runner, verdict)
                 tally.add(runner.job.type, verdict, now - began)
                 used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
                 if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
@@ -251,6 +267,8 @@ class Worker:
             if dial.fault:
                 self._tally.add_fault(dial.fault)
                 self._shedding.note(dial.fault)
+                if self._sentinels is not None and dial.fault in SHORTAGES:
+                    self._sentinels.relinquish()
 
     async def _check(self, runner: Runner, dial: Dialer) -> Verdict:
         """Have the checker look."""

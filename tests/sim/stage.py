@@ -295,7 +295,9 @@ class WatchedChild(TaskChild):
         del poison
         try:
             with self.scope:
-                await checker_worker.main(link, network.dialer, rng, punctuality=self.punctuality)
+                await checker_worker.main(
+                    link, network.dialer, rng, punctuality=self.punctuality, make_watch=network.watch
+                )
         finally:
             link.close()
             self._over.set()
