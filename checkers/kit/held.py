@@ -1,8 +1,8 @@
 """The idle connections of sentinels (`kit.sentinel`) as sockets: opened without waiting, watched by the dialer's epoll, never written to.
 
-What a server says unasked (a banner) is read and dropped, up to DROPPED_MAX_BYTES. That a host died in silence shows in three ways, all of
-them the kernel's: keep-alive probes that nobody answers and TCP_USER_TIMEOUT (tcp(7)), and an ICMP error or an ARP entry that fails, which a
-TCP socket hears of at once with IP_RECVERR (ip(7)). None of it is a verdict.
+What a server says unasked (a banner) is read and dropped, up to DROPPED_MAX_BYTES. That a host died in silence shows in three ways, all
+of them the kernel's: keep-alive probes that nobody answers and TCP_USER_TIMEOUT (tcp(7)), and an ICMP error or an ARP entry that fails,
+which a TCP socket hears of at once with IP_RECVERR (ip(7)). None of it is a verdict.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ class HeldSocket:
 
     __slots__ = ("_connected", "_dropped_bytes", "_fd", "_limit", "_network", "_sock", "_told")
 
-    def __init__(
-        self, network: Network, sock: socket.SocketType, limit_s: float, told: Callable[[News], None]
-    ) -> None:
+    def __init__(self, network: Network, sock: socket.SocketType, limit_s: float, told: Callable[[News], None]) -> None:
         self._network = network
         self._sock: socket.SocketType | None = sock
         self._told = told

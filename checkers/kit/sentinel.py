@@ -14,9 +14,9 @@ After an end two looks follow, because a dying kernel may take a connection befo
 sentinel is opened again after LOOKS_S, and the new one is itself the second look, for it is reset when the listener goes. A port
 that refuses then is a hint again, the stronger one.
 
-Nothing here may cost the probes anything. A sentinel is no task: what the network tells of it is queued, and at most NEWS_AT_ONCE are worked
-off between two turns of the loop; at most CONNECTING_MAX are being opened; none is opened beyond the descriptors that probes could
-need, and when one of these lacks a descriptor all the same, half of the sentinels go.
+Nothing here may cost the probes anything. A sentinel is no task: what the network tells of it is queued, and at most NEWS_AT_ONCE are
+worked off between two turns of the loop; at most CONNECTING_MAX are being opened; none is opened beyond the descriptors that probes
+could need, and when one of these lacks a descriptor all the same, half of the sentinels go.
 
 A target with a mark or a source port of its own has none: a worker may not make the one, and the other would take the port of the probes.
 """
@@ -40,7 +40,7 @@ from checkers.kit.timer import Alarm, Timer
 from checkers.kit.urgency import Hint, is_refusal
 
 LOOKS_S = (0.02, 0.1)
-"""When to look after an end, in seconds from it. Ours: an exiting process closes all it has within a few milliseconds; a busy one, in some."""
+"""When to look after an end, in seconds from it. Ours: a process that is killed has closed all it had within some milliseconds."""
 
 LOOK_JITTER_S = 0.02
 """The first look comes so much later at most: a thousand ends at once are not a thousand connections at once."""
@@ -93,9 +93,7 @@ class Held(Protocol):
 class Watch(Protocol):
     """Where connections come from: `kit.held`, or a fake network."""
 
-    def hold(
-        self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None]
-    ) -> Held | News:
+    def hold(self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None]) -> Held | News:
         """Begin to open a connection, within `limit_s`; return it, or why that failed at once.
 
         `told` hears CONNECTED or what came instead, and after CONNECTED how it ended; nothing is told after an end.
@@ -119,7 +117,20 @@ class Phase(enum.Enum):
 class Sentinel:
     """The one of a target. `jobs` are whom its end concerns."""
 
-    __slots__ = ("age_s", "alarm", "connected_at", "given_up", "habit", "held", "jobs", "limit_s", "number", "paused_until", "phase", "target")
+    __slots__ = (
+        "age_s",
+        "alarm",
+        "connected_at",
+        "given_up",
+        "habit",
+        "held",
+        "jobs",
+        "limit_s",
+        "number",
+        "paused_until",
+        "phase",
+        "target",
+    )
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -142,7 +153,7 @@ class Sentinel:
 
 
 class Counts:
-    """What is to be told of all: `held` and `given_up` now, `ended` since the start, `unaffordable` the targets without a descriptor now."""
+    """What is to be told of all: `held`, `given_up` and `unaffordable` (there is no descriptor for them) now, `ended` since the start."""
 
     __slots__ = ("ended", "given_up", "held", "unaffordable")
 
