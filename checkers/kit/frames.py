@@ -13,7 +13,7 @@ from checkers.kit.api import Ending, Favour, Health, Reason
 from checkers.kit.job import Job
 from checkers.kit.transcript import Step
 
-VERSION = 3
+VERSION = 4
 """Version of all frames: the first byte of each."""
 
 HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED = range(1, 12)
@@ -107,7 +107,8 @@ class Beat:
     `loop_lag_s` is the greatest lateness of the timer since the last beat, `in_flight` the probes that run now, `overdue` the
     jobs that should have started or ended their probe a second ago. `counts` holds (checker type, reason, how often), `faults` (what
     our own machine refused, how often). `run_delay_s` is how long the process waited for a processor, `naps` how often it stood still,
-    `stretch` by how much it lengthens its pauses because something runs short (1: not at all).
+    `stretch` by how much it lengthens its pauses because something runs short (1: not at all). Of sentinels: how many are held now,
+    have ended so far, are given up now, and cannot be had now for want of descriptors.
     """
 
     epoch: int
@@ -123,6 +124,10 @@ class Beat:
     naps: int = 0
     stretch: int = 1
     faults: tuple[tuple[str, int], ...] = ()
+    sentinels_held: int = 0
+    sentinels_ended: int = 0
+    sentinels_given_up: int = 0
+    sentinels_unaffordable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from checkers.kit.job import Job
 from checkers.kit.schedule import CheckState
 from checkers.kit.timer import Alarm, Timer
 from checkers.kit.turns import Turns
-from checkers.kit.urgency import Hint, Urgency, hastens
+from checkers.kit.urgency import Hint, Urgency
 
 if TYPE_CHECKING:
     from checkers.kit.sentinel import Sentinel
@@ -75,13 +75,13 @@ class Runner:
     def hasten(self, hint: Hint) -> None:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
         self._hint = max(self._hint, hint)
-        if self.alarm is not None and hastens(hint, self.state.health, self.state.failures):
+        if self.alarm is not None and self.urgency.hastens(hint, self.state.health, self.state.failures):
             self.alarm.ring()
 
     def _heed(self) -> bool:
         """Bring the next probe forward if a sentinel saw something that does; return whether it did."""
         hint, self._hint = self._hint, Hint.NONE
-        if not hint or not hastens(hint, self.state.health, self.state.failures):
+        if not hint or not self.urgency.hastens(hint, self.state.health, self.state.failures):
             return False
         self.due = min(self.due, trio.current_time())
         return True

@@ -28,7 +28,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import trio
 
@@ -152,13 +152,13 @@ class Sentinel:
             runner.hasten(hint)
 
 
-class Counts:
+class Counts(NamedTuple):
     """What is to be told of all: `held`, `given_up` and `unaffordable` (there is no descriptor for them) now, `ended` since the start."""
 
-    __slots__ = ("ended", "given_up", "held", "unaffordable")
-
-    def __init__(self) -> None:
-        self.held = self.ended = self.given_up = self.unaffordable = 0
+    held: int
+    ended: int
+    given_up: int
+    unaffordable: int
 
 
 class Sentinels:
@@ -246,12 +246,7 @@ class Sentinels:
 
     def counts(self) -> Counts:
         """Return what is to be told of all."""
-        counts = Counts()
-        counts.held = self._open - self._opening
-        counts.ended = self._ended
-        counts.given_up = len(self._given_up)
-        counts.unaffordable = len(self._unaffordable)
-        return counts
+        return Counts(self._open - self._opening, self._ended, len(self._given_up), len(self._unaffordable))
 
     # -- opening -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ The rules, for an operator to read:
   restart of a service does not cost a whole `delay_loop`; `rise` counts as ever, at the file's pace. At most once in RETURN_AGAIN_S: what
   crashes again and again is not taken in again and again.
 
-What `kit.punctuality` doubts is no refusal here: its verdict says LATE.
+What `kit.punctuality` doubts is no refusal here, its verdict says LATE; and after a verdict that says nothing of the server the next
+probe has its own time, whatever sentinels see.
 """
 
 from __future__ import annotations
@@ -51,32 +52,35 @@ def is_refusal(verdict: Verdict) -> bool:
     return verdict.reason is Reason.L4CON and verdict.detail == REFUSED
 
 
-def hastens(hint: Hint, health: Health, failures: int) -> bool:
-    """Tell whether a hint brings the next probe of a check forward, which is `health` and failed `failures` times in a row."""
-    return health is Health.UP and (hint is Hint.REFUSED or (hint is Hint.ENDED and not failures))
-
-
 class Urgency:
     """The hurry of one check. `fast_retry` is the file's word; without it nothing is hastened here.
 
     `at_once` tells that the next probe must not even wait for a tick of the timer.
     """
 
-    __slots__ = ("_fast_retry", "_refusals", "_return_again", "_return_until", "_was_up", "at_once")
+    __slots__ = ("_doubtful", "_fast_retry", "_refusals", "_return_again", "_return_until", "_was_up", "at_once")
 
     def __init__(self, health: Health, *, fast_retry: bool) -> None:
         """`health` is what the check begins with."""
         self._fast_retry = fast_retry
         self.at_once = False
+        self._doubtful = False  # the last verdict said nothing, and has its own time for the next
         self._refusals = 0  # in a row
         self._was_up = health is Health.UP
         self._return_until = -math.inf
         self._return_again = -math.inf
 
+    def hastens(self, hint: Hint, health: Health, failures: int) -> bool:
+        """Tell whether a hint brings the next probe forward, of a check that is `health` and failed `failures` times in a row."""
+        if health is not Health.UP or self._doubtful:
+            return False
+        return hint is Hint.REFUSED or (hint is Hint.ENDED and not failures)
+
     def due(self, verdict: Verdict, health: Health, due: float, now: float) -> float:
         """Return when the next probe is due after `verdict` at `now`, which left the check `health`, if the file says `due`."""
         was_up, self._was_up = self._was_up, health is Health.UP
         self.at_once = False
+        self._doubtful = not verdict.conclusive
         if not self._fast_retry or not is_refusal(verdict):
             self._refusals = 0
             return due

@@ -389,5 +389,6 @@ class Worker:
             self._punctuality.naps,
             self._shedding.factor,
             self._tally.faults(),
+            *(self._sentinels.counts() if self._sentinels is not None else ()),
         )
         await self._link.send(wire.encode(beat))
