@@ -125,6 +125,10 @@ class CheckerWorker:
             faults=totals.faults(),
             stretch=beat.stretch if beat else 1,
             memory_bytes=self._memory_bytes,
+            sentinels=beat.sentinels_held if beat else 0,
+            sentinels_ended=totals.sentinels_ended(),
+            sentinels_given_up=beat.sentinels_given_up if beat else 0,
+            sentinels_unaffordable=beat.sentinels_unaffordable if beat else 0,
         )
 
     async def probe(self, job: int) -> wire.Probed | None:

@@ -156,6 +156,10 @@ class WorkerView:
     faults: Mapping[str, int] = dataclasses.field(default_factory=dict)  # what its own machine refused it → how often
     stretch: int = 1  # by how much it lengthens its pauses, because something runs short
     memory_bytes: int = 0  # 0: not known
+    sentinels: int = 0  # idle connections that it holds now
+    sentinels_ended: int = 0  # that servers closed, reset or let die
+    sentinels_given_up: int = 0  # to servers that close them soon, now
+    sentinels_unaffordable: int = 0  # that it has no descriptor for now
 
 
 @dataclass(frozen=True, slots=True)
