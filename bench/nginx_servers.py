@@ -14,6 +14,7 @@ from pathlib import Path
 _CONFIGURATION = """
 daemon off;
 worker_processes 2;
+worker_shutdown_timeout 100ms;
 pid {place}/pid;
 error_log {place}/error.log;
 events {{ worker_connections 1024; }}
@@ -65,7 +66,10 @@ class Nginx:
                 return
 
     def reload(self) -> None:
-        """Reload gracefully: new workers take over, old ones close what is idle and end."""
+        """Reload gracefully: new workers take over, old ones close all they have and end.
+
+        Without worker_shutdown_timeout a connection that never asked anything would keep an old worker for client_header_timeout, a minute.
+        """
         self.process.send_signal(signal.SIGHUP)
 
     def kill(self) -> float:

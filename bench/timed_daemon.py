@@ -106,7 +106,7 @@ def _write_down(apply: Callable[[MemoryBackend, Sequence[Op]], list[str]], path:
                     pass
         return done
 
-    MemoryBackend.apply = timed  # type: ignore[method-assign]
+    MemoryBackend.apply = timed  # type: ignore[method-assign, assignment]
 
 
 def _patient_starter(account: Account, checks: int) -> StartChecker:
@@ -125,7 +125,7 @@ def main() -> int:
     """Be the daemon, or its patient worker."""
     if WORKER in sys.argv:
         sys.argv.remove(WORKER)
-        idling.SHORT_S = 0.0
+        idling.EARLY_MAX = 1 << 30
         return checkers_program.main()
     _write_down(MemoryBackend.apply, os.environ[WRITES])
     if os.environ.get(PATIENT):

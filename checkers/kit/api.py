@@ -241,6 +241,15 @@ class Dialer(Protocol):
         """Close whatever the probe left open. The kit calls it after every probe; never raises."""
 
 
+class SentinelState(enum.IntEnum):
+    """Why a target has no sentinel though the file wants one (`kit.sentinel`). The number is the wire form."""
+
+    FINE = 0  # it has one, or will have one after the next success
+    CLOSED = 1  # given up for a while: the server closes idle connections soon
+    ENDS = 2  # given up for a while: they end again and again, with the server
+    TALKS = 3  # given up for a while: the server talks without being asked
+
+
 class Favours(Protocol):
     """What the supervisor does for one job that its worker may not do itself (`kit.favours`)."""
 

@@ -1,7 +1,7 @@
 """What a worker and its supervisor say to each other, as values. `kit.wire` turns them into bytes and back.
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
-supervisor. `seq` counts the Report, State, Beat, Ask and Probed frames of one incarnation: 1, 2, 3 …, never a gap.
+supervisor. `seq` counts the Report, State, Beat, Ask, Probed and SentinelTold frames of one incarnation: 1, 2, 3 …, never a gap.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from checkers.kit.api import Ending, Favour, Health, Reason
+from checkers.kit.api import Ending, Favour, Health, Reason, SentinelState
 from checkers.kit.job import Job
 from checkers.kit.transcript import Step
 
 VERSION = 4
 """Version of all frames: the first byte of each."""
 
-HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED = range(1, 12)
+HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, SENTINEL = range(1, 13)
 """Type of a frame: its second byte."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -159,7 +159,22 @@ class Probed:
     steps: tuple[Step, ...] = ()
 
 
-FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed
+@dataclass(frozen=True, slots=True)
+class SentinelTold:
+    """How it stands with the sentinel of a job; sent when that changes, and after each assignment unless it is FINE.
+
+    `age_s` is how old the one was that ended last.
+    """
+
+    epoch: int
+    generation: int
+    seq: int
+    job: int
+    state: SentinelState
+    age_s: float
+
+
+FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed | SentinelTold
 
 
 # Supervisor → worker

@@ -27,12 +27,12 @@ import enum
 import functools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
 import trio
 
-from checkers.kit.api import Health, Target, Verdict
+from checkers.kit.api import Health, SentinelState, Target, Verdict
 from checkers.kit.idling import PAUSE_MAX_S, SHORT_S, Habit
 from checkers.kit.runner import Runner
 from checkers.kit.schedule import Random
@@ -121,7 +121,6 @@ class Sentinel:
         "age_s",
         "alarm",
         "connected_at",
-        "given_up",
         "habit",
         "held",
         "jobs",
@@ -129,6 +128,7 @@ class Sentinel:
         "number",
         "paused_until",
         "phase",
+        "state",
         "target",
     )
 
@@ -144,7 +144,7 @@ class Sentinel:
         self.age_s = 0.0  # of the one that ended
         self.limit_s = LIMIT_MAX_S
         self.paused_until = -math.inf
-        self.given_up = ""  # why, while it is
+        self.state = SentinelState.FINE
 
     def hint(self, hint: Hint) -> None:
         """Tell the jobs."""
@@ -164,8 +164,19 @@ class Counts(NamedTuple):
 class Sentinels:
     """Those of one worker. Everything happens in its trio run."""
 
-    def __init__(self, watch: Watch, timer: Timer, rng: Random, max_files: int = 0) -> None:
-        """`max_files`: descriptors that the process may have; 0: nobody counts them."""
+    def __init__(
+        self,
+        watch: Watch,
+        timer: Timer,
+        rng: Random,
+        max_files: int = 0,
+        changed: Callable[[Runner], None] = lambda _: None,
+    ) -> None:
+        """`max_files`: descriptors that the process may have; 0: nobody counts them.
+
+        `changed` is told whose sentinel was given up, or is fine again.
+        """
+        self._changed = changed
         self._watch = watch
         self._timer = timer
         self._rng = rng
@@ -197,9 +208,9 @@ class Sentinels:
             for sentinel in self._sentinels.values():
                 self._leave(sentinel)
 
-    def assign(self, runners: Iterable[Runner], jobs: int) -> None:
-        """Watch the targets of those `runners` that want it; `jobs` is how many there are in all, each of which needs a descriptor."""
-        self._affordable = max(0, self._max_files - RESERVE_FILES - jobs) if self._max_files else math.inf
+    def assign(self, runners: Sequence[Runner]) -> None:
+        """Watch the targets of those `runners` that want it; each of all may need a descriptor for its probe."""
+        self._affordable = max(0, self._max_files - RESERVE_FILES - len(runners)) if self._max_files else math.inf
         self._budget = self._affordable
         before, self._sentinels = self._sentinels, {}
         for sentinel in before.values():
@@ -216,6 +227,8 @@ class Sentinels:
             kept.jobs.append(runner)
             kept.limit_s = min(kept.limit_s, runner.job.connect_timeout)
             runner.sentinel = kept
+            if kept.state is not SentinelState.FINE:
+                self._changed(runner)  # who hears of an assignment knows nothing of what was told before it
         for gone in before.values():
             self._leave(gone)
         self._keep_within_budget()
@@ -325,7 +338,7 @@ class Sentinels:
                 sentinel.hint(Hint.ENDED)
             case News.NOISE:
                 sentinel.habit.pause_s = PAUSE_MAX_S
-                self._give_up(sentinel, "the server talks without being asked")
+                self._give_up(sentinel, SentinelState.TALKS)
             case _:
                 if news is News.SHORT:
                     self._unaffordable.add(sentinel)
@@ -350,8 +363,8 @@ class Sentinels:
 
     def _lasted(self, sentinel: Sentinel) -> None:
         sentinel.habit.lasted()
-        sentinel.given_up = ""
         self._given_up.discard(sentinel)
+        self._state(sentinel, SentinelState.FINE)
 
     def _renew(self, sentinel: Sentinel) -> None:
         self._lasted(sentinel)
@@ -374,8 +387,7 @@ class Sentinels:
         standing = sentinel.held is not None and sentinel.connected_at < math.inf
         sentinel.habit.ended(sentinel.age_s, well=standing)
         if sentinel.habit.pause_s:
-            limit = f"closes idle connections after {sentinel.age_s:.3g} s"
-            self._give_up(sentinel, limit if standing else "its connections end again and again")
+            self._give_up(sentinel, SentinelState.CLOSED if standing else SentinelState.ENDS)
         elif standing:
             self._hold(sentinel)
         elif sentinel.held is not None:
@@ -389,15 +401,21 @@ class Sentinels:
         if sentinel.phase is Phase.LOOKING:
             sentinel.habit.ended(sentinel.age_s, well=False)
             if sentinel.habit.pause_s:
-                self._give_up(sentinel, "its connections end again and again")
+                self._give_up(sentinel, SentinelState.ENDS)
                 return
         self._absent(sentinel)
 
-    def _give_up(self, sentinel: Sentinel, why: str) -> None:
+    def _give_up(self, sentinel: Sentinel, why: SentinelState) -> None:
         sentinel.paused_until = trio.current_time() + sentinel.habit.pause_s
-        sentinel.given_up = why
         self._given_up.add(sentinel)
         self._absent(sentinel)
+        self._state(sentinel, why)
+
+    def _state(self, sentinel: Sentinel, state: SentinelState) -> None:
+        if state is not sentinel.state:
+            sentinel.state = state
+            for runner in sentinel.jobs:
+                self._changed(runner)
 
     def _absent(self, sentinel: Sentinel) -> None:
         """There is none, and nothing is planned."""

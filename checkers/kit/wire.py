@@ -8,14 +8,15 @@ Worker → supervisor                                                  Superviso
     Beat(epoch, generation, seq, loop_lag_s, …)                          Grant(number, ending, status, text)
     Ask(epoch, generation, seq, number, job, favour)                     Probe(number, job)
     Probed(epoch, generation, seq, number, job, result, …, steps)
+    SentinelTold(epoch, generation, seq, job, state, age_s)
 
     encode(frame) -> bytes                                               assign_frames(epoch, generation, jobs) -> list[bytes]
-    decode_from_worker(data) -> Hello | Report | State | Beat | Ask | Probed
+    decode_from_worker(data) -> Hello | Report | State | Beat | Ask | Probed | SentinelTold
     decode_from_supervisor(data) -> Assign | AskState | Stop | Grant | Probe
     state_frames(epoch, generation, seq, entries) -> list[State]
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
-supervisor. `seq` counts the Report, State, Beat, Ask and Probed frames of one incarnation: 1, 2, 3 …, never a gap. What comes from a
+supervisor. `seq` counts all frames of one incarnation but Hello: 1, 2, 3 …, never a gap. What comes from a
 worker is hostile input: the process parses bytes from the network and may be owned. So the hot frames are fixed records, and everything
 is checked for exact length, type, range, finite numbers and printable text; anything else is a WireError.
 Whether a job belongs to this worker, and whether epoch and seq fit, is the supervisor's to check.
@@ -32,13 +33,14 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from checkers.kit.api import Ending, Favour, Health, Reason
+from checkers.kit.api import Ending, Favour, Health, Reason, SentinelState
 from checkers.kit.beatwire import COUNTS_MAX, decode_beat, encode_beat
 from checkers.kit.fields import (
     WireError,
     flag_in,
     health_in,
     require_length,
+    seconds_in,
     text_in,
     text_out,
     weight_in,
@@ -54,6 +56,7 @@ from checkers.kit.frames import (
     HELLO,
     PROBE,
     REPORT,
+    SENTINEL,
     STATE,
     STOP,
     VERSION,
@@ -71,6 +74,7 @@ from checkers.kit.frames import (
     Probed,
     Report,
     ReportResult,
+    SentinelTold,
     State,
     StateEntry,
     Stop,
@@ -103,6 +107,8 @@ __all__ = [
     "Reason",
     "Report",
     "ReportResult",
+    "SentinelState",
+    "SentinelTold",
     "State",
     "StateEntry",
     "Step",
@@ -131,6 +137,7 @@ _STATE_HEAD = struct.Struct(">BBIIQBH")  # … epoch generation seq last number-
 _STATE_ENTRY = struct.Struct(">IBIIBq")  # job health edges failures has-weight weight
 _ASK_FRAME = struct.Struct(">BBIIQIIB")  # … epoch generation seq number job favour
 _GRANT_HEAD = struct.Struct(">BBIBBH")  # … number ending status, length of text
+_SENTINEL_FRAME = struct.Struct(">BBIIQIBd")  # … epoch generation seq job state age_s
 _PROBE_FRAME = struct.Struct(">BBII")  # … number job
 _ASSIGN_HEAD = struct.Struct(">BBIIHH")  # … epoch generation part parts; JSON follows
 
@@ -164,10 +171,12 @@ def encode(frame: Frame) -> bytes:
                 return _PROBE_FRAME.pack(VERSION, PROBE, frame.number, frame.job)
             case Probed():
                 return encode_probed(frame)
-            case AskState():
-                return _HEAD.pack(VERSION, ASK_STATE)
-            case Stop():
-                return _HEAD.pack(VERSION, STOP)
+            case SentinelTold():
+                state, age_s = frame.state, seconds_in("sentinel: age", frame.age_s)
+                told = frame.epoch, frame.generation, frame.seq, frame.job, state, age_s
+                return _SENTINEL_FRAME.pack(VERSION, SENTINEL, *told)
+            case AskState() | Stop():
+                return _HEAD.pack(VERSION, ASK_STATE if isinstance(frame, AskState) else STOP)
     except struct.error as error:
         raise WireError(f"{type(frame).__name__}: a number does not fit the wire: {error}") from error
 
@@ -189,8 +198,10 @@ def decode_from_worker(data: bytes) -> FromWorker:
                 return _decode_ask(data)
             case 11:
                 return decode_probed(data)
+            case 12:
+                return _decode_sentinel(data)
             case _:
-                raise WireError(f"frame: expected a type from a worker (1 to 4, 8, 11), got {kind}")
+                raise WireError(f"frame: expected a type from a worker (1 to 4, 8, 11, 12), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -270,6 +281,15 @@ def _decode_ask(data: bytes) -> Ask:
         return Ask(epoch, generation, seq, number, job, Favour(favour))
     except ValueError:
         raise WireError(f"ask: {favour} is no favour") from None
+
+
+def _decode_sentinel(data: bytes) -> SentinelTold:
+    require_length("sentinel", data, _SENTINEL_FRAME.size)
+    _, _, epoch, generation, seq, job, state, age_s = _SENTINEL_FRAME.unpack(data)
+    try:
+        return SentinelTold(epoch, generation, seq, job, SentinelState(state), seconds_in("sentinel: age", age_s))
+    except ValueError:
+        raise WireError(f"sentinel: {state} is no state") from None
 
 
 def _decode_grant(data: bytes) -> Grant:

@@ -38,7 +38,7 @@ from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import NOT_PREPARED, Runner
 from checkers.kit.schedule import Random
-from checkers.kit.sentinel import MakeWatch, Sentinels
+from checkers.kit.sentinel import MakeWatch, Sentinels, Watch
 from checkers.kit.shedding import Shedding
 from checkers.kit.sockets import SHORTAGES
 from checkers.kit.tally import Tally
@@ -84,11 +84,9 @@ async def main(
                 timer = Timer()
                 nursery.start_soon(timer.run)
             punctuality = punctuality or Punctuality()
-            sentinels = None
+            worker = Worker(link, make_dialer, rng, timer, punctuality, checkers, nursery, freeze=freeze)
             if make_watch is not None:
-                sentinels = Sentinels(make_watch(timer), timer, rng, max_files)
-                nursery.start_soon(sentinels.run)
-            worker = Worker(link, make_dialer, rng, timer, punctuality, sentinels, checkers, nursery, freeze=freeze)
+                worker.watch(make_watch(timer), max_files)
             await link.send(wire.encode(wire.Hello(os.getpid(), clip(caged))))
             try:
                 await worker.obey()
@@ -113,7 +111,6 @@ class Worker:
         rng: Random,
         timer: Timer,
         punctuality: Punctuality,
-        sentinels: Sentinels | None,
         checkers: dict[str, CheckerType],
         nursery: trio.Nursery,
         *,
@@ -124,7 +121,8 @@ class Worker:
         self._rng = rng
         self._timer = timer
         self._punctuality = punctuality
-        self._sentinels = sentinels
+        self._sentinels: Sentinels | None = None
+        self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
         self._checkers = checkers
         self._nursery = nursery
@@ -145,6 +143,11 @@ class Worker:
         self._tally = Tally()
         self._in_flight = 0
         self._assigned = False
+
+    def watch(self, watch: Watch, max_files: int) -> None:
+        """Have sentinels, held by `watch`, within `max_files` descriptors."""
+        self._sentinels = Sentinels(watch, self._timer, self._rng, max_files, self._sentinel_changed)
+        self._nursery.start_soon(self._sentinels.run)
 
     async def obey(self) -> None:
         """Do what the supervisor says until it says Stop or is gone."""
@@ -196,8 +199,9 @@ class Worker:
         for gone in (runner for left in old.values() for runner in left):
             gone.scope.cancel()
             self._waiting.pop(gone, None)
+        self._watched = {}
         if self._sentinels is not None:
-            self._sentinels.assign((runner for same in self._runners.values() for runner in same), len(jobs))
+            self._sentinels.assign([runner for same in self._runners.values() for runner in same])
         for runner in fresh:
             self._nursery.start_soon(self._run, runner)
         if not self._assigned:
@@ -310,6 +314,11 @@ class Worker:
         self._waiting[runner] = result_of(verdict, runner.probes, duration_s)
         self._something.set()
 
+    def _sentinel_changed(self, runner: Runner) -> None:
+        """Have it told that a sentinel was given up, or is fine again."""
+        self._watched[runner] = None
+        self._something.set()
+
     # Telling
 
     async def _beat(self) -> None:
@@ -332,7 +341,14 @@ class Worker:
         while True:
             await self._something.wait()
             self._something = trio.Event()
-            while self._beat_wanted or self._state_wanted or self._waiting or self._desk.unsent or self._looked:
+            while (
+                self._beat_wanted
+                or self._state_wanted
+                or self._waiting
+                or self._desk.unsent
+                or self._looked
+                or self._watched
+            ):
                 if self._beat_wanted:
                     self._beat_wanted = False
                     await self._send_beat()
@@ -340,6 +356,8 @@ class Worker:
                     await self._send_ask(*self._desk.unsent.popleft())
                 if self._looked:
                     await self._send_probed(*self._looked.popleft())
+                if self._watched:
+                    await self._send_sentinel(self._watched.popitem()[0])
                 if self._waiting:  # before a state, which says the same levels without their reasons
                     runner = next(iter(self._waiting))
                     await self._send_report(runner, self._waiting.pop(runner))
@@ -362,6 +380,14 @@ class Worker:
         self._seq += 1
         levels = self._epoch, self._generation, self._seq, asked.number, asked.job
         await self._link.send(wire.encode(wire.Probed(*levels, seen.result, seen.weight, seen.steps)))
+
+    async def _send_sentinel(self, runner: Runner) -> None:
+        sentinel = runner.sentinel
+        if sentinel is None:
+            return
+        self._seq += 1
+        levels = self._epoch, self._generation, self._seq, runner.job.id, sentinel.state, sentinel.age_s
+        await self._link.send(wire.encode(wire.SentinelTold(*levels)))
 
     async def _send_state(self) -> None:
         entries = [runner.entry() for same in self._runners.values() for runner in same]

@@ -29,7 +29,7 @@ from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_wor
 from supervisor.children.requests import Requests
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.children.totals import Totals
-from supervisor.children.translation import event_of
+from supervisor.children.translation import event_of, sentinel_event_of
 from supervisor.core.events import Event, WorkerSilent, WorkerSpeaking
 from supervisor.core.fitness import Finding, Fitness, Kind, Symptoms
 from supervisor.core.snapshot import WorkerView
@@ -322,7 +322,7 @@ class CheckerWorker:
         except wire.WireError as error:
             raise ProtocolBroken(f"malformed frame: {error}") from error
 
-    async def _take(self, frame: wire.Report | wire.State | wire.Beat) -> None:
+    async def _take(self, frame: wire.Report | wire.State | wire.Beat | wire.SentinelTold) -> None:
         """Turn one valid frame into events."""
         match frame:
             case wire.Beat():
@@ -339,7 +339,10 @@ class CheckerWorker:
                 if frame.last:
                     await self._inbox.send(WorkerSpeaking(self._station.owned(self.index, self._owned)))
                     self._station.spoke(self.index)
-            case wire.Report() | wire.State():
+            case wire.SentinelTold() if frame.generation == self._generation:
+                if self._believed((frame.job,)):
+                    await self._inbox.send(sentinel_event_of(frame))
+            case wire.Report() | wire.State() | wire.SentinelTold():
                 pass  # of an older configuration: the state that follows the assignment says it again
             case _:
                 assert_never(frame)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import assert_never
 
 from checkers.kit import wire
 from checkers.kit.api import Health as WireHealth
-from supervisor.core.events import CheckReported, Health, Result
+from supervisor.core.events import CheckReported, Health, Result, SentinelReported
 from supervisor.core.jobs import definition
 from supervisor.model import CheckSpec
 
@@ -21,6 +22,22 @@ def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | N
         texts = result.detail, result.sent, result.received
         told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
     return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight)
+
+
+def sentinel_event_of(told: wire.SentinelTold) -> SentinelReported:
+    """Return what a worker said of a sentinel as an event."""
+    match told.state:
+        case wire.SentinelState.FINE:
+            trouble = ""
+        case wire.SentinelState.CLOSED:
+            trouble = f"given up, closes idle connections after {told.age_s:.3g} s"
+        case wire.SentinelState.ENDS:
+            trouble = f"given up, ended again and again with the server, last after {told.age_s:.3g} s"
+        case wire.SentinelState.TALKS:
+            trouble = "given up, the server talks without being asked"
+        case _:
+            assert_never(told.state)
+    return SentinelReported(told.job, trouble)
 
 
 def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = None) -> wire.Job:

@@ -48,6 +48,7 @@ class CheckView:
     failures: int  # consecutive failed probes
     since_s: float  # in this health for so long
     certificate_expires_at: float = 0.0  # Unix seconds, as the server said them; 0: no certificate was seen
+    sentinel: str = ""  # "on", or why the idle connection is given up; empty: there shall be none
 
 
 @dataclass(frozen=True, slots=True)

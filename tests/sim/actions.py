@@ -232,7 +232,9 @@ async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
     choice = rng.randrange(8)
     tap = stage.taps[index]
 
-    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
+    def lie(
+        frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold,
+    ) -> tuple[bytes, bool]:
         desk = stage.ledger.desk(index)
         generation = desk.generation  # of which a busy worker may not have heard yet
         epoch, seq = frame.epoch, frame.seq
@@ -273,7 +275,9 @@ async def _worker_speaks_of_the_past(stage: Stage, rng: random.Random) -> bool:
     if index is None or stage.ledger.desk(index).generation < 2:
         return False
 
-    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
+    def lie(
+        frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold,
+    ) -> tuple[bytes, bool]:
         jobs = stage.ledger.desk(index).jobs
         numbers = sorted(jobs) or [1]
         job = rng.choice(numbers)
