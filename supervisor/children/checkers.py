@@ -361,10 +361,29 @@ class CheckerWorker:
         odd += [fault for fault, _ in beat.faults if not is_fault(fault)]
         if odd:
             raise ProtocolBroken(f"counted {odd[0]!r}, which there is not")
+        self._note_sentinels(beat)
         self.totals.beat = beat
         self._memory_bytes = self._memory_of(self.keeper.pid) if self.keeper.pid else 0
         symptoms = Symptoms(beat.loop_lag_s, beat.run_delay_s, dict(beat.faults), self._memory_bytes, len(self._owned))
         self._tell(self._fitness.beat(trio.current_time(), symptoms))
+
+    def _note_sentinels(self, beat: wire.Beat) -> None:
+        """Log once that sentinels lack descriptors, and once that they do no longer."""
+        before = self.totals.beat
+        short = beat.sentinels_unaffordable > 0
+        if short is (before is not None and before.sentinels_unaffordable > 0):
+            return
+        what = f"{beat.sentinels_unaffordable} idle connections lack a descriptor, {beat.sentinels_held} are held"
+        if not short:
+            what = "idle connections lack descriptors no longer"
+        self._log.emit(
+            "worker.sentinels_short",
+            f"{self.keeper.name}: {what}",
+            worker=self.keeper.name,
+            reason=what,
+            sentinels=beat.sentinels_held,
+            over=not short,
+        )
 
     def _tell(self, findings: Iterable[Finding]) -> None:
         """Log what is wrong with the worker itself, or is right again. Raises ProtocolBroken for one that is unfit."""
