@@ -283,7 +283,8 @@ class FakeServer:
     `farewells` counts their close_notify. All of it may be read at any time.
 
     `idle_limit_s` is after how long it closes connections that say nothing; `held` are those of sentinels, `holds` counts how many
-    were begun. A change of `behaviour` reaches them: a process that dies closes them, and a host that dies is silent.
+    were begun, `holds_ended` how many ended by themselves. A change of `behaviour` reaches them: a process that dies closes them, and
+    a host that dies is silent.
     """
 
     def __init__(self, address: str, port: int, behaviour: Behaviour | None = None) -> None:
@@ -299,6 +300,7 @@ class FakeServer:
         self.idle_limit_s = math.inf
         self.held: set[FakeHeld] = set()
         self.holds = 0
+        self.holds_ended = 0
 
     @property
     def behaviour(self) -> Behaviour:
@@ -383,7 +385,7 @@ class FakeHeld:
         self._silence_s = keepalive_s + TIMES_SILENT - 1
         self._told = told
         self._closed = False
-        self._connected = False
+        self.connected = False
         server.held.add(self)
         self._after(server.latency_s, self._arrive)
 
@@ -394,7 +396,8 @@ class FakeHeld:
 
     def end(self, news: News) -> None:
         """It is over."""
-        if not self._closed and self._connected:
+        if not self._closed and self.connected:
+            self._server.holds_ended += 1
             self.close()
             self._told(news)
 
@@ -415,7 +418,7 @@ class FakeHeld:
             case Connect.BLACKHOLE:
                 self._after(self._limit_s, lambda: self._fail(News.FAILED))
             case Connect.ACCEPT | Connect.NO_DESCRIPTOR:
-                self._connected = True
+                self.connected = True
                 self._told(News.CONNECTED)
                 self._greet()
 

@@ -92,6 +92,13 @@ async def _flap(stage: Stage, rng: random.Random) -> bool:
     return True
 
 
+@action("graceful reload")
+async def _graceful_reload(stage: Stage, rng: random.Random) -> bool:
+    """A host closes the connections that say nothing, and goes on."""
+    stage.watched.host(_host(stage, rng)).close_idle()
+    return True
+
+
 @action("outage")
 async def _outage(stage: Stage, rng: random.Random) -> bool:
     pool, name = rng.choice(stage.site.pools), rng.choice(BAD)

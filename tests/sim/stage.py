@@ -111,6 +111,7 @@ class Stage(World):
         self.backend.watch_refusal = self.oracles.on_refusal
         self.ledger.changed = self.oracles.on_level
         self.ledger.turned = self.oracles.on_turn
+        self.weather.turned = self.oracles.on_weather
 
     # -- the life --------------------------------------------------------------------------------------------------
 

@@ -47,9 +47,7 @@ beats = st.builds(
     uint32,
     uint32,
 )
-sentinels = st.builds(
-    wire.SentinelTold, uint32, uint32, uint64, uint32, st.sampled_from(wire.SentinelState), seconds
-)
+sentinels = st.builds(wire.SentinelTold, uint32, uint32, uint64, uint32, st.sampled_from(wire.SentinelState), seconds)
 hellos = st.builds(wire.Hello, uint32, texts)
 lines = st.lists(texts, max_size=3).map("\n".join)
 steps = st.builds(wire.Step, st.sampled_from(wire.StepKind), seconds, lines, uint32)
