@@ -14,8 +14,8 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench grafana
 PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
-# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, and a browser, what we show
-JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell
+# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, a browser, what we show, and nginx, whom we check
+JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell nginx
 
 .NOTPARALLEL:
 .PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic fuzz sim mutants development clean

@@ -20,10 +20,10 @@ from bench.timed_daemon import TimedDaemon, until
 PORT = 18181
 
 
-def configuration(addresses: list[str]) -> str:
+def configuration(addresses: list[str], port: int) -> str:
     """Return a file with these real servers, in the manner of the article, and with the least patience: no retry."""
     servers = "".join(
-        f"  real_server {address} {PORT} {{\n    HTTP_GET {{\n      url {{\n        path /\n        status_code 200\n"
+        f"  real_server {address} {port} {{\n    HTTP_GET {{\n      url {{\n        path /\n        status_code 200\n"
         "      }\n      connect_timeout 5\n      retry 0\n    }\n  }\n"
         for address in addresses
     )
@@ -44,7 +44,7 @@ def main() -> None:
         nginx = Nginx(folder / "nginx", addresses, PORT)
         begun = time.monotonic()
         try:
-            with TimedDaemon(folder, configuration(addresses), patient=True) as daemon:
+            with TimedDaemon(folder, configuration(addresses, PORT), patient=True) as daemon:
                 count = len(addresses)
                 until(lambda: daemon.sentinels()[0] == count, every_s=0.1)
                 before = len(daemon.writes())

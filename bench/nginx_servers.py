@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 _CONFIGURATION = """
@@ -37,7 +38,16 @@ def program() -> str:
 class Nginx:
     """One nginx that answers 200 on `addresses` at `port`."""
 
-    def __init__(self, place: Path, addresses: list[str], port: int) -> None:
+    def __init__(
+        self,
+        place: Path,
+        addresses: list[str],
+        port: int,
+        nginx: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`nginx`: the program; empty: wherever it is found. `environment`: what it needs; None: ours."""
+        self._environment = environment
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o755)
         self._where = addresses[0], port
@@ -48,12 +58,14 @@ class Nginx:
         )
         self._file = place / "nginx.conf"
         self._file.write_text(_CONFIGURATION.format(place=place, temporary=temporary, servers=servers))
-        self._command = [program(), "-p", str(place), "-c", str(self._file), "-e", str(place / "error.log")]
+        self._command = [nginx or program(), "-p", str(place), "-c", str(self._file), "-e", str(place / "error.log")]
         self.start()
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self.process = subprocess.Popen(self._command, start_new_session=True, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            self._command, start_new_session=True, stderr=subprocess.DEVNULL, env=self._environment
+        )
         limit = time.monotonic() + 20
         while True:
             try:
