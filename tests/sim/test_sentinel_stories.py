@@ -1,4 +1,4 @@
-"""Sentinels in the whole program, with the article's file: what an operator sees of servers that die, are reloaded, or close connections."""
+"""Sentinels in the whole program, with the article's file: what an operator sees of servers that die, reload, or close connections."""
 
 from __future__ import annotations
 
