@@ -26,13 +26,14 @@ def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | N
 
 def sentinel_event_of(told: wire.SentinelTold) -> SentinelReported:
     """Return what a worker said of a sentinel as an event."""
+    age = f"{told.age_s:.1f}".removesuffix(".0")
     match told.state:
         case wire.SentinelState.FINE:
             trouble = ""
         case wire.SentinelState.CLOSED:
-            trouble = f"given up, closes idle connections after {told.age_s:.3g} s"
+            trouble = f"given up, closes idle connections after {age} s"
         case wire.SentinelState.ENDS:
-            trouble = f"given up, ended again and again with the server, last after {told.age_s:.3g} s"
+            trouble = f"given up, ended again and again with the server, last after {age} s"
         case wire.SentinelState.TALKS:
             trouble = "given up, the server talks without being asked"
         case _:

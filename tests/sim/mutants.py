@@ -42,6 +42,31 @@ def _kit(name: str, old: str, new: str, why: str, **more: bool) -> Mutant:
 
 
 MUTANTS: tuple[Mutant, ...] = (
+    # -- sentinels -----------------------------------------------------------------------------------------------------
+    _kit(
+        "urgency",
+        "if health is not Health.UP or self._doubtful:",
+        "if health is not Health.DOWN:",
+        "the end of a sentinel hastens nothing",
+    ),
+    _kit(
+        "urgency",
+        "        if health is Health.UP:\n            self.at_once = self._refusals <= AT_ONCE_MAX\n",
+        "        if health is Health.UP:\n            self.at_once = False\n",
+        "retries wait though the port refuses",
+    ),
+    _kit(
+        "sentinel",
+        "            if sentinel.phase is Phase.ABSENT:\n                self._plan(sentinel)\n",
+        "            if sentinel.phase is Phase.HELD:\n                self._plan(sentinel)\n",
+        "there are no sentinels",
+    ),
+    _kit(
+        "schedule",
+        "if self.retry_it < settings.retry:",
+        "if self.retry_it < settings.retry and verdict.detail != 'connection refused':",
+        "a refused port needs no retries at all",
+    ),
     # -- the core: one check ------------------------------------------------------------------------------------------
     _health(
         "(self.health is Health.UNKNOWN and self.trusted)",
