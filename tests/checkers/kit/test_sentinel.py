@@ -38,7 +38,7 @@ from tests.fakes.network import (
 
 T = TypeVar("T")
 ADDRESS = "192.168.100.20"
-SETTLED_S = 1.0 + OPEN_WITHIN_S + 0.2
+SETTLED_S = 1.0 + OPEN_WITHIN_S + 0.25
 
 
 def job(number: int = 1, **changes: object) -> wire.Job:
