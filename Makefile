@@ -25,7 +25,7 @@ help:
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
 	@echo "make deb                    the Debian package, into dist"
-	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
+	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts, noticing"
 	@echo "make pictures               take the pictures of docs/status-page.md"
 	@echo "make boards                 play a run with faults and draw docs/boards anew (five minutes)"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
@@ -90,6 +90,8 @@ bench: development
 	$(RUN) bench.restart
 	$(RUN) bench.history
 	$(RUN) bench.page
+	$(RUN) bench.noticing
+	$(RUN) bench.graceful_reload --reloads 100
 
 # the pictures of docs/boards.md, from a run with faults on a real IPVS kernel
 boards:

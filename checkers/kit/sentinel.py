@@ -46,7 +46,7 @@ LOOK_JITTER_S = 0.02
 """The first look comes so much later at most: a thousand ends at once are not a thousand connections at once."""
 
 OPEN_WITHIN_S = 0.25
-"""A sentinel is opened at a random time within this after the probe that succeeded. Ours: spread, and there long before the next probe is due."""
+"""A sentinel is opened at a random time within this after the probe that succeeded. Ours: spread, and there long before the next one."""
 
 CONNECTING_MAX = 64
 """Most sentinels that are being opened at once: half of the probes that may be busy (kit.gate.BURST_MAX)."""

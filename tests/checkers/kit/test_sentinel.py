@@ -256,7 +256,7 @@ def test_a_probe_that_is_under_way_when_the_sentinel_ends_is_followed_by_another
     async def story(scene: Scene) -> None:
         scene.server.latency_s = 0.5
         await scene.assign(tcp(delay_loop=5.0))
-        await trio.sleep(4.5)
+        await trio.sleep(6.8 - SETTLED_S)
         assert scene.server.connections == 2  # under way
         scene.mark()
         scene.server.latency_s = 0.0
