@@ -57,9 +57,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _kit(
         "sentinel",
-        "            if sentinel.phase is Phase.ABSENT:\n                self._plan(sentinel)\n",
-        "            if sentinel.phase is Phase.HELD:\n                self._plan(sentinel)\n",
-        "there are no sentinels",
+        "            runner.hasten(hint)\n",
+        "            runner.hasten(Hint.NONE)\n",
+        "nobody hears of the end of a sentinel",
     ),
     _kit(
         "schedule",
