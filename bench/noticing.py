@@ -4,7 +4,8 @@
 
 One of two nginx (master and two workers, all of them killed) dies at a random moment, comes back, and is killed again when its
 sentinel is held. `--plain` trials are made without sentinels, which is what the file says to keepalived; they take up to 15 s each.
-Prints medians, 99th percentiles and worst cases, and the judged figure.
+The way back is a whole delay_loop at worst here, because a server is looked at every second only once in a minute. Prints medians, 99th
+percentiles and worst cases, and the judged figure.
 """
 
 from __future__ import annotations
