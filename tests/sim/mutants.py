@@ -241,8 +241,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _core(
         "director",
-        "                self._mark(jobs, stale=False)",
-        "                self._mark(jobs, stale=True)",
+        "self._mark(jobs, stale=isinstance(event, WorkerSilent))",
+        "self._mark(jobs, stale=True)",
         "verdicts stay marked as old",
     ),
     _core(
