@@ -14,21 +14,25 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench grafana
 PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
-# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, a browser, what we show, and nginx, whom we check
-JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell nginx
+# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, a browser, what we show, those
+# that the manual has its readers type, and nginx, whom we check
+JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell zsh \
+  openssl curl ip lsmod ps nginx
 
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic fuzz sim mutants development clean
+.PHONY: help demo test lint types contracts unit process kernel package deb pictures boards bench traffic observed fuzz sim mutants development clean
 
 help:
 	@echo "make demo                   watch a real IPVS kernel lose a web server without losing a request (a minute)"
 	@echo "make demo BACKEND=memory    the same story without a kernel (ten seconds)"
 	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
 	@echo "make deb                    the Debian package, into dist"
+	@echo "make package                judge that package (lintian), and try it on a clean Debian 12 that boots systemd"
 	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts, noticing"
 	@echo "make pictures               take the pictures of docs/status-page.md"
 	@echo "make boards                 play a run with faults and draw docs/boards anew (five minutes)"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
+	@echo "make observed               what one sees of a fault, beside keepalived with its exporters: ROUNDS=7 (half an hour)"
 	@echo "make fuzz                   look for input that breaks something: SECONDS=60 TARGETS=\"configuration http …\""
 	@echo "make sim                    simulate 1,000 hours of faults: SEEDS=150, or SEED=123 again"
 	@echo "make mutants                plant bugs that the simulation must notice"
@@ -69,10 +73,10 @@ deb:
 	@$(SETUP) python
 	@deploy/deb/build $(ARCHITECTURE)
 
-# the package: what is in it, and on a clean Debian 12 that boots systemd (as root; debootstrap takes a minute, once)
+# the package: what is in it, and on a clean Debian 12 that boots systemd
 package: development
-	@[ "$$(id -u)" != 0 ] || $(SETUP) programs debootstrap wget || echo "debootstrap could not be set up: its tests will say so"
-	$(RUN) pytest tests/package -n 0
+	@$(SETUP) programs lintian debootstrap user-mode-linux ip kmod || echo "not all could be set up: the tests will say so"
+	@tests/package/run
 
 # a real IPVS table, keepalived beside us
 kernel: development
@@ -107,6 +111,12 @@ TIMES ?= 100
 traffic: development
 	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived
 	$(RUN) bench.traffic_under_faults --times $(TIMES)
+
+# docs/observed.md: what one sees of a fault and how soon, beside keepalived with its exporters; half an hour
+ROUNDS ?= 7
+observed: development
+	@$(SETUP) programs linux.uml ip kmod ipvsadm nginx keepalived curl prometheus prometheus-node-exporter
+	$(RUN) bench.observed --rounds $(ROUNDS)
 
 # every target in turn (tests/fuzz/targets.py); what breaks one stays in tests/fuzz/corpus
 SECONDS ?= 60

@@ -1,4 +1,4 @@
-"""What the status page costs with 10,000 real servers: reading a snapshot, drawing the picture, each page, and the longest step.
+"""What the exporter does with 10,000 real servers: reading a snapshot, /metrics, drawing the picture, each page, and the longest steps.
 
     python -m bench.page [--virtual-servers N] [--real-servers N]
 
@@ -9,16 +9,24 @@ step is how late a scrape can be. The targets: no step and no page beyond 50 ms,
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from supervisor.core.snapshot import Snapshot, decode, encode
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+
+from supervisor.core.snapshot import Snapshot, decode, decoding, encode
 from supervisor.exporter import pages, twins
+from supervisor.exporter.__main__ import COLLECT
+from supervisor.exporter.extent import Extent
+from supervisor.exporter.families import families
 from supervisor.exporter.live import event
 from supervisor.exporter.picture import Choice, Picture, drawing
+from supervisor.exporter.rendering import Written, slices
 from tests.fakes import snapshots
 
 ROUNDS = 5
@@ -42,6 +50,37 @@ def table(virtual_servers: int, real_servers: int) -> Snapshot:
         for number in range(virtual_servers)
     )
     return Snapshot(snapshots.process(), pools)
+
+
+def longest_ms(steps: Iterable[object]) -> float:
+    """Return the milliseconds of the longest step."""
+    longest, begin = 0.0, time.process_time()
+    for _ in steps:
+        now = time.process_time()
+        longest, begin = max(longest, now - begin), now
+    return longest * 1000
+
+
+def metrics(snapshot: Snapshot, openmetrics: bool) -> float:
+    """Print what the text of all families costs, at first and when next to nothing has changed; return the longest step."""
+    encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0" if openmetrics else "")
+    written: Written = {}
+
+    def everything() -> Iterable[Metric]:
+        return families(snapshot, 1_800_000_000.0, extent=Extent(series_max=0))
+
+    def scrape(written: Written) -> int:
+        return sum(len(piece) for piece in slices(everything(), encode, written))
+
+    first_ms, size = best_ms(lambda: scrape({}))
+    scrape(written)
+    again_ms, _ = best_ms(lambda: scrape(written))
+    step_ms = min(longest_ms(slices(everything(), encode)) for _ in range(ROUNDS))
+    name = "/metrics OpenMetrics" if openmetrics else "/metrics text"
+    print(
+        f"{name:<20}{first_ms:8.1f} ms at first, {again_ms:.1f} ms again, longest step {step_ms:.1f} ms, {size:,} bytes"
+    )
+    return step_ms
 
 
 def best_ms(what: Callable[[], Any]) -> tuple[float, Any]:
@@ -71,6 +110,7 @@ def main() -> int:
     parser.add_argument("--virtual-servers", type=int, default=500)
     parser.add_argument("--real-servers", type=int, default=20)
     options = parser.parse_args()
+    gc.set_threshold(*COLLECT)
     snapshot = table(options.virtual_servers, options.real_servers)
     print(f"{options.virtual_servers} virtual servers with {options.real_servers} real servers each")
 
@@ -79,10 +119,13 @@ def main() -> int:
     print(
         f"snapshot            {encoded_ms:8.1f} ms to write, {decoded_ms:.1f} ms to read, {len(wire):,} bytes; /metrics needs it too"
     )
+    read_ms = min(longest_ms(decoding(wire)) for _ in range(ROUNDS))
+    print(f"reading it in steps, longest {read_ms:.1f} ms")
+    scraped_ms = max(metrics(snapshot, openmetrics) for openmetrics in (False, True))
     drawn_ms, _ = best_ms(lambda: [None for _ in drawing(snapshot, 0.0)])
     step_ms, picture = min((steps(snapshot) for _ in range(ROUNDS)), key=lambda found: found[0])
     print(f"picture             {drawn_ms:8.1f} ms, longest step {step_ms:.1f} ms")
-    fits = step_ms <= STEP_MAX_MS
+    fits = max(step_ms, read_ms, scraped_ms) <= STEP_MAX_MS
     standing = picture.assessment.virtual_servers[0]
     whole: dict[str, Callable[[], str]] = {
         "/": lambda: pages.overview(picture, Choice(), "lvs1"),

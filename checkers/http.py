@@ -331,7 +331,7 @@ async def ask(target: Target, url: Url, dial: Dialer, farewell: Farewell | None 
         reason, detail = Reason.L7RSP, url.label + str(error)
     finally:
         answer.stream.close()
-    return Verdict(reason, detail, sent=sent, received=answer.line or excerpt(bytes(answer.data)))
+    return Verdict(reason, detail, sent=sent, received=answer.line if reason is Reason.L7OK else answer.excerpt())
 
 
 async def _judge(answer: Answer, url: Url) -> tuple[Reason, str]:

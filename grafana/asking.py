@@ -29,6 +29,17 @@ class RefusedError(Exception):
     """Prometheus did not take a query; the text is its reason."""
 
 
+def scraping(target: str, scrape_s: int) -> str:
+    """Return a configuration: one exporter ("ADDRESS:PORT") every `scrape_s` seconds, and the rules of deploy/prometheus."""
+    return (
+        f"global: {{scrape_interval: {scrape_s}s, scrape_timeout: {scrape_s}s, evaluation_interval: {scrape_s}s}}\n"
+        f"rule_files: [{RULES / 'rules.yml'}, {RULES / 'alerts.yml'}]\n"
+        "scrape_configs:\n"
+        "  - job_name: vipervisor\n"
+        f"    static_configs: [{{targets: ['{target}'], labels: {{instance: director-1}}}}]\n"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The time that is looked at, in seconds since the epoch, and the moment that counts as now for single numbers."""
@@ -44,22 +55,16 @@ class Span:
 
 
 class Prometheus:
-    """A running Prometheus that scrapes one exporter every `scrape_s` seconds and goes by the rules of deploy/prometheus."""
+    """A running Prometheus with a configuration, on loopback of the network namespace that it is started in."""
 
-    def __init__(self, folder: Path, port: int, target: str, scrape_s: int = 1) -> None:
-        """Start it. `target` is the exporter's "ADDRESS:PORT". Raises NoPrometheusError."""
+    def __init__(self, folder: Path, port: int, configuration: str) -> None:
+        """Start it. Raises NoPrometheusError."""
         program = shutil.which("prometheus")
         if program is None:
             raise NoPrometheusError("there is no prometheus: deploy/demo/setup programs prometheus")
         self._address = f"127.0.0.1:{port}"
         file = folder / "prometheus.yml"
-        file.write_text(
-            f"global: {{scrape_interval: {scrape_s}s, scrape_timeout: {scrape_s}s, evaluation_interval: {scrape_s}s}}\n"
-            f"rule_files: [{RULES / 'rules.yml'}, {RULES / 'alerts.yml'}]\n"
-            "scrape_configs:\n"
-            "  - job_name: vipervisor\n"
-            f"    static_configs: [{{targets: ['{target}'], labels: {{instance: director-1}}}}]\n"
-        )
+        file.write_text(configuration)
         self._log = (folder / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
             [
@@ -114,6 +119,10 @@ class Prometheus:
         """Return whether there was a good scrape after `moment`, and the last one was good."""
         found = self.at("timestamp(up == 1)", time.time())
         return bool(found) and float(found[0]["value"][1]) > moment
+
+    def names(self, span: Span) -> list[str]:
+        """Return the name of every metric and every recorded series that was there in a span."""
+        return list(self._get("label/__name__/values", start=int(span.start), end=int(span.end)))
 
     def rules(self) -> list[JSON]:
         """Return every rule with its "query", its "health" and its "lastError"."""

@@ -14,12 +14,14 @@ from grafana.panels import (
     Column,
     Query,
     Row,
+    counted,
     heatmap,
     lines,
     table,
     tile,
     timeline,
 )
+from grafana.standing import CHECKS_OVERDUE
 
 _WORKER = "{{instance}} {{worker}}"
 
@@ -54,11 +56,7 @@ _TILES = (
         "Child processes that do not run now.",
         "sum(lvs_worker_up{@} == bool 0) or vector(0)",
     ),
-    tile(
-        "Checks overdue",
-        "Checks whose result is older than three periods.",
-        "sum(lvs_checks_overdue{@}) or vector(0)",
-    ),
+    CHECKS_OVERDUE,
     tile(
         "Kernel unreachable",
         "Directors that cannot read or write the kernel's table.",
@@ -72,7 +70,7 @@ _TILES = (
     tile(
         "Log lines lost",
         "Lines of the log that were dropped in the time shown, because their reader was too slow.",
-        "sum(increase(lvs_log_events_dropped_total{@}[$__range])) or vector(0)",
+        "round(sum(increase(lvs_log_events_dropped_total{@}[$__range]))) or vector(0)",
     ),
 )
 
@@ -140,7 +138,7 @@ _KERNEL = (
         "Drift and repairs",
         "Differences that somebody else made in the kernel's table, by kind, and how many were put right.",
         Query("sum by (kind) (lvs_kernel_drift_entries{@})", "{{kind}}"),
-        Query("sum(increase(lvs_kernel_repairs_total{@}[$__rate_interval]))", "repaired"),
+        Query(counted("lvs_kernel_repairs_total{@}"), "repaired"),
         unit="none",
     ),
     lines(
@@ -159,7 +157,7 @@ _PROCESSES = (
     lines(
         "Restarts",
         "Restarts of child processes.",
-        Query("sum by (worker) (increase(lvs_worker_restarts_total{@}[$__rate_interval]))", "{{worker}}"),
+        Query(counted("lvs_worker_restarts_total{@}", by="worker"), "{{worker}}"),
         unit="none",
         bars=True,
     ),
@@ -201,7 +199,7 @@ _TELLING = (
     lines(
         "Notifications",
         "Mails, scripts and FIFO lines by what came of them.",
-        Query("sum by (sink, result) (increase(lvs_notifications_total{@}[$__rate_interval]))", "{{sink}} {{result}}"),
+        Query(counted("lvs_notifications_total{@}", by="sink, result"), "{{sink}} {{result}}"),
         unit="none",
         bars=True,
     ),
@@ -216,7 +214,7 @@ _TELLING = (
     lines(
         "Reloads",
         "Reloads of the configuration by what came of them.",
-        Query("sum by (result) (increase(lvs_config_reloads_total{@}[$__rate_interval]))", "{{result}}"),
+        Query(counted("lvs_config_reloads_total{@}", by="result"), "{{result}}"),
         unit="none",
         bars=True,
         colours={"success": GREEN, "rejected": RED},

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from grafana.choices import DIRECTORS, MARKS
-from grafana.panels import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    QUORUM,
-    RED,
-    Board,
-    Column,
-    Query,
-    Row,
-    lines,
-    table,
-    tile,
-    timeline,
+from grafana.panels import GREEN, RED, Board, Column, Query, Row, counted, lines, table, tile
+from grafana.standing import (
+    BYTES,
+    CHECKS_OVERDUE,
+    HELD_IN_SERVICE,
+    NEW_CONNECTIONS,
+    ON_THE_SORRY_SERVER,
+    QUORUM_OVER_TIME,
+    REAL_SERVERS_BY_STATE,
+    REAL_SERVERS_DOWN,
+    WITHOUT_QUORUM,
 )
 
 _SAME = "on (job, instance, virtual_server, real_server)"
@@ -25,37 +21,17 @@ _LONGEST = 100
 """Rows of a list of real servers, at most: more than anybody reads, and little enough for a browser."""
 
 _TILES = (
-    tile(
-        "Without quorum",
-        "Virtual servers whose live weight is below their quorum: clients get the sorry server, or nothing.",
-        "sum(max by (virtual_server) (lvs_virtual_server_quorum_up{@} == bool 0)) or vector(0)",
-    ),
-    tile(
-        "On the sorry server",
-        "Virtual servers that a sorry server stands in for.",
-        "sum(max by (virtual_server) (lvs_virtual_server_sorry_active{@})) or vector(0)",
-    ),
-    tile(
-        "Real servers down",
-        "Real servers whose checks say down, each counted once for each virtual server; what an operator took out is not among them.",
-        'sum(max by (virtual_server) (lvs_virtual_server_real_servers{@,state="down"})) or vector(0)',
-    ),
-    tile(
-        "Held in service",
-        "Real servers that are down and serve all the same: min_healthy holds them, or the director doubts itself.",
-        "sum(max by (virtual_server) (sum without (by) (lvs_virtual_server_held{@}))) or vector(0)",
-    ),
+    WITHOUT_QUORUM,
+    ON_THE_SORRY_SERVER,
+    REAL_SERVERS_DOWN,
+    HELD_IN_SERVICE,
     tile(
         "Operators' orders",
         "Real servers that an operator has drained, disabled or given another weight. Orders are not faults; forgotten ones are.",
         "sum(max by (kind) (lvs_admin_overrides{@})) or vector(0)",
         bad_from=None,
     ),
-    tile(
-        "Checks overdue",
-        "Checks whose result is older than three periods: nobody knows how these servers are.",
-        "sum(lvs_checks_overdue{@}) or vector(0)",
-    ),
+    CHECKS_OVERDUE,
     tile(
         "Kernel differs",
         "Differences between the table that is wanted and the kernel's that somebody else made.",
@@ -112,46 +88,15 @@ _NOW = (
 )
 
 _HAPPENED = (
-    timeline(
-        "Quorum",
-        "When which virtual server had its quorum.",
-        Query("min by (virtual_server) (lvs_virtual_server_quorum_up{@})", "{{virtual_server}}"),
-        QUORUM,
-    ),
-    lines(
-        "Real servers by state",
-        "All real servers of the chosen directors; unknown: not a single verdict yet.",
-        Query("sum by (state) (max by (virtual_server, state) (lvs_virtual_server_real_servers{@}))", "{{state}}"),
-        unit="none",
-        stacked=True,
-        colours={"up": GREEN, "down": RED, "unknown": GREY, "draining": BLUE, "disabled": ORANGE},
-    ),
+    QUORUM_OVER_TIME,
+    REAL_SERVERS_BY_STATE,
     lines(
         "Quorums lost and gained",
         "Changes of the quorum of any virtual server.",
-        Query("sum by (to) (increase(lvs_virtual_server_transitions_total{@}[$__rate_interval]))", "{{to}}"),
+        Query(counted("lvs_virtual_server_transitions_total{@}", by="to"), "{{to}}"),
         unit="none",
         bars=True,
         colours={"quorum_down": RED, "quorum_up": GREEN},
-    ),
-)
-
-_TRAFFIC = (
-    lines(
-        "New connections",
-        "Connections that the kernel scheduled, of the ten busiest virtual servers.",
-        Query(
-            "topk(10, sum by (virtual_server) (rate(lvs_virtual_server_connections_total{@}[$__rate_interval])))",
-            "{{virtual_server}}",
-        ),
-        unit="cps",
-    ),
-    lines(
-        "Bytes",
-        "Bytes from clients (in) and to clients (out; only those that come back through the director: NAT).",
-        Query("sum(rate(lvs_virtual_server_incoming_bytes_total{@}[$__rate_interval]))", "in"),
-        Query("sum(rate(lvs_virtual_server_outgoing_bytes_total{@}[$__rate_interval]))", "out"),
-        unit="Bps",
     ),
 )
 
@@ -164,7 +109,7 @@ OVERVIEW = Board(
         Row("Faults now", _TILES),
         Row("What is out", _NOW),
         Row("What happened", _HAPPENED),
-        Row("Traffic", _TRAFFIC),
+        Row("Traffic", (NEW_CONNECTIONS, BYTES)),
     ),
     MARKS,
 )

@@ -27,6 +27,9 @@ YES_GOOD = {"1": ("yes", GREEN), "0": ("no", RED)}
 UP = {"1": ("up", GREEN), "0": ("down", RED)}
 QUORUM = {"1": ("quorum", GREEN), "0": ("no quorum", RED)}
 
+HEADS = {"virtual_server": "virtual server", "real_server": "real server", "instance": "director"}
+"""What a table calls a label."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -125,8 +128,12 @@ def lines(
     stacked: bool = False,
     bars: bool = False,
     colours: dict[str, str] | None = None,
+    dashed: str = "",
 ) -> Panel:
-    """Lines over time; `stacked` areas, or `bars` for things that are counted. `colours` go by the name of a line."""
+    """Lines over time; `stacked` areas, or `bars` for things that are counted. `colours` go by the name of a line.
+
+    `dashed` is a regular expression: lines with such a name are limits, not measures.
+    """
     custom = {
         "drawStyle": "bars" if bars else "line",
         "lineWidth": 1,
@@ -147,7 +154,12 @@ def lines(
         }
         for name, colour in (colours or {}).items()
     )
+    if dashed:
+        style = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}}
+        overrides += ({"matcher": {"id": "byRegexp", "options": f"/{dashed}/"}, "properties": [style]},)
     defaults = {"unit": unit, "min": 0, "custom": custom, "color": {"mode": "palette-classic"}, "mappings": []}
+    if stacked:
+        defaults["decimals"] = 0
     return Panel("timeseries", title, description, queries, width, 8, options, defaults, overrides)
 
 
@@ -218,10 +230,10 @@ class Column:
     bad_from: float | None = None
 
 
-def table(title: str, description: str, *columns: Column, first: str, width: int = 12, height: int = 9) -> Panel:
+def table(title: str, description: str, *columns: Column, first: str, width: int = 12, height: int = 8) -> Panel:
     """One row for each set of labels that the columns' queries have in common, sorted by the column `first`, highest first."""
     letters = [chr(ord("A") + index) for index in range(len(columns))]
-    names = {f"Value #{letter}": column.name for letter, column in zip(letters, columns, strict=True)}
+    names = {**HEADS, **{f"Value #{letter}": column.name for letter, column in zip(letters, columns, strict=True)}}
     if len(columns) == 1:  # a query that is alone has a column without a letter
         names = {"Value": columns[0].name, **names}
     hidden = dict.fromkeys(("Time", "__name__", "job"), True)
@@ -250,6 +262,15 @@ def table(title: str, description: str, *columns: Column, first: str, width: int
     )
 
 
+def counted(counter: str, by: str = "") -> str:
+    """Return the query for how often something happened, by labels or all in all; `counter` has its matchers: `name_total{@}`.
+
+    Prometheus stretches what it saw to the whole interval, so one event may show as 1.3. It is not rounded: two would become three.
+    """
+    total = f"sum by ({by})" if by else "sum"
+    return f"{total} (increase({counter}[$__rate_interval]))"
+
+
 def _look(column: Column) -> JSON:
     properties: list[JSON] = [{"id": "unit", "value": column.unit}]
     if column.words:
@@ -266,7 +287,7 @@ def _link_to_virtual_server() -> JSON:
     url = "/d/vipervisor-virtual-server?var-virtual_server=${__value.raw}&${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
     link = {"title": "this virtual server", "url": url}
     return {
-        "matcher": {"id": "byName", "options": "virtual_server"},
+        "matcher": {"id": "byName", "options": HEADS["virtual_server"]},
         "properties": [{"id": "links", "value": [link]}],
     }
 

@@ -16,21 +16,35 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from grafana.boards import BOARDS, written
 from grafana.classic import COLUMNS
+from grafana.drawing import (
+    CARD,
+    COLOURS,
+    FAINT,
+    INK,
+    PAPER,
+    age,
+    ago,
+    amount,
+    colour,
+    save,
+    short,
+    stretches,
+    time_axis,
+)
 from grafana.panels import JSON
 
-WIDTH_IN, UNIT_IN, HEAD_IN, DPI = 16.0, 0.30, 0.75, 80
-PAPER, CARD, INK, FAINT = "#f4f5f7", "#ffffff", "#24292e", "#9aa0a6"
-COLOURS = {"green": "#56a64b", "red": "#e02f44", "orange": "#ff780a", "blue": "#3274d9", "transparent": CARD}
-PALETTE = ["#3274d9", "#ff780a", "#56a64b", "#a352cc", "#e02f44", "#f2cc0c", "#37872d", "#8ab8ff", "#ffb357", "#c4162a"]
-LEGEND_LINES, COLOURS_MAX = 2, 128
+WIDTH_IN, UNIT_IN, HEAD_IN = 13.0, 0.30, 0.95
+LEGEND_LINES = 2
 LINE_IN = 0.2
 """Height of a table's line."""
-WIDE = ("virtual_server", "real_server", "instance")
+EVENTS_A_LINE = 7
+LETTER_IN = 0.062
+"""Width of a letter beside a bar, on average; one of a legend is smaller."""
+WIDE = ("virtual server", "real server", "director")
 """Columns of a table with long words; they come first."""
 
 
@@ -50,9 +64,12 @@ class Picture:
         bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in self._board["panels"])
         height = HEAD_IN + bottom * UNIT_IN
         figure = plt.figure(figsize=(WIDTH_IN, height), facecolor=PAPER)
-        events = "   ".join(f"{number} {what}" for number, (_, what) in enumerate(self._happened, 1))
+        events = [f"{number}\N{NO-BREAK SPACE}{what}" for number, (_, what) in enumerate(self._happened, 1)]
+        told = "\n".join(
+            "   ".join(events[first : first + EVENTS_A_LINE]) for first in range(0, len(events), EVENTS_A_LINE)
+        )
         figure.text(0.008, 1 - 0.28 / height, self._board["title"], fontsize=15, weight="bold", color=INK)
-        figure.text(0.008, 1 - 0.55 / height, events, fontsize=9, color=INK)
+        figure.text(0.008, 1 - 0.45 / height, told, va="top", fontsize=9, color=INK)
         figure.text(
             0.992,
             1 - 0.28 / height,
@@ -97,7 +114,7 @@ class Picture:
         left, right, below = {
             "stat": (0.0, 0.0, 0.0),
             "table": (0.1, 0.1, 0.08),
-            "state-timeline": (2.9, 0.15, 0.3),
+            "state-timeline": (self._names_in(panel), 0.15, 0.3),
         }.get(panel["type"], (0.62, 0.15, 0.55))
         inner = card.inset_axes(
             (
@@ -111,6 +128,7 @@ class Picture:
         for side in ("top", "right", "left", "bottom"):
             inner.spines[side].set_visible(False)
         inner.tick_params(labelsize=7.5, colors=INK, length=0)
+        inner.tick_params(axis="x", pad=4)
         kinds[panel["type"]](inner, panel)
 
     # -- kinds of panels -----------------------------------------------------------------------------------------------------
@@ -134,10 +152,11 @@ class Picture:
     def _lines(self, axes: Axes, panel: JSON) -> None:
         defaults = panel["fieldConfig"]["defaults"]
         own = defaults["custom"]
-        colours = {
-            override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
-            for override in panel["fieldConfig"]["overrides"]
+        looks = {
+            each["matcher"]["options"]: each["properties"][0]["value"] for each in panel["fieldConfig"]["overrides"]
         }
+        colours = {name: look["fixedColor"] for name, look in looks.items() if "fixedColor" in look}
+        dashed = [name.strip("/") for name, look in looks.items() if look.get("fill") == "dash"]
         series = [(name, *self._points(values)) for name, values in self._series(panel)]
         found = [colour(colours.get(name, ""), number) for number, (name, *_) in enumerate(series)]
         if own["drawStyle"] == "bars":
@@ -150,16 +169,21 @@ class Picture:
             axes.stackplot(every, levels, labels=[name for name, *_ in series], colors=found, alpha=0.75, step="post")
         else:
             for (name, when, what), shade in zip(series, found, strict=True):
-                axes.plot(when, what, color=shade, label=name, linewidth=1.3)
+                style = "--" if any(re.search(pattern, name) for pattern in dashed) else "-"
+                axes.plot(when, what, color=shade, label=short(name), linewidth=1.3, linestyle=style)
         time_axis(axes, self._run)
         axes.set_axisbelow(True)
         axes.grid(axis="y", color="#e6e9ed", linewidth=0.7)
         highest = max((value for _, _, what in series for value in what if not math.isnan(value)), default=0.0)
-        axes.set_ylim(bottom=0, top=None if highest > 0 else 1)
+        top = axes.get_ylim()[1] if own["stacking"]["mode"] == "normal" else highest
+        axes.set_ylim(bottom=0, top=1.08 * top if highest > 0 else 1)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer="decimals" in defaults or own["drawStyle"] == "bars"))
+        if defaults["unit"] == "bytes" and highest:
+            axes.yaxis.set_major_locator(MultipleLocator(2 ** round(math.log2(highest / 4))))
         axes.yaxis.set_major_formatter(lambda value, _: amount(value, defaults["unit"]))
         handles, names = axes.get_legend_handles_labels()
         longest = max((len(name) for name in names), default=0)
-        columns = max(1, int(panel["gridPos"]["w"] * 9 / (longest + 6)))
+        columns = max(1, int(panel["gridPos"]["w"] * WIDTH_IN / COLUMNS / (0.8 * LETTER_IN * (longest + 8))))
         fits = columns * LEGEND_LINES
         axes.legend(
             *(handles[:fits], names[:fits]),
@@ -184,15 +208,25 @@ class Picture:
             axes.bar(every, heights, width=width, bottom=bottom, align="edge", color=shade, label=name, alpha=0.8)
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
 
+    def _names_in(self, panel: JSON) -> float:
+        """Return how wide the names beside the bars of a timeline are, in inches; 0 where there are none."""
+        if panel["type"] != "state-timeline":
+            return 0.0
+        return 0.25 + LETTER_IN * max((len(short(name)) for name, _ in self._series(panel)), default=0)
+
     def _timeline(self, axes: Axes, panel: JSON) -> None:
         (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
         series = list(self._series(panel))
+        width_in = panel["gridPos"]["w"] * WIDTH_IN / COLUMNS - self._names_in(panel)
+        letter_s = LETTER_IN * (self._end - self._start) / width_in
         for row, (_, values) in enumerate(series):
             for since, until, value in stretches(values):
                 word = mapping["options"][f"{value:g}"]
                 axes.broken_barh([(since, until - since)], (-row - 0.4, 0.8), color=COLOURS[word["color"]], alpha=0.8)
-                if until - since > (self._end - self._start) / 18:
-                    axes.text(since + 1, -row, word["text"], va="center", fontsize=7, color="#ffffff", clip_on=True)
+                if until - since > letter_s * (len(word["text"]) + 1):
+                    axes.text(
+                        since + letter_s / 2, -row, word["text"], va="center", fontsize=7, color="#ffffff", clip_on=True
+                    )
         axes.set_yticks([-row for row in range(len(series))], [short(name) for name, _ in series])
         axes.set_ylim(-len(series) + 0.4, 0.9)
         time_axis(axes, self._run)
@@ -210,9 +244,9 @@ class Picture:
             moments, range(len(buckets)), rows, cmap="Oranges", norm=mpl.colors.PowerNorm(0.4), shading="nearest"
         )
         axes.set_yticks(
-            range(len(buckets)), ["more" if math.isinf(bound) else amount(bound, "s") for bound, _ in buckets]
+            range(0, len(buckets), 2),
+            ["more" if math.isinf(bound) else amount(bound, "s") for bound, _ in buckets[::2]],
         )
-        axes.tick_params(axis="y", labelsize=6)
         time_axis(axes, self._run)
 
     def _table(self, axes: Axes, panel: JSON) -> None:
@@ -244,11 +278,13 @@ class Picture:
     def _rows(self, panel: JSON) -> tuple[list[str], list[list[str | float]]]:
         """Return heads and rows of a table: what Grafana's transformations "merge" and "organize" make of the queries."""
         organize = panel["transformations"][1]["options"]
-        names = [name for value, name in organize["renameByName"].items() if value != "Value"]
+        renamed = organize["renameByName"]
+        names = [name for value, name in renamed.items() if value.startswith("Value #")]
         merged: list[tuple[dict[str, str], dict[str, float]]] = []
         for name, query in zip(names, self._answers[panel["title"]], strict=True):
             for series in query["result"]:
-                labels = {key: value for key, value in series["metric"].items() if key not in organize["excludeByName"]}
+                told = {key: value for key, value in series["metric"].items() if key not in organize["excludeByName"]}
+                labels = {renamed.get(key, key): value for key, value in told.items()}
                 same = [values for known, values in merged if labels.items() <= known.items()]
                 if same:
                     same[0][name] = float(series["value"][1])
@@ -276,7 +312,7 @@ class Picture:
         steps = properties.get("thresholds", {"steps": []})["steps"]
         reached = [step["color"] for step in steps if step["value"] is not None and value >= step["value"]]
         unit = properties.get("unit", "none")
-        text = f"{self._now - value / 1000:.0f} s ago" if unit == "dateTimeFromNow" else amount(value, unit)
+        text = f"{ago(self._now - value / 1000)} ago" if unit == "dateTimeFromNow" else amount(value, unit)
         return text, COLOURS[reached[-1]] if reached else None
 
     # -- what they share -----------------------------------------------------------------------------------------------------
@@ -327,70 +363,6 @@ def draw_alerts(run: JSON, file: Path) -> None:
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1.05), ncol=2, frameon=False, fontsize=8)
     time_axis(axes, run)
     save(figure, file)
-
-
-def save(figure: Figure, file: Path) -> None:
-    """Write a picture with few colours: the repository keeps every version for ever."""
-    figure.savefig(file, dpi=DPI)
-    plt.close(figure)
-    with Image.open(file) as full:
-        few = full.convert("RGB").quantize(COLOURS_MAX, dither=Image.Dither.NONE)
-    few.save(file, optimize=True)
-
-
-def time_axis(axes: Axes, run: JSON) -> None:
-    """Give a panel its time, from the start of the run, and the numbers of what happened."""
-    start, end = run["start"], run["end"]
-    axes.set_xlim(start, end)
-    step = max(10, round((end - start) / 8 / 10) * 10)
-    marks = [start + second for second in range(0, int(end - start), step)]
-    axes.set_xticks(marks, [age(mark - start) for mark in marks])
-    for number, (moment, _) in enumerate(run["happened"], 1):
-        axes.axvline(moment, color=FAINT, linewidth=0.7, linestyle=":")
-        axes.text(moment, 1.0, str(number), fontsize=6.5, color=INK, ha="center", transform=axes.get_xaxis_transform())
-
-
-def age(seconds: float) -> str:
-    """Return seconds as minutes and seconds: "3:05"."""
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
-
-
-def stretches(values: list[tuple[float, float]]) -> Iterator[tuple[float, float, float]]:
-    """Yield (since, until, value) for each stretch of one value; where a point is missing, a stretch ends."""
-    step = values[1][0] - values[0][0] if len(values) > 1 else 1.0
-    since, last, value = values[0][0], values[0][0], values[0][1]
-    for moment, now in values[1:]:
-        if now != value or moment - last > 1.5 * step:
-            yield since, min(moment, last + step), value
-            since, value = moment, now
-        last = moment
-    yield since, last + step, value
-
-
-def colour(name: str, number: int) -> str:
-    """Return the colour of a series: its own, or that of its number."""
-    return COLOURS.get(name, name) or PALETTE[number % len(PALETTE)]
-
-
-def short(name: str) -> str:
-    """Return a name that fits beside a bar."""
-    return name.replace("/tcp", "")
-
-
-def amount(value: float, unit: str) -> str:
-    """Return a number with its unit, as Grafana shortens it."""
-    if math.isnan(value):
-        return "–"
-    if unit == "percentunit":
-        return f"{value:.1%}" if value < 1 else "100%"
-    if unit == "s":
-        return f"{value * 1000:.3g} ms" if 0 < value < 1 else f"{value:.3g} s"
-    suffix = {"bytes": "B", "Bps": "B/s", "cps": "/s", "ops": "/s", "pps": "/s"}.get(unit, "")
-    for bound, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= bound:
-            return f"{value / bound:.3g} {letter}{suffix}"
-    return f"{value:.3g}{' ' + suffix if suffix else ''}"
 
 
 def main(arguments: list[str]) -> int:

@@ -37,6 +37,7 @@ def recorded(world: World, beat_s: float, interval_s: int) -> JSON:
             "now": span.now,
             "happened": story.happened,
             "boards": {board["uid"]: answers(story.prometheus, board, span, interval_s) for board in boards},
+            "names": story.prometheus.names(span),
             "rules": story.prometheus.rules(),
             "alerts": story.prometheus.over('ALERTS{alertname=~"LVS.+"}', span),
         }

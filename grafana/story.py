@@ -18,15 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from grafana.asking import Prometheus, Span
+from grafana.asking import Prometheus, Span, scraping
 from supervisor.admin import client
 from supervisor.admin.protocol import Request, RequestError
 from tests.kernel.lab import ROOT, VIRTUAL, Lab, ip_batch, join, nginx_configuration
 
 SORRY, MACHINES = 20, (21, 22, 23, 24, 25, 26)
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 SCRAPES_S = 2.5
 """A pause is at least so long, so that what is there has been scraped."""
+LASTING_BEATS = 7
+"""With beats of ten seconds, longer than the minute after which a lost quorum wakes somebody."""
 LOG_TAIL = 2000
 """Characters of the daemon's log that a failure shows."""
 PAGE_BYTES = 20_000
@@ -136,9 +138,9 @@ class Kernel:
         return ["ip", "netns", "exec", self._namespace(machine), *program]
 
     def meddle(self) -> None:
-        """Give somebody a weight by hand."""
-        words = f"-e -t {VIRTUAL}:80 -r {self.address(21)}:80 -m -w 7"
-        subprocess.run(["ipvsadm", *words.split()], check=False)
+        """Give somebody a weight by hand, and add a service that the configuration does not name."""
+        for words in (f"-e -t {VIRTUAL}:80 -r {self.address(21)}:80 -m -w 7", f"-A -t {VIRTUAL}:9000 -s rr"):
+            subprocess.run(["ipvsadm", *words.split()], check=False)
 
     def start_clients(self) -> list[subprocess.Popen[bytes]]:
         """One that asks again and again."""
@@ -169,7 +171,9 @@ class Story:
             exporter = f"127.0.0.1:{free_port('127.0.0.1')}"
             self._start_daemon(exporter)
             self._wait("the first verdicts", lambda: self._status()["process"]["ready"])
-            self.prometheus = Prometheus(self._world.folder, free_port("127.0.0.1"), exporter, self._world.scrape_s)
+            self.prometheus = Prometheus(
+                self._world.folder, free_port("127.0.0.1"), scraping(exporter, self._world.scrape_s)
+            )
             undone.callback(self.prometheus.close)
             self.prometheus.wait()
             self._ends = undone.pop_all()
@@ -186,7 +190,8 @@ class Story:
 
     def _start_daemon(self, exporter: str) -> None:
         self._file.write_text(self.configuration())
-        options = ["--backend", self._world.backend, "--workers", self._world.workers, "--state-dir", "off"]
+        state = self._world.folder / "state"
+        options = ["--backend", self._world.backend, "--workers", self._world.workers, "--state-dir", str(state)]
         places = ["--exporter", exporter, "--admin-socket", str(self._socket), "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._file), *options, *places]
         with self.log.open("wb") as log:
@@ -238,7 +243,7 @@ class Story:
         self._pause(2)
         self._do("22, 24, 25 die, 26 hangs", self._disaster)
         self._wait_for_down(22, 24, 25, 26)
-        self._pause(2)
+        self._pause(LASTING_BEATS)
         self._wait_for_a_scrape()
         now = time.time()
         self._do("all are back", self._recovery)
@@ -251,10 +256,14 @@ class Story:
         self._wait("the checker", lambda: self._pid_of("checker-0"))
         self._pause(2)
         self._do("somebody uses ipvsadm", self._world.meddle, quietly=self._world.backend == "memory")
-        self._pause(1)
+        self._pause(2)
+        self._do("writes are paused", lambda: self._command("pause", "writes", "--reason", "CHG-18"))
+        self._pause(2)
+        self._do("and resumed", lambda: self._command("resume", "writes"), quietly=True)
         self._do("the exporter is killed", lambda: self._kill_child("exporter"))
         self._wait_for_a_scrape()
         self._pause(3)
+        self._wait_for_a_scrape()
         return Span(began, time.time(), now)
 
     def _wait_for_down(self, *machines: int) -> None:

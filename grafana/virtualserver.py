@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from grafana.choices import DIRECTORS, MARKS, SERVERS
-from grafana.panels import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    QUORUM,
-    RED,
-    UP,
-    Board,
-    Column,
-    Query,
-    Row,
-    lines,
-    table,
-    tile,
-    timeline,
+from grafana.panels import GREEN, ORANGE, RED, UP, Board, Column, Query, Row, counted, lines, table, tile, timeline
+from grafana.standing import (
+    BYTES,
+    HELD_IN_SERVICE,
+    NEW_CONNECTIONS,
+    ON_THE_SORRY_SERVER,
+    PACKETS,
+    QUORUM_OVER_TIME,
+    REAL_SERVERS_BY_STATE,
+    REAL_SERVERS_DOWN,
+    WITHOUT_QUORUM,
+    of_chosen,
 )
 
 _PAIR = "(virtual_server, real_server)"
@@ -28,26 +26,7 @@ _WEIGHED = "changes(lvs_real_server_target_weight{@r}[$__range] @ end()) > 0"
 """A chart of 1,000 servers says nothing; of those that changed, it says what happened."""
 
 _TILES = (
-    tile(
-        "Without quorum",
-        "Chosen virtual servers whose live weight is below their quorum.",
-        "sum(max by (virtual_server) (lvs_virtual_server_quorum_up{@v} == bool 0)) or vector(0)",
-    ),
-    tile(
-        "On the sorry server",
-        "Chosen virtual servers that a sorry server stands in for.",
-        "sum(max by (virtual_server) (lvs_virtual_server_sorry_active{@v})) or vector(0)",
-    ),
-    tile(
-        "Down",
-        "Real servers whose checks say down.",
-        'sum(max by (virtual_server) (lvs_virtual_server_real_servers{@v,state="down"})) or vector(0)',
-    ),
-    tile(
-        "Held in service",
-        "Real servers that are down and serve all the same: min_healthy holds them, or the director doubts itself.",
-        "sum(max by (virtual_server) (sum without (by) (lvs_virtual_server_held{@v}))) or vector(0)",
-    ),
+    *map(of_chosen, (WITHOUT_QUORUM, ON_THE_SORRY_SERVER, REAL_SERVERS_DOWN, HELD_IN_SERVICE)),
     tile(
         "Up",
         "Real servers whose checks say up and that no operator took out.",
@@ -78,7 +57,8 @@ _TILES = (
 _REAL_SERVERS = (
     table(
         "Real servers",
-        "Each real server as its checks, the operators and the kernel have it. A weight that is not there means: not in the table.",
+        "Each real server as its checks, the operators and the kernel have it. Of the weight that is wanted and the one in the kernel,"
+        " what is not there is not in the table.",
         Column(
             "checks",
             f"min by {_PAIR} (lvs_real_server_up{{@r}})",
@@ -89,8 +69,8 @@ _REAL_SERVERS = (
             f"min by {_PAIR} (lvs_real_server_enabled{{@r}})",
             words={"1": ("in", GREEN), "0": ("out", ORANGE)},
         ),
-        Column("weight wanted", f"max by {_PAIR} (lvs_real_server_target_weight{{@r}})"),
-        Column("weight in kernel", f"max by {_PAIR} (lvs_real_server_weight{{@r}})"),
+        Column("weight", f"max by {_PAIR} (lvs_real_server_target_weight{{@r}})"),
+        Column("in kernel", f"max by {_PAIR} (lvs_real_server_weight{{@r}})"),
         Column("active", f"sum by {_PAIR} (lvs_real_server_connections_active{{@r}})"),
         Column("inactive", f"sum by {_PAIR} (lvs_real_server_connections_inactive{{@r}})"),
         Column(
@@ -100,7 +80,7 @@ _REAL_SERVERS = (
         ),
         Column(
             "changes",
-            f"max by {_PAIR} (sum without (to) (increase(lvs_real_server_transitions_total{{@r}}[$__range])))",
+            f"round(max by {_PAIR} (sum without (to) (increase(lvs_real_server_transitions_total{{@r}}[$__range]))))",
         ),
         first="changes",
         width=24,
@@ -109,13 +89,7 @@ _REAL_SERVERS = (
 )
 
 _HAPPENED = (
-    timeline(
-        "Quorum",
-        "When it had its quorum.",
-        Query("min by (virtual_server) (lvs_virtual_server_quorum_up{@v})", "{{virtual_server}}"),
-        QUORUM,
-        width=12,
-    ),
+    replace(of_chosen(QUORUM_OVER_TIME), width=12),
     timeline(
         "Sorry server",
         "When a sorry server stood in.",
@@ -137,15 +111,9 @@ _HAPPENED = (
         Query("min by (virtual_server) (lvs_virtual_server_weight_up{@v})", "{{virtual_server}} live"),
         Query("max by (virtual_server) (lvs_virtual_server_quorum{@v})", "{{virtual_server}} quorum"),
         unit="none",
+        dashed=" quorum$",
     ),
-    lines(
-        "Real servers by state",
-        "Unknown: not a single verdict yet.",
-        Query("sum by (state) (max by (virtual_server, state) (lvs_virtual_server_real_servers{@v}))", "{{state}}"),
-        unit="none",
-        stacked=True,
-        colours={"up": GREEN, "down": RED, "unknown": GREY, "draining": BLUE, "disabled": ORANGE},
-    ),
+    of_chosen(REAL_SERVERS_BY_STATE),
     lines(
         "Weights in the kernel that changed",
         "The weight that the kernel goes by, of the servers of which anything changed; 0: nobody new comes, or it is not in the table.",
@@ -159,8 +127,8 @@ _HAPPENED = (
         "Ups and downs",
         "Changes of real servers between up and down, and how often one that went down was held in service;"
         " what flaps shows here even between two scrapes.",
-        Query("sum by (to) (increase(lvs_real_server_transitions_total{@r}[$__rate_interval]))", "{{to}}", step="1m"),
-        Query("sum(increase(lvs_virtual_server_removals_refused_total{@v}[$__rate_interval]))", "held"),
+        Query(counted("lvs_real_server_transitions_total{@r}", by="to"), "{{to}}", step="1m"),
+        Query(counted("lvs_virtual_server_removals_refused_total{@v}"), "held"),
         unit="none",
         bars=True,
         colours={"down": RED, "up": GREEN, "held": ORANGE},
@@ -168,47 +136,15 @@ _HAPPENED = (
 )
 
 _TRAFFIC = (
-    lines(
-        "New connections",
-        "Connections that the kernel scheduled.",
-        Query(
-            "sum by (virtual_server) (rate(lvs_virtual_server_connections_total{@v}[$__rate_interval]))",
-            "{{virtual_server}}",
-        ),
-        unit="cps",
-    ),
+    of_chosen(NEW_CONNECTIONS),
     lines(
         "Active connections",
         "Of the ten real servers that have the most.",
         Query(f"topk(10, sum by {_PAIR} (lvs_real_server_connections_active{{@r}}))", _SERVER),
         unit="none",
     ),
-    lines(
-        "Bytes",
-        "Bytes from clients (in) and to clients (out; only those that come back through the director: NAT).",
-        Query(
-            "sum by (virtual_server) (rate(lvs_virtual_server_incoming_bytes_total{@v}[$__rate_interval]))",
-            "{{virtual_server}} in",
-        ),
-        Query(
-            "sum by (virtual_server) (rate(lvs_virtual_server_outgoing_bytes_total{@v}[$__rate_interval]))",
-            "{{virtual_server}} out",
-        ),
-        unit="Bps",
-    ),
-    lines(
-        "Packets",
-        "Packets from clients (in) and to clients (out, NAT only).",
-        Query(
-            "sum by (virtual_server) (rate(lvs_virtual_server_incoming_packets_total{@v}[$__rate_interval]))",
-            "{{virtual_server}} in",
-        ),
-        Query(
-            "sum by (virtual_server) (rate(lvs_virtual_server_outgoing_packets_total{@v}[$__rate_interval]))",
-            "{{virtual_server}} out",
-        ),
-        unit="pps",
-    ),
+    of_chosen(BYTES),
+    of_chosen(PACKETS),
 )
 
 VIRTUAL_SERVER = Board(

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from supervisor.admin.desk import Requested
 from supervisor.config import Outcome, Severity
+from supervisor.config.problems import counted
 from supervisor.core.changes import Changes
 from supervisor.core.transitions import (
     AdminChanged,
@@ -331,9 +332,10 @@ def rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:
     errors = [problem for problem in outcome.problems if problem.severity is Severity.ERROR]
     first = errors[0]
     kept = " The configuration before it goes on running." if running else ""
+    told = counted(len(errors), "error") + (", the first" if len(errors) > 1 else "")
     log.emit(
         "config.rejected",
-        f"The configuration was refused: {len(errors)} errors, the first at {first.file}:{first.line}: {first.message}.{kept}",
+        f"The configuration was refused: {told} at {first.file}:{first.line}: {first.message}.{kept}",
         path=first.file,
         line=first.line,
         column=first.column,
@@ -393,7 +395,7 @@ def loaded(outcome: Outcome, log: Log, changes: Changes | None = None) -> None:
             )
     log.emit(
         "config.loaded",
-        f"Configuration {config.source} loaded: {len(servers)} virtual servers.",
+        f"Configuration {config.source} loaded: {counted(len(servers), 'virtual server')}.",
         path=config.source,
         hash=config.digest,
         files=len(outcome.files),

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any
@@ -23,13 +24,14 @@ from supervisor import answers, selection
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Following, Verb, question
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.core import entry
+from supervisor.core import entry, results
 from supervisor.core.director import Director
 from supervisor.core.entry import SCHEMA, Entry, as_plain
 from supervisor.core.history import EVENTS_KEPT, POOL_MAX, History
 from supervisor.core.masking import masked_extract
 from supervisor.core.questions import EVENTS_MAX, AskEvents, AskHistory
 from supervisor.core.snapshot import WriterView
+from supervisor.core.virtualserver import VirtualServerState
 from supervisor.log import CATALOGUE
 from supervisor.recording import FOLLOWERS_MAX, Follower, Recording
 
@@ -76,19 +78,31 @@ class Hindsight:
         history, at = self._recording.history, self._recording.now()
         if isinstance(asked, AskEvents):
             return entry.encode(masked_extract(history.last_events(at, EVENTS_MAX)))
-        return entry.encode(masked_extract(history.pool(asked.virtual_server, at)))
+        found = history.pool(asked.virtual_server, at)
+        state = next(
+            (state for key, state in self._director().virtual_servers.items() if str(key) == asked.virtual_server), None
+        )
+        if found is not None and state is not None:
+            found = replace(found, entries=tuple(self._counted_on(state, found.entries)))
+        return entry.encode(masked_extract(found))
 
     def _why(self, args: dict[str, Any]) -> list[dict[str, Any]]:
         found = answers.why(self._director(), self._writer(), args, trio.current_time())
-        return [{**one, "results": self._results(one["virtual_server"], one["real_server"])} for one in found]
+        states = {str(key): state for key, state in self._director().virtual_servers.items()}
+        return [{**one, "results": self._results(states[one["virtual_server"]], one["real_server"])} for one in found]
 
-    def _results(self, virtual_server: str, real_server: dict[str, Any]) -> list[dict[str, Any]]:
+    def _results(self, state: VirtualServerState, real_server: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the last results of a real server; ages beside the moments, as everywhere in `why`."""
-        record, at = self._history_now().record(virtual_server, real_server["real_server"]), self._recording.now()
+        record = self._history_now().record(str(state.spec.key), real_server["real_server"])
+        at = self._recording.now()
         return [
             {**as_plain(told), "age_s": round(at - told.at, 3), "last_age_s": round(at - told.ended_at, 3)}
-            for told in record.results(RESULTS_SHOWN)
+            for told in self._counted_on(state, record.results(RESULTS_SHOWN))
         ]
+
+    def _counted_on(self, state: VirtualServerState, told: Sequence[Entry]) -> list[Entry]:
+        """Return entries of a virtual server with the probes that were done since and said nothing new."""
+        return results.counted_on(told, results.heard(state, trio.current_time(), self._recording.now()))
 
     def _history(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return what is known of a real server, in each virtual server that has it, or of a virtual server and its real servers."""
@@ -98,13 +112,13 @@ class Hindsight:
         if pool is not None:
             found = history.pool(str(pool.spec.key), at)
             assert found is not None, "the history follows the configuration"
-            servers = [_told(str(pool.spec.key), "", list(found.entries), found.omitted, most)]
+            servers = [_told(str(pool.spec.key), "", self._counted_on(pool, found.entries), found.omitted, most)]
         else:
             wanted = {"real_server": args.get("name"), "virtual_server": args.get("virtual_server")}
             servers = [
-                _told(key, endpoint, history.server(key, endpoint), 0, most)
-                for key, endpoint in (
-                    (str(state.spec.key), str(server.spec.endpoint))
+                _told(key, endpoint, self._counted_on(state, history.server(key, endpoint)), 0, most)
+                for state, key, endpoint in (
+                    (state, str(state.spec.key), str(server.spec.endpoint))
                     for state, server in selection.real_servers(director, wanted)
                 )
             ]

@@ -66,6 +66,14 @@ class Endpoint:
 
     address: IPAddress
     port: int
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # A table of thousands is compared by its endpoints, and an address makes its hash of its text each time anew.
+        object.__setattr__(self, "_hash", hash((int(self.address), self.port)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
@@ -81,6 +89,13 @@ class AddressKey:
 
     protocol: Protocol
     endpoint: Endpoint
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.protocol.value, self.endpoint)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def family(self) -> int:
@@ -116,6 +131,29 @@ class Schedule:
     connect_timeout: float
     warmup: float
     rise: int = 1  # successes in a row before a check that is down is up
+    fast_interval: float | None = None  # pause in a transition; None: delay_before_retry, and delay_loop while rising
+    down_interval: float | None = None  # pause while down; None: delay_loop
+    idle_interval: float | None = None  # pause while up without traffic, where it is longer than delay_loop
+
+    @property
+    def retry_pause(self) -> float:
+        """Pause between the failures that bring it down."""
+        return self.delay_before_retry if self.fast_interval is None else self.fast_interval
+
+    @property
+    def rising_pause(self) -> float:
+        """Pause between the successes that bring it up."""
+        return self.delay_loop if self.fast_interval is None else self.fast_interval
+
+    @property
+    def down_pause(self) -> float:
+        """Longest pause while it is down: some checker types take the longer of two."""
+        return max(self.delay_loop, self.delay_before_retry) if self.down_interval is None else self.down_interval
+
+    @property
+    def longest_pause(self) -> float:
+        """Longest pause while it is up and well."""
+        return max(self.delay_loop, self.idle_interval or 0.0)
 
 
 class Weighs(enum.Enum):
@@ -150,6 +188,15 @@ class CheckSpec:
     weighs: Weighs = Weighs.NOTHING
     first_weight: int | None = field(default=None, compare=False, repr=False)
     first_down: bool = field(default=False, compare=False, repr=False)
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Jobs are found by their checks, again and again: the hash of all that makes one is worked out once.
+        what = (self.type, self.target, self.schedule, self.options_json, self.bind_address, self.mark)
+        object.__setattr__(self, "_hash", hash(what))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def where(self) -> str:
@@ -401,6 +448,11 @@ class BlameSettings:
     hold_max: float = 600.0
 
 
+PROBE_RATE_DEFAULT = 20
+"""Most probes a second of one real server's address and port. Ours: what a single check can make at most, whose timer ticks every
+50 ms (checkers.kit.timer), so that the limit only ever concerns servers with several checks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file, valid by construction.
@@ -421,6 +473,7 @@ class Config:
     files: tuple[str, ...] = field(default=())
     scripts: ScriptSettings = field(default_factory=ScriptSettings)
     blame: BlameSettings = BlameSettings()
+    probe_rate_max: int = PROBE_RATE_DEFAULT  # most probes a second of one address and port; 0: no limit
     text: bytes = field(default=b"", compare=False, repr=False)  # what may be shown of it, packed by zlib
 
     @property

@@ -69,6 +69,9 @@ class Outside:
     stalls: StallWatch = field(default_factory=Unwatched)  # who sees where the loop stands when it stands still
     quiet: bool = False  # a dry run: the log alone is told
     rivals: Callable[[], tuple[Rival, ...]] = lambda: ()  # who else writes the table
+    to_stay: Callable[[], None] = lambda: (
+        None
+    )  # told that what was made just now will stay for as long as the configuration
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
     caged: str = ""  # what this process could give up, and which walls stand around it
     store: Store | None = None  # where is kept what the next start should know; None: nowhere

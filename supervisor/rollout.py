@@ -20,7 +20,9 @@ from supervisor.admin.access import Access, Caller
 from supervisor.admin.desk import Verb
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.config import Outcome, render
+from supervisor.core import detection
 from supervisor.core.changes import Changes, Foresight, foresee
+from supervisor.core.detection import DetectionChange
 from supervisor.core.director import Director
 from supervisor.core.events import DestinationId
 from supervisor.core.table import (
@@ -158,11 +160,23 @@ def foresight(ahead: Foresight) -> dict[str, Any]:
     return {
         "changes": _changes(ahead.changes),
         "operations": [_operation(op, ahead.before, ahead.loads) for op in ahead.operations],
+        "detection": [_detection(change) for change in ahead.changes.detection],
     }
 
 
 def _changes(changes: Changes) -> dict[str, list[Any]]:
-    return {field.name: [_name(name) for name in getattr(changes, field.name)] for field in fields(changes)}
+    kinds = [field.name for field in fields(changes) if field.compare]
+    return {kind: [_name(name) for name in getattr(changes, kind)] for kind in kinds}
+
+
+def _detection(change: DetectionChange) -> dict[str, Any]:
+    """Return what is noticed otherwise than before, and how."""
+    return {
+        "virtual_server": str(change.virtual_server),
+        "real_servers": [str(endpoint) for endpoint in change.real_servers],
+        "before": detection.as_json(change.before),
+        "after": detection.as_json(change.after),
+    }
 
 
 def _name(name: ServiceKey | DestinationId | str) -> Any:

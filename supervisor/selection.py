@@ -151,6 +151,14 @@ def text(args: dict[str, Any], key: str) -> str:
     return value
 
 
+def texts(args: dict[str, Any], key: str, most: int) -> tuple[str, ...]:
+    """Return a list of texts among arguments, none when it is not there. Raises RequestError for what is none, or longer than `most`."""
+    value = args.get(key, [])
+    if not isinstance(value, list) or len(value) > most:
+        raise RequestError(f'"{key}" is a list of at most {most} texts')
+    return tuple(text({key: one}, key) for one in value)
+
+
 def yes(args: dict[str, Any], key: str) -> bool:
     """Return a truth among arguments, False when it is not there. Raises RequestError for what is none."""
     value = args.get(key, False)

@@ -1,12 +1,8 @@
-"""What the program says of itself in a line: ready, alerts, version, names; and how much it logs, log-level.
-
-`alerts` is one line for a monitoring system (`core.alert`). Reads only; log-level alone changes something.
-"""
+"""What the program says of itself: ready, version; and how much it logs, log-level, which alone changes something."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import trio
@@ -15,10 +11,9 @@ from supervisor import __version__, overview
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Verb, question
 from supervisor.admin.protocol import PROTOCOL, RequestError
-from supervisor.core.alert import alert
 from supervisor.core.director import Director
 from supervisor.core.events import Health
-from supervisor.core.snapshot import Snapshot, WriterView
+from supervisor.core.snapshot import WriterView
 from supervisor.log import LEVELS, Log
 
 PENDING_SHOWN_MAX = 20
@@ -35,20 +30,16 @@ class SelfReport:
         self,
         director: Callable[[], Director],
         writer: Callable[[], WriterView],
-        snapshot: Callable[[], Snapshot],
         log: Log,
     ) -> None:
         self._director = director
         self._writer = writer
-        self._snapshot = snapshot
         self._log = log
 
     def verbs(self) -> dict[str, Verb]:
         """Return every verb by its name."""
         return {
             "ready": question(lambda _args: ready(self._director(), self._writer())),
-            "names": question(lambda _args: names(self._director())),
-            "alerts": question(lambda _args: asdict(alert(self._snapshot()))),
             "version": question(lambda _args: self._version()),
             "log-level": Verb(self._log_level),
         }
@@ -80,7 +71,7 @@ def ready(director: Director, writer: WriterView) -> dict[str, Any]:
             continue
         for server in virtual_server.real_servers.values():
             for check in server.checks:
-                checks.add(director.jobs.jobs[check.spec])
+                checks.add(check.job)
                 if check.health is Health.UNKNOWN:
                     name = f"{check.spec.type} {check.spec.where}".rstrip()
                     waiting.setdefault(name, []).append(f"{server.spec.endpoint} in {key}")
@@ -95,14 +86,4 @@ def ready(director: Director, writer: WriterView) -> dict[str, Any]:
             {"check": name, "real_servers": places[:NAMED_MAX]}
             for name, places in list(waiting.items())[:PENDING_SHOWN_MAX]
         ],
-    }
-
-
-def names(director: Director) -> dict[str, list[str]]:
-    """Return the names that an operator may type, for the completion of a shell."""
-    endpoints = {where for server in director.virtual_servers.values() for where in server.real_servers}
-    return {
-        "virtual_servers": [str(key) for key in director.virtual_servers],
-        "real_servers": sorted(map(str, endpoints)),
-        "hosts": sorted({str(where.address) for where in endpoints}),
     }

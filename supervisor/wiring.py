@@ -22,20 +22,22 @@ import trio
 
 from supervisor import __version__, announce, kernelnews, overview
 from supervisor.admin import server as admin
-from supervisor.admin.desk import Desk, Verb, question
+from supervisor.admin.desk import Desk, Verb
 from supervisor.checknow import CheckNow
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.children.translation import job_of
 from supervisor.config import Outcome
+from supervisor.config.problems import counted
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
 from supervisor.core.director import Director
-from supervisor.core.events import CheckReported, Event, Overridden, Tick
+from supervisor.core.events import CheckReported, Event, KernelRead, Overridden, Tick
+from supervisor.core.idleness import Idleness
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
-from supervisor.core.questions import AskConfiguration, AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskReady, AskSnapshot, Question, encode_ready
 from supervisor.core.snapshot import WebView
 from supervisor.core.table import Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
@@ -43,6 +45,7 @@ from supervisor.errands import Errands
 from supervisor.exposure import Exposure
 from supervisor.heartbeat import Heartbeat
 from supervisor.hindsight import Hindsight
+from supervisor.insight import Insight
 from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
 from supervisor.kernelorders import KernelOrders
@@ -122,6 +125,7 @@ class Supervisor:
             self._log,
             favour,
             outside.memory_bytes,
+            lambda: self._config.probe_rate_max,
         )
         start = outside.start_exporter
         self._exporter = ExporterChild(start, self._answer, self._log, outside.web) if start else None
@@ -129,6 +133,7 @@ class Supervisor:
         self._mailer = Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
+        self._idleness = Idleness()
         self._kernel_orders = KernelOrders(self._writer, self._log, self._remembering.note)
         self._surroundings = Surroundings(outside, self)
 
@@ -160,8 +165,10 @@ class Supervisor:
             self._director = Director(self._config, trio.current_time(), found.table, recall)
             self._recording.explain = self._director.because
             self._writer.inherit_adopted(self._director.adopted())
+            self._idleness.reconfigure(self._config.virtual_servers, self._director.jobs.jobs)
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
+            outside.to_stay()
             nursery.start_soon(self._decide)
             nursery.start_soon(self._heartbeat().run)
             nursery.start_soon(self._mailer.run)
@@ -206,7 +213,7 @@ class Supervisor:
         servers = sum(len(vs.real_servers) for vs in config.virtual_servers)
         self._log.emit(
             "daemon.ready",
-            f"Ready: {len(config.virtual_servers)} virtual servers with {servers} real servers of {config.source}.",
+            f"Ready: {counted(len(config.virtual_servers), 'virtual server')} with {counted(servers, 'real server')} of {config.source}.",
             version=__version__,
             config_path=config.source,
             backend=self._outside.backend.name,
@@ -312,11 +319,13 @@ class Supervisor:
         self._adjust_kernel()
         self._errands.reconfigure(config)
         self._tell(self._director.reconfigure(config, now))
+        self._idleness.reconfigure(config.virtual_servers, self._director.jobs.jobs)
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._surroundings.reconfigured()
         if self._exposure:
             self._exposure.heed(config)
+        self._outside.to_stay()
         return outlook(changes, self._director, self._writer.owned, self.what_stands)
 
     async def _load(self, file: Path | None = None) -> Outcome:
@@ -369,6 +378,8 @@ class Supervisor:
         self._taken += 1
         if isinstance(event, CheckReported):
             self._recording.heard(event, self._director)
+        elif isinstance(event, KernelRead) and self._idleness.look(event.reading.loads, now):
+            self._pool.traffic_changed(self._idleness.idle)
         self._tell(self._director.handle(event, now))
         return now
 
@@ -424,6 +435,10 @@ class Supervisor:
         """Return everything that observers may know now."""
         return overview.snapshot(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
 
+    def _process_view(self) -> wire_form.ProcessView:
+        """Return the program itself as observers see it."""
+        return overview.process(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
+
     def _pieces(self) -> Iterator[bytes]:
         """Yield the same for the exporter, piece by piece."""
         return overview.pieces(self._sources(), self._inbox.statistics().current_buffer_used, trio.current_time())
@@ -450,6 +465,8 @@ class Supervisor:
         match asked:
             case AskSnapshot():
                 return self._pieces()
+            case AskReady():
+                return (encode_ready(ready=overview.ready(self._director, self._writer.view())),)
             case AskConfiguration():
                 return (runningtext.encode(runningtext.of(self._config)),)
             case _:
@@ -458,11 +475,11 @@ class Supervisor:
     def _verbs(self) -> dict[str, Verb]:
         """Everything that can be said at the admin socket."""
         return {
-            "status": question(lambda _args: wire_form.encode(self.snapshot())),
+            **Insight(lambda: self._director, self._process_view).verbs(),
             **self._hindsight.verbs(),
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **self._kernel_orders.verbs(),
-            **SelfReport(lambda: self._director, self._writer.view, self.snapshot, self._log).verbs(),
+            **SelfReport(lambda: self._director, self._writer.view, self._log).verbs(),
             **CheckNow(lambda: self._director, self._pool.probe).verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import h11
 
-from checkers.kit.api import Stream
+from checkers.kit.api import DETAIL_MAX_BYTES, Stream
 from checkers.kit.excerpt import excerpt
 
 HEAD_MAX_BYTES = 65_536
@@ -38,6 +38,7 @@ REMEMBERED_MAX_BYTES = 2_048
 _BEGINNING = b"HTTP/"
 _BLANK_LINE = b"\r\n\r\n"
 _DATE = re.compile(rb"\r\n[Dd]ate: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT(?=\r\n)")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 _H11_REQUEST = h11.Request(method="GET", target="/", headers=[("Host", "any")])
 
 
@@ -46,14 +47,18 @@ class NotHttpError(Exception):
 
 
 class Answer:
-    """An answer as it comes in. `data` begins with the last head that was seen; `line` is its status line once it is known."""
+    """An answer as it comes in. `data` begins with the last head that was seen; `line` is its status line once it is known.
 
-    __slots__ = ("data", "line", "stream")
+    `beginning` is the first DETAIL_MAX_BYTES of the body, once somebody asked for the body.
+    """
+
+    __slots__ = ("beginning", "data", "line", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.data = bytearray()
         self.line = ""
+        self.beginning = b""
 
     async def status(self) -> int:
         """Read until the head of the final answer is complete and return its status. Raises ProbeError, NotHttpError."""
@@ -115,7 +120,25 @@ class Answer:
         except h11.RemoteProtocolError:
             if not body:
                 raise NotHttpError("body cut off before its first byte") from None
+        finally:
+            self.beginning = bytes(body[:DETAIL_MAX_BYTES])
         return bytes(body)
+
+    def excerpt(self) -> str:
+        """Return what came, for people: the status line and the beginning of the body. Nothing more is read for it."""
+        if not self.line:
+            return excerpt(bytes(self.data))
+        body = self.beginning or self._came_with_the_head()
+        return f"{self.line}\\r\\n\\r\\n{excerpt(body)}"[:DETAIL_MAX_BYTES] if body else self.line
+
+    def _came_with_the_head(self) -> bytes:
+        """Return the beginning of the body as far as it is here; of a body in chunks, of the first. h11 would take 0.2 ms for it."""
+        end = self.data.find(_BLANK_LINE)
+        body = bytes(self.data[end + len(_BLANK_LINE) :][: 2 * DETAIL_MAX_BYTES])
+        chunk = _CHUNK.match(body) if b"chunked" in self.data[:end].lower() else None
+        if chunk is not None:
+            body = body[chunk.end() : chunk.end() + int(chunk[1], 16)]
+        return body[:DETAIL_MAX_BYTES]
 
 
 class Head(NamedTuple):

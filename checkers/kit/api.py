@@ -317,6 +317,37 @@ class CheckerType(Protocol):
         """Probe once."""
 
 
+INTERVAL_OPTIONS: tuple[Keyword, ...] = (
+    Keyword(
+        "fast_interval",
+        Kind.TIMER,
+        "pause in any transition: after a failure while up instead of delay_before_retry, and while rising",
+        unit="s",
+        low=0.000001,
+        high=4294.967295,
+        own=True,
+    ),
+    Keyword(
+        "down_interval",
+        Kind.TIMER,
+        "pause between two probes while down, instead of delay_loop",
+        unit="s",
+        low=0.000001,
+        high=4294.967295,
+        own=True,
+    ),
+    Keyword(
+        "idle_interval",
+        Kind.TIMER,
+        "longer pause than delay_loop for a server that is up and has no traffic",
+        unit="s",
+        low=0.000001,
+        high=4294.967295,
+        own=True,
+    ),
+)
+"""Pauses of checks, of real and virtual servers and, for all that do not say otherwise, in global_defs (kit.schedule)."""
+
 COMMON_OPTIONS: tuple[Keyword, ...] = (
     Keyword("connect_ip", Kind.ADDRESS, "address to probe instead of the real server's"),
     Keyword("connect_port", Kind.PORT, "port to probe instead of the real server's"),
@@ -336,6 +367,7 @@ COMMON_OPTIONS: tuple[Keyword, ...] = (
     Keyword(
         "warmup", Kind.TIMER, "the first probe comes at a random time within this", unit="s", low=0, high=4294.967295
     ),
+    *INTERVAL_OPTIONS,
     Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
     Keyword("log_all_failures", Kind.FLAG, "also log failures that only consume a retry"),
 )
@@ -346,7 +378,11 @@ SENTINEL_OPTIONS: tuple[Keyword, ...] = (
 )
 """The keywords of a checker type over TCP (`SENTINEL`)."""
 
-_ABOUT_TIME = frozenset({"retry", "rise", "delay_before_retry", "warmup", "delay_loop", "alpha", "log_all_failures"})
+
+_ABOUT_TIME = frozenset(
+    {"retry", "rise", "delay_before_retry", "warmup", "delay_loop", "alpha", "log_all_failures"}
+    | {option.name for option in INTERVAL_OPTIONS}
+)
 
 TIMING_OPTIONS: tuple[Keyword, ...] = tuple(option for option in COMMON_OPTIONS if option.name in _ABOUT_TIME)
 """The part of COMMON_OPTIONS that a checker type without connections knows (keepalived.md, section 2.5)."""

@@ -16,12 +16,18 @@ from checkers.kit.transcript import Step
 VERSION = 4
 """Version of all frames: the first byte of each."""
 
-HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, SENTINEL = range(1, 13)
+HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, IDLE, SENTINEL = range(1, 14)
 """Type of a frame: its second byte."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of every histogram in seconds: the same as supervisor.core.snapshot.DURATION_BUCKETS_S (a test compares them)."""
 
+
+RATE_MAX = 65_535
+"""Greatest limit of probes a second: 16 bits."""
+
+IDLE_JOBS_MAX = 8192
+"""Most jobs of one Idle frame: 32 KiB."""
 
 FAULTS_MAX = 64
 """Most different faults that a beat tells of: errno names, once for sockets and once for binding."""
@@ -72,13 +78,14 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class StateEntry:
-    """The present level of one job in a full state."""
+    """The present level of one job in a full state. `probes` is how many the worker has done of it: the number of the last one."""
 
     job: int
     health: Health
     edges: int
     failures: int
     weight: int | None = None
+    probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +189,17 @@ FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed | SentinelT
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """A part of what a worker shall check from now on; the whole replaces what it had."""
+    """A part of what a worker shall check from now on; the whole replaces what it had, and nobody is idle until it is said again.
+
+    `rate_max`: most probes a second of one address and port, up to RATE_MAX; 0: no limit.
+    """
 
     epoch: int
     generation: int
     part: int
     parts: int
     jobs: tuple[Job, ...]
+    rate_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,5 +230,13 @@ class Probe:
     job: int
 
 
-FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant | Probe
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nobody uses the servers of these jobs any more (`idle`), or somebody does again; at most IDLE_JOBS_MAX. Unknown jobs are none."""
+
+    idle: bool
+    jobs: tuple[int, ...]
+
+
+FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant | Probe | Idle
 Frame: TypeAlias = FromWorker | FromSupervisor

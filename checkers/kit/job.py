@@ -49,6 +49,9 @@ class Job:
     rise: int = 1
     sentinel: bool = False  # an idle connection to the target is held (kit.sentinel)
     fast_retry: bool = False  # a refused connection is retried at once (kit.urgency)
+    fast_interval: float | None = None  # these three None: the file does not ask for it (kit.schedule)
+    down_interval: float | None = None
+    idle_interval: float | None = None
     health: Health = Health.UNKNOWN
     weight: int | None = None  # what the supervisor believes that the check says of the weight
     definition: str = ""
@@ -65,9 +68,14 @@ class Job:
 
 def encode_job(job: Job) -> str:
     """Return the JSON form, canonical: sorted keys, no blanks, ASCII."""
-    raw = {name: float(getattr(job, name)) if kind == "float" else getattr(job, name) for name, kind in _FIELDS.items()}
+    raw = {name: _plain(kind, getattr(job, name)) for name, kind in _FIELDS.items()}
     raw["health"] = job.health.name
     return json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(kind: str, value: Any) -> Any:
+    """Return a field's value as JSON has it: every time as a float, so that equal jobs are equal text."""
+    return float(value) if kind.startswith("float") and value is not None else value
 
 
 def job_from(raw: Any) -> Job:
@@ -86,7 +94,7 @@ def _value(name: str, kind: str, value: Any) -> Any:
         if isinstance(value, str) and value in Health.__members__:
             return Health[value]
     elif _FITS[kind](name, value):
-        return float(value) if kind == "float" else value
+        return _plain(kind, value)
     raise ValueError(f"job: {name}: expected {kind}, got {value!r:.60}")
 
 
@@ -106,6 +114,7 @@ def _is_weight(_name: str, value: Any) -> bool:
 _FITS: dict[str, Callable[[str, Any], bool]] = {
     "int": _is_integer,
     "float": _is_seconds,
+    "float | None": lambda name, value: value is None or _is_seconds(name, value),
     "int | None": _is_weight,
     "str": lambda _, value: isinstance(value, str),
     "bool": lambda _, value: isinstance(value, bool),

@@ -11,7 +11,8 @@ from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
 from checkers.kit.schedule import CheckState
-from checkers.kit.timer import Alarm, Timer
+from checkers.kit.spread import NOWHERE, Booking
+from checkers.kit.timer import Doze, Timer
 from checkers.kit.turns import Turns
 from checkers.kit.urgency import Hint, Urgency
 
@@ -27,7 +28,8 @@ class Runner:
 
     __slots__ = (
         "_hint",
-        "alarm",
+        "booking",
+        "doze",
         "due",
         "due_by",
         "favours",
@@ -45,7 +47,7 @@ class Runner:
         "urgency",
     )
 
-    def __init__(self, job: Job, desk: Desk, naps: int) -> None:
+    def __init__(self, job: Job, desk: Desk, naps: int, timer: Timer) -> None:
         self.job = job
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
@@ -53,30 +55,31 @@ class Runner:
         self.state = CheckState(job, job.health, job.weight)
         self.scope = trio.CancelScope()
         self.longest_s = longest(job)
-        self.probes = 0
+        self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
+        self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
+        self.doze = Doze(timer)
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.prepared: object = NOT_PREPARED
         self.turns: Turns | None = None  # of a check whose requests are made one by one
         self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
         self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
-        self.alarm: Alarm | None = None  # what it sleeps for
         self._hint = Hint.NONE  # that nobody has acted on yet
 
-    async def rest(self, timer: Timer) -> None:
-        """Sleep until the next probe is due, or until a sentinel brings it forward; always gives other tasks a turn."""
+    async def rest(self) -> bool:
+        """Sleep until the next probe is due, or a sentinel brings it forward; return whether somebody waits for it. Gives others a turn."""
         if self._heed() or self.urgency.at_once:
-            await trio.lowlevel.checkpoint()  # and no tick: somebody may wait for this probe
-            return
-        await timer.sleep_until(self.due, self)
-        self._heed()
+            await trio.lowlevel.checkpoint()  # and no tick
+            return True
+        await self.doze.until(self.due)
+        return self._heed()
 
     def hasten(self, hint: Hint) -> None:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
         self._hint = max(self._hint, hint)
-        if self.alarm is not None and self.urgency.hastens(hint, self.state.health, self.state.failures):
-            self.alarm.ring()
+        if self.urgency.hastens(hint, self.state.health, self.state.failures):
+            self.doze.wake()
 
     def _heed(self) -> bool:
         """Bring the next probe forward if a sentinel saw something that does; return whether it did."""
@@ -89,7 +92,7 @@ class Runner:
     def entry(self) -> StateEntry:
         """Return the present level."""
         state = self.state
-        return StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight)
+        return StateEntry(self.job.id, state.health, state.edges, state.failures, state.weight, self.probes)
 
 
 def longest(job: Job) -> float:

@@ -13,11 +13,15 @@ retries, so that a restart of ours never makes a healthy server more fragile tha
 An `alpha` check and an ordinary one differ in what the supervisor makes of UNKNOWN. `rise` (ours, 1 unless set) is how many successes in
 a row bring up a check that is DOWN, or an alpha one that never was up; an ordinary one that is UNKNOWN serves already and needs one.
 
+Ours, too, and only where the file asks for it: `fast_interval` is the pause in any transition (after a failure of a check that is up,
+instead of delay_before_retry, and between the successes that bring one up), `down_interval` the pause while DOWN, and `idle_interval`
+the longer one while nobody uses the server (`idle`, which the supervisor tells) and it has answered IDLE_AFTER times in a row.
+
 Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in
-keepalived, and so does CRASHED (a bug in the checker). LATE (our own loop was not punctual) is tried again at once, but the fourth in
-a row is taken for the time-out that it looks like: a machine that is always late must still notice a dead server (reliability.md,
-section 7). After we stood still (`excuse`) the first failure is such a verdict too, whatever it is: links and routes may come back a
-moment later than we do.
+keepalived (or the pause of its state, as above), and so does CRASHED (a bug in the checker). LATE (our own loop was not punctual) is
+tried again at once, but the fourth in a row is taken for the time-out that it looks like: a machine that is always late must still
+notice a dead server (reliability.md, section 7). After we stood still (`excuse`) the first failure is such a verdict too, whatever it
+is: links and routes may come back a moment later than we do.
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ LATE_MAX = 3
 
 FRESH_ROUND_S = 5.0
 """Longest pause before the fresh round after we stood still. Ours: a link that comes up again takes two to four seconds."""
+
+IDLE_AFTER = 10
+"""So many successes in a row before an idle server is probed less often. Ours: after a failure, a start or a hint it has to earn it."""
 
 _SCRIPTS = frozenset({"MISC_CHECK"})
 _LONGER_PAUSE_WHILE_DOWN = frozenset({"HTTP_GET", "SSL_GET"})
@@ -80,6 +87,18 @@ class Settings(Protocol):
     def warmup(self) -> float:
         """The first probe comes at a random time within this."""
 
+    @property
+    def fast_interval(self) -> float | None:
+        """Pause in any transition; None: those of the file."""
+
+    @property
+    def down_interval(self) -> float | None:
+        """Pause while DOWN; None: that of the file."""
+
+    @property
+    def idle_interval(self) -> float | None:
+        """Pause while nobody uses the server, where it is longer; None: there is no such thing."""
+
 
 class Step(NamedTuple):
     """What one verdict led to. `verdict` is the one that counted (the fourth LATE became a time-out)."""
@@ -93,7 +112,8 @@ class CheckState:
     """Health and schedule of one check.
 
     `failures` counts failed probes in a row, `retry_it` retries used, `edges` changes between UP and DOWN; `has_run` tells whether
-    there was a conclusive verdict, here or before the job came to this worker. `weight` is what the last success said of it.
+    there was a conclusive verdict, here or before the job came to this worker. `weight` is what the last success said of it. `idle` is the
+    supervisor's word that nobody uses the server.
     """
 
     __slots__ = (
@@ -105,6 +125,7 @@ class CheckState:
         "failures",
         "has_run",
         "health",
+        "idle",
         "retry_it",
         "weight",
     )
@@ -114,6 +135,7 @@ class CheckState:
         self._excused = False
         self._late = 0
         self._successes = 0
+        self.idle = False
         self.weight = weight
         self.health = health
         self.has_run = health is not Health.UNKNOWN
@@ -126,6 +148,18 @@ class CheckState:
         if self._settings.type in _FIRST_AT_ONCE:
             return now
         return now + FIRST_PROBE_S + rng.uniform(0.0, self._settings.warmup)
+
+    @property
+    def steady(self) -> bool:
+        """Whether it is in no transition: up without a failure, or down without a success. Then a probe may come a little early."""
+        if self.health is Health.DOWN:
+            return not self._successes
+        return self.health is Health.UP and not self.failures
+
+    def rouse(self) -> None:
+        """Something hints at the server: probe it at its full rate, whether anybody uses it or not."""
+        if self.health is Health.UP:
+            self._successes = 0
 
     def excuse(self) -> None:
         """We stood still: give the server one fresh round, whose failure does not count."""
@@ -155,7 +189,7 @@ class CheckState:
                 verdict = replace(verdict, reason=self._looks_like(verdict))
         self._late = 0
         if not verdict.conclusive:
-            return Step(changed=False, due=now + self._settings.delay_loop, verdict=verdict)
+            return Step(changed=False, due=now + self._pause_without_news(), verdict=verdict)
         self.has_run = True
         return self._succeeded(verdict, now) if verdict.ok else self._failed(verdict, now)
 
@@ -181,7 +215,22 @@ class CheckState:
         if not must_rise or self._successes >= self._settings.rise:
             changed = self._turn(Health.UP) | (verdict.weight != self.weight)
             self.weight = verdict.weight
-        return Step(changed, now + self._settings.delay_loop, verdict)
+        return Step(changed, now + self._pause_after_success(), verdict)
+
+    def _pause_after_success(self) -> float:
+        settings = self._settings
+        if self.health is not Health.UP:
+            return _first_set(settings.fast_interval, settings.delay_loop)
+        if self.idle and settings.idle_interval is not None and self._successes >= IDLE_AFTER:
+            return max(settings.delay_loop, settings.idle_interval)
+        return settings.delay_loop
+
+    def _pause_without_news(self) -> float:
+        """Return the pause after a verdict that says nothing of the server."""
+        settings = self._settings
+        if self.health is Health.DOWN:
+            return _first_set(settings.down_interval, settings.delay_loop)
+        return _first_set(settings.fast_interval, settings.delay_loop) if self.failures else settings.delay_loop
 
     def _failed(self, verdict: Verdict, now: float) -> Step:
         settings = self._settings
@@ -191,13 +240,14 @@ class CheckState:
             pause = settings.delay_loop
             if settings.type in _LONGER_PAUSE_WHILE_DOWN:
                 pause = max(pause, settings.delay_before_retry)
-            return Step(changed=False, due=now + pause, verdict=verdict)
+            return Step(changed=False, due=now + _first_set(settings.down_interval, pause), verdict=verdict)
         if self.retry_it < settings.retry:
             self.retry_it += 1
-            return Step(changed=False, due=now + settings.delay_before_retry, verdict=verdict)
+            pause = _first_set(settings.fast_interval, settings.delay_before_retry)
+            return Step(changed=False, due=now + pause, verdict=verdict)
         self.retry_it = 0
         changed = self._turn(Health.DOWN)
-        return Step(changed, now + settings.delay_loop, verdict)
+        return Step(changed, now + _first_set(settings.down_interval, settings.delay_loop), verdict)
 
     def _turn(self, health: Health) -> bool:
         """Set the health; returns whether it changed. Only UP ↔ DOWN is an edge: the first verdict of a fresh check is not."""
@@ -206,3 +256,8 @@ class CheckState:
         self.edges += self.health is not Health.UNKNOWN
         self.health = health
         return True
+
+
+def _first_set(asked: float | None, otherwise: float) -> float:
+    """Return a pause that the file asks for, or the one that holds otherwise."""
+    return otherwise if asked is None else asked

@@ -13,7 +13,6 @@ import functools
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Protocol
 
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
@@ -47,10 +46,41 @@ class Alarm:
             action()
 
 
-class Sleeper(Protocol):
-    """Whoever may have to be woken early: by `alarm.ring()`, while there is one."""
+class Doze:
+    """The sleep of one task that somebody else may shorten."""
 
-    alarm: Alarm | None
+    __slots__ = ("_alarm", "_timer")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._alarm: Alarm | None = None
+
+    async def until(self, due: float) -> None:
+        """Sleep until the first tick at or after `due` (trio's clock), or an earlier one that `shorten` names."""
+        self._alarm = self._timer.call_at(due, functools.partial(reschedule, current_task()))
+        try:
+            await wait_task_rescheduled(self._abort)
+        finally:
+            self._alarm = None
+
+    def shorten(self, due: float) -> None:
+        """Have the sleeper wake at `due` if that is earlier; harmless when nobody sleeps."""
+        alarm = self._alarm
+        if alarm is None or alarm.action is None or due >= alarm.due:
+            return
+        action = alarm.action
+        alarm.cancel()
+        self._alarm = self._timer.call_at(due, action)
+
+    def wake(self) -> None:
+        """Have the sleeper wake now, without waiting for a tick; harmless when nobody sleeps."""
+        if self._alarm is not None:
+            self._alarm.ring()
+
+    def _abort(self, _: object) -> Abort:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        return Abort.SUCCEEDED
 
 
 class Timer:
@@ -74,11 +104,9 @@ class Timer:
             sleep.deadline = max(due, self._last_tick + self._tick_s)
         return alarm
 
-    async def sleep_until(self, due: float, sleeper: Sleeper | None = None) -> None:
-        """Sleep until the first tick at or after `due` (trio's clock), or until `sleeper` is woken; always gives other tasks a turn."""
+    async def sleep_until(self, due: float) -> None:
+        """Sleep until the first tick at or after `due` (trio's clock); always gives other tasks a turn."""
         alarm = self.call_at(due, functools.partial(reschedule, current_task()))
-        if sleeper is not None:
-            sleeper.alarm = alarm
 
         def abort(_: object) -> Abort:
             alarm.cancel()

@@ -2,18 +2,18 @@
 
 Worker → supervisor                                                  Supervisor → worker
 
-    Hello(pid, caged, version)                                           Assign(epoch, generation, part, parts, jobs)
+    Hello(pid, caged, version)                                           Assign(epoch, generation, part, parts, jobs, rate_max)
     Report(epoch, generation, seq, job, health, …, result, weight)       AskState()
     State(epoch, generation, seq, entries, last)                         Stop()
     Beat(epoch, generation, seq, loop_lag_s, …)                          Grant(number, ending, status, text)
     Ask(epoch, generation, seq, number, job, favour)                     Probe(number, job)
-    Probed(epoch, generation, seq, number, job, result, …, steps)
+    Probed(epoch, generation, seq, number, job, result, …, steps)        Idle(idle, jobs)
     SentinelTold(epoch, generation, seq, job, state, age_s)
 
-    encode(frame) -> bytes                                               assign_frames(epoch, generation, jobs) -> list[bytes]
+    encode(frame) -> bytes                                               assign_frames(epoch, generation, jobs, rate_max) -> list[bytes]
     decode_from_worker(data) -> Hello | Report | State | Beat | Ask | Probed | SentinelTold
-    decode_from_supervisor(data) -> Assign | AskState | Stop | Grant | Probe
-    state_frames(epoch, generation, seq, entries) -> list[State]
+    decode_from_supervisor(data) -> Assign | AskState | Stop | Grant | Probe | Idle
+    state_frames(epoch, generation, seq, entries) -> list[State]         idle_frames(idle, jobs) -> list[Idle]
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
 supervisor. `seq` counts all frames of one incarnation but Hello: 1, 2, 3 …, never a gap. What comes from a
@@ -54,6 +54,8 @@ from checkers.kit.frames import (
     FAULTS_MAX,
     GRANT,
     HELLO,
+    IDLE,
+    IDLE_JOBS_MAX,
     PROBE,
     REPORT,
     SENTINEL,
@@ -70,6 +72,7 @@ from checkers.kit.frames import (
     Grant,
     Hello,
     Histogram,
+    Idle,
     Probe,
     Probed,
     Report,
@@ -87,6 +90,7 @@ __all__ = [
     "COUNTS_MAX",
     "DURATION_BUCKETS_S",
     "FAULTS_MAX",
+    "IDLE_JOBS_MAX",
     "VERSION",
     "Ask",
     "AskState",
@@ -101,6 +105,7 @@ __all__ = [
     "Health",
     "Hello",
     "Histogram",
+    "Idle",
     "Job",
     "Probe",
     "Probed",
@@ -119,6 +124,7 @@ __all__ = [
     "decode_from_supervisor",
     "decode_from_worker",
     "encode",
+    "idle_frames",
     "state_frames",
 ]
 
@@ -134,12 +140,13 @@ _REPORT_HEAD = struct.Struct(
     ">BBIIQIBIIBqB"
 )  # … epoch generation seq job health edges failures has-weight weight has-result
 _STATE_HEAD = struct.Struct(">BBIIQBH")  # … epoch generation seq last number-of-entries
-_STATE_ENTRY = struct.Struct(">IBIIBq")  # job health edges failures has-weight weight
+_STATE_ENTRY = struct.Struct(">IBIIBqI")  # job health edges failures has-weight weight probes
 _ASK_FRAME = struct.Struct(">BBIIQIIB")  # … epoch generation seq number job favour
 _GRANT_HEAD = struct.Struct(">BBIBBH")  # … number ending status, length of text
 _SENTINEL_FRAME = struct.Struct(">BBIIQIBd")  # … epoch generation seq job state age_s
 _PROBE_FRAME = struct.Struct(">BBII")  # … number job
-_ASSIGN_HEAD = struct.Struct(">BBIIHH")  # … epoch generation part parts; JSON follows
+_ASSIGN_HEAD = struct.Struct(">BBIIHHH")  # … epoch generation part parts rate-max; JSON follows
+_IDLE_HEAD = struct.Struct(">BBBH")  # … idle, number of jobs; 32 bits of each follow
 
 STATE_ENTRIES_MAX = (STATE_FRAME_MAX_BYTES - _STATE_HEAD.size) // _STATE_ENTRY.size
 """Most entries of one State frame."""
@@ -169,12 +176,10 @@ def encode(frame: Frame) -> bytes:
                 return _assign_out(frame, [encode_job(job).encode() for job in frame.jobs])
             case Probe():
                 return _PROBE_FRAME.pack(VERSION, PROBE, frame.number, frame.job)
-            case Probed():
-                return encode_probed(frame)
-            case SentinelTold():
-                state, age_s = frame.state, seconds_in("sentinel: age", frame.age_s)
-                told = frame.epoch, frame.generation, frame.seq, frame.job, state, age_s
-                return _SENTINEL_FRAME.pack(VERSION, SENTINEL, *told)
+            case Idle():
+                return _encode_idle(frame)
+            case Probed() | SentinelTold():
+                return encode_probed(frame) if isinstance(frame, Probed) else _encode_sentinel(frame)
             case AskState() | Stop():
                 return _HEAD.pack(VERSION, ASK_STATE if isinstance(frame, AskState) else STOP)
     except struct.error as error:
@@ -198,10 +203,10 @@ def decode_from_worker(data: bytes) -> FromWorker:
                 return _decode_ask(data)
             case 11:
                 return decode_probed(data)
-            case 12:
+            case 13:
                 return _decode_sentinel(data)
             case _:
-                raise WireError(f"frame: expected a type from a worker (1 to 4, 8, 11, 12), got {kind}")
+                raise WireError(f"frame: expected a type from a worker (1 to 4, 8, 11, 13), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -224,8 +229,10 @@ def decode_from_supervisor(data: bytes) -> FromSupervisor:
             case 10:
                 require_length("probe", data, _PROBE_FRAME.size)
                 return Probe(*_PROBE_FRAME.unpack(data)[2:])
+            case 12:
+                return _decode_idle(data)
             case _:
-                raise WireError(f"frame: expected a type from the supervisor (5 to 7, 9, 10), got {kind}")
+                raise WireError(f"frame: expected a type from the supervisor (5 to 7, 9, 10, 12), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -245,7 +252,13 @@ def state_frames(epoch: int, generation: int, first_seq: int, entries: Sequence[
     ]
 
 
-def assign_frames(epoch: int, generation: int, jobs: Iterable[Job]) -> list[bytes]:
+def idle_frames(jobs: Sequence[int], *, idle: bool) -> list[Idle]:
+    """Return the Idle frames that say so of all these jobs; none for none."""
+    starts = range(0, len(jobs), IDLE_JOBS_MAX)
+    return [Idle(idle, tuple(jobs[start : start + IDLE_JOBS_MAX])) for start in starts]
+
+
+def assign_frames(epoch: int, generation: int, jobs: Iterable[Job], rate_max: int = 0) -> list[bytes]:
     """Return the Assign frames of a whole assignment, each at most ASSIGN_FRAME_MAX_BYTES; at least one.
 
     Raises WireError when a single job does not fit a frame.
@@ -262,7 +275,8 @@ def assign_frames(epoch: int, generation: int, jobs: Iterable[Job]) -> list[byte
             used = 0
         parts[-1].append(job)
         used += size
-    return [encode(Assign(epoch, generation, part, len(parts), tuple(some))) for part, some in enumerate(parts)]
+    count = len(parts)
+    return [encode(Assign(epoch, generation, part, count, tuple(some), rate_max)) for part, some in enumerate(parts)]
 
 
 def _kind(data: bytes) -> int:
@@ -281,6 +295,12 @@ def _decode_ask(data: bytes) -> Ask:
         return Ask(epoch, generation, seq, number, job, Favour(favour))
     except ValueError:
         raise WireError(f"ask: {favour} is no favour") from None
+
+
+def _encode_sentinel(frame: SentinelTold) -> bytes:
+    age_s = seconds_in("sentinel: age", frame.age_s)
+    told = frame.epoch, frame.generation, frame.seq, frame.job, frame.state, age_s
+    return _SENTINEL_FRAME.pack(VERSION, SENTINEL, *told)
 
 
 def _decode_sentinel(data: bytes) -> SentinelTold:
@@ -345,7 +365,8 @@ def _encode_state(frame: State) -> bytes:
     head = _STATE_HEAD.pack(VERSION, STATE, frame.epoch, frame.generation, frame.seq, frame.last, len(frame.entries))
     pack = _STATE_ENTRY.pack
     return head + b"".join(
-        pack(entry.job, entry.health, entry.edges, entry.failures, *weight_out(entry.weight)) for entry in frame.entries
+        pack(entry.job, entry.health, entry.edges, entry.failures, *weight_out(entry.weight), entry.probes)
+        for entry in frame.entries
     )
 
 
@@ -355,14 +376,19 @@ def _decode_state(data: bytes) -> State:
         raise WireError(f"state: expected at most {STATE_ENTRIES_MAX} entries, got {number}")
     require_length("state", data, _STATE_HEAD.size + number * _STATE_ENTRY.size)
     entries = tuple(
-        StateEntry(job, health_in("state: health", health), edges, failures, weight_in("state: weight", *weighed))
-        for job, health, edges, failures, *weighed in _STATE_ENTRY.iter_unpack(memoryview(data)[_STATE_HEAD.size :])
+        StateEntry(
+            job, health_in("state: health", health), edges, failures, weight_in("state: weight", *weighed), probes
+        )
+        for job, health, edges, failures, *weighed, probes in _STATE_ENTRY.iter_unpack(
+            memoryview(data)[_STATE_HEAD.size :]
+        )
     )
     return State(epoch, generation, seq, entries, flag_in("state: last", last))
 
 
 def _assign_out(frame: Assign, jobs: list[bytes]) -> bytes:
-    head = _ASSIGN_HEAD.pack(VERSION, ASSIGN, frame.epoch, frame.generation, frame.part, frame.parts)
+    numbers = frame.epoch, frame.generation, frame.part, frame.parts, frame.rate_max
+    head = _ASSIGN_HEAD.pack(VERSION, ASSIGN, *numbers)
     data = head + b"[" + b",".join(jobs) + b"]"
     if len(data) > ASSIGN_FRAME_MAX_BYTES:
         raise WireError(f"assign: expected at most {ASSIGN_FRAME_MAX_BYTES} bytes, got {len(data)}")
@@ -370,18 +396,33 @@ def _assign_out(frame: Assign, jobs: list[bytes]) -> bytes:
 
 
 def _decode_assign(data: bytes) -> Assign:
-    _, _, epoch, generation, part, parts = _ASSIGN_HEAD.unpack_from(data)
+    _, _, epoch, generation, part, parts, rate_max = _ASSIGN_HEAD.unpack_from(data)
     if part >= parts:
         raise WireError(f"assign: part {part} of {parts}")
     try:
         raw = json.loads(data[_ASSIGN_HEAD.size :], parse_constant=_no_constant)
         if not isinstance(raw, list):
             raise WireError("assign: expected a list of jobs")
-        frame = Assign(epoch, generation, part, parts, tuple(job_from(item) for item in raw))
+        frame = Assign(epoch, generation, part, parts, tuple(job_from(item) for item in raw), rate_max)
         encode(frame)  # what cannot be said again (too long, a number beyond all bounds) is refused
     except (ValueError, OverflowError, RecursionError) as error:
         raise WireError(f"assign: {error}") from error
     return frame
+
+
+def _encode_idle(frame: Idle) -> bytes:
+    if len(frame.jobs) > IDLE_JOBS_MAX:
+        raise WireError(f"idle: expected at most {IDLE_JOBS_MAX} jobs, got {len(frame.jobs)}")
+    head = _IDLE_HEAD.pack(VERSION, IDLE, frame.idle, len(frame.jobs))
+    return head + struct.pack(f">{len(frame.jobs)}I", *frame.jobs)
+
+
+def _decode_idle(data: bytes) -> Idle:
+    _, _, idle, number = _IDLE_HEAD.unpack_from(data)
+    if number > IDLE_JOBS_MAX:
+        raise WireError(f"idle: expected at most {IDLE_JOBS_MAX} jobs, got {number}")
+    require_length("idle", data, _IDLE_HEAD.size + 4 * number)
+    return Idle(flag_in("idle", idle), struct.unpack_from(f">{number}I", data, _IDLE_HEAD.size))
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -5,7 +5,7 @@
 
 runs until the link ends, the supervisor says Stop, or it is cancelled. It is the same code under `python -m checkers` and as a
 task of a story: everything real (sockets, privileges) comes in as an argument. The protocol, in order: preload the checker
-types, `confine()`, say Hello, then obey Assign, AskState, Grant, Probe and Stop.
+types, `confine()`, say Hello, then obey Assign, AskState, Grant, Probe, Idle and Stop.
 
 What is told is a level, not an edge: for each job the newest report is kept until the link takes it, so a slow supervisor costs
 memory for one report a job and no more. A report goes out when there is something to tell: a change, the first result, a
@@ -34,6 +34,7 @@ from checkers.kit.excerpt import clip
 from checkers.kit.favours import Desk
 from checkers.kit.job import Job
 from checkers.kit.link import Link, LinkError
+from checkers.kit.pacing import Pacing
 from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import NOT_PREPARED, Runner
@@ -41,6 +42,7 @@ from checkers.kit.schedule import Random
 from checkers.kit.sentinel import MakeWatch, Sentinels, Watch
 from checkers.kit.shedding import Shedding
 from checkers.kit.sockets import SHORTAGES
+from checkers.kit.spread import NOWHERE, Spread
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
 from checkers.kit.turns import OneByOne, Turns
@@ -124,6 +126,8 @@ class Worker:
         self._sentinels: Sentinels | None = None
         self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
+        self._spread = Spread()
+        self._pacing = Pacing(0)
         self._checkers = checkers
         self._nursery = nursery
         self._freeze = freeze
@@ -134,6 +138,7 @@ class Worker:
         self._runners: dict[
             str, list[Runner]
         ] = {}  # by what the job is; more than one only if the supervisor repeats itself
+        self._numbers: dict[int, Runner] = {}  # by the job's
         self._waiting: dict[Runner, wire.ReportResult] = {}  # not sent yet, in the order of need
         self._looked: deque[tuple[wire.Probe, Seen]] = deque()  # as many as the supervisor asked for
         self._state_wanted = False
@@ -162,6 +167,8 @@ class Worker:
                     self._desk.granted(grant, self._link.take_descriptor())
                 case wire.Probe() as asked:
                     self._probe_beside(asked)
+                case wire.Idle() as word:
+                    self._take_idle(word)
                 case wire.Stop():
                     return
 
@@ -179,25 +186,32 @@ class Worker:
         before.append(part)
         if len(before) == part.parts:
             self._parts = []
-            self._apply(part.epoch, part.generation, [job for some in before for job in some.jobs])
+            self._apply(part.epoch, part.generation, [job for some in before for job in some.jobs], part.rate_max)
 
-    def _apply(self, epoch: int, generation: int, jobs: list[Job]) -> None:
+    def _apply(self, epoch: int, generation: int, jobs: list[Job], rate_max: int) -> None:
         self._epoch, self._generation = epoch, generation
         old, self._runners = self._runners, {}
         fresh: list[Runner] = []
+        self._spread, self._pacing = Spread(), Pacing(rate_max, jobs, self._pacing)
+        now = trio.current_time()
         for job in jobs:
             identity = job.identity()
             same = old.get(identity)
             if same:
                 runner = same.pop()
                 runner.job = job
+                runner.state.idle = False
             else:
-                runner = Runner(job, self._desk, self._punctuality.naps)
-                runner.due = runner.state.start(trio.current_time(), self._rng)
+                runner = Runner(job, self._desk, self._punctuality.naps, self._timer)
+                runner.due = runner.state.start(now, self._rng)
                 fresh.append(runner)
+            if not same or runner.booking is not NOWHERE:
+                runner.booking = self._spread.book(now, runner.due, self._rng, movable=False)
             self._runners.setdefault(identity, []).append(runner)
+        self._numbers = {runner.job.id: runner for same in self._runners.values() for runner in same}
         for gone in (runner for left in old.values() for runner in left):
             gone.scope.cancel()
+            gone.booking = NOWHERE
             self._waiting.pop(gone, None)
         self._watched = {}
         if self._sentinels is not None:
@@ -219,16 +233,13 @@ class Worker:
 
     async def _run(self, runner: Runner) -> None:
         """Probe one job for ever, by its schedule."""
-        state, timer, tally = runner.state, self._timer, self._tally
+        state, tally = runner.state, self._tally
         with runner.scope:
             while True:
-                runner.due_by = runner.due + OVERDUE_S
-                await runner.rest(timer)
-                due = runner.due
+                due = await self._turn_of(runner)
                 began = trio.current_time()
                 self._excuse(runner, began)  # a nap before this probe
                 tally.schedule_lag.add(began - due)
-                runner.probes += 1
                 runner.due_by = began + runner.longest_s + OVERDUE_S
                 self._in_flight += 1
                 try:
@@ -236,6 +247,7 @@ class Worker:
                 finally:
                     self._in_flight -= 1
                 now = trio.current_time()
+                runner.probes += 1
                 self._excuse(runner, now)  # a nap during it
                 turns = runner.turns
                 if turns is not None:
@@ -244,14 +256,53 @@ class Worker:
                 if turns is not None:
                     went_down = changed and state.health is Health.DOWN
                     runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
-                runner.due = self._shedding.due(verdict, now, runner.due)
-                runner.due = runner.urgency.due(verdict, state.health, runner.due, now)
+                due = self._shedding.due(verdict, now, runner.due)
+                due = runner.urgency.due(verdict, state.health, due, now)
+                runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
+                runner.due = runner.booking.due
                 if runner.sentinel is not None and self._sentinels is not None:
                     self._sentinels.judged(runner, verdict)
                 tally.add(runner.job.type, verdict, now - began)
                 used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
                 if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
                     self._report(runner, verdict, now - began)
+
+    async def _turn_of(self, runner: Runner) -> float:
+        """Wait until the next probe is due and its server may be asked again; return when that was."""
+        runner.due_by = runner.due + OVERDUE_S
+        urgent = await runner.rest()
+        self._spread.leave(runner.booking)
+        runner.booking = NOWHERE
+        if urgent:
+            return runner.due
+        now, target = trio.current_time(), runner.target
+        turn = self._pacing.turn(target.address, target.port, now)
+        if turn <= now:
+            return runner.due
+        runner.due_by = turn + OVERDUE_S
+        await self._timer.sleep_until(turn)
+        return turn
+
+    def _take_idle(self, word: wire.Idle) -> None:
+        """Some servers have no users any more, or have them again: those are looked at within a delay_loop, spread over it."""
+        now = trio.current_time()
+        for number in word.jobs:
+            runner = self._numbers.get(number)
+            if runner is None or runner.state.idle is word.idle:
+                continue
+            runner.state.idle = word.idle
+            if not word.idle:
+                self._hasten(runner, now, now + self._rng.uniform(0.0, runner.job.delay_loop))
+
+    def _hasten(self, runner: Runner, now: float, due: float) -> None:
+        """Have a job probed at `due` if that is earlier than it would be anyway."""
+        if runner.booking is NOWHERE or due >= runner.due:
+            return
+        self._spread.leave(runner.booking)
+        runner.booking = self._spread.book(now, due, self._rng, movable=False)
+        runner.due = due
+        runner.due_by = due + OVERDUE_S
+        runner.doze.shorten(due)
 
     def _excuse(self, runner: Runner, now: float) -> None:
         """Excuse the next failure of a job when this process stood still since it was looked at last."""
@@ -292,7 +343,7 @@ class Worker:
 
     def _probe_beside(self, asked: wire.Probe) -> None:
         """Probe a job once more, beside its schedule."""
-        runner = next((one for same in self._runners.values() for one in same if one.job.id == asked.job), None)
+        runner = self._numbers.get(asked.job)
         if runner is None:
             self._seen(asked, Seen(None))
         else:

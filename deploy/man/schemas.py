@@ -125,6 +125,33 @@ CHANGES: Schema = {
     "additionalProperties": several(either(TEXT, several(TEXT))),
 }
 
+SPAN = or_null(
+    thing(
+        "how long something takes: the mean, and a bound; null: no check would notice",
+        expected_s=SECONDS,
+        worst_s=SECONDS,
+    )
+)
+SHAPE = thing(
+    "how long it takes to notice each fault, and that it is over", refused=SPAN, silent=SPAN, wrong=SPAN, back=SPAN
+)
+DETECTION = or_null(
+    thing(
+        "how faults of a real server are noticed; `unused`: while it has no traffic, where that differs; null: not at all",
+        busy=SHAPE,
+        unused=or_null(SHAPE),
+    )
+)
+NOTICED = several(
+    thing(
+        "real servers whose faults are noticed otherwise than before; `before` null: they are new",
+        virtual_server=TEXT,
+        real_servers=several(TEXT),
+        before=DETECTION,
+        after=DETECTION,
+    )
+)
+
 RESULT = thing(
     "what came of a probe",
     ok=TRUTH,
@@ -174,8 +201,16 @@ PAST_RESULT: Schema = {
     "properties": {**ENTRY["properties"], "age_s": SECONDS, "last_age_s": SECONDS},
 }
 
+
+def status() -> Schema:
+    """Return the form of a status: a snapshot, and how many there are of everything."""
+    form = value(snapshot.Snapshot)
+    properties = {**form["properties"], "whole": value(snapshot.WholeView)}
+    return {**form, "title": "status", "required": [*form["required"], "whole"], "properties": properties}
+
+
 SCHEMAS: Mapping[str, Schema] = {
-    "status": {**value(snapshot.Snapshot), "title": "status"},
+    "status": status(),
     "why": answer(
         "why a real server has its weight, for each virtual server that has it",
         answers=several(
@@ -185,6 +220,7 @@ SCHEMAS: Mapping[str, Schema] = {
                 quorate=TRUTH,
                 real_server=ROW,
                 chain=several(LINK),
+                detection=DETECTION,
                 drift=several(TEXT),
                 results=several(PAST_RESULT),
             )
@@ -200,7 +236,14 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "events": answer("what happened in the whole program", HISTORY_SCHEMA, at=NUMBER, events=several(ENTRY)),
     "order": answer("drain, disable, enable, weight, host: what changed", in_kernel=TRUTH, servers=several(ORDERED)),
-    "plan": answer("what a reload would do", file=TEXT, digest=TEXT, changes=CHANGES, operations=several(OPERATION)),
+    "plan": answer(
+        "what a reload would do",
+        file=TEXT,
+        digest=TEXT,
+        changes=CHANGES,
+        operations=several(OPERATION),
+        detection=NOTICED,
+    ),
     "reload": answer(
         "what a reload did",
         digest=TEXT,
@@ -209,6 +252,7 @@ SCHEMAS: Mapping[str, Schema] = {
         settled=or_null(TRUTH),
         changes=CHANGES,
         operations=several(OPERATION),
+        detection=NOTICED,
     ),
     "confirm": answer("the configuration that stays", digest=TEXT),
     "check-now": answer("what came of probes on request", checks=several(CHECK)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ def default_socket() -> Path:
     own = os.environ.get("XDG_RUNTIME_DIR")
     if own:
         return Path(own) / "vipervisor" / "admin.sock"
+    import tempfile  # noqa: PLC0415  (it brings random and more, a twentieth of the start of a verb)
+
     return Path(tempfile.gettempdir()) / f"vipervisor-{os.geteuid()}" / "admin.sock"
 
 

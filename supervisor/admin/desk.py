@@ -10,6 +10,7 @@ whose further lines have no limit of time, or raises RequestError. Nothing here 
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
@@ -59,17 +60,22 @@ class Reply:
     more: AbstractContextManager[More] | None = None
 
 
+class Lane(enum.Enum):
+    """What a verb takes turns with: of each lane but the first, one is carried out at a time."""
+
+    OWN = enum.auto()  # nobody: it waits for something
+    QUICK = enum.auto()  # it never waits, and computes for some milliseconds
+    LONG = enum.auto()  # it goes through everything there is, in steps, and holds an answer of megabytes
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb. `changes`: it is not only a question, so fewer people may say it and it is put on record; `limit_s` in seconds.
-
-    `at_once`: it never waits, and may compute for a while; of these one is carried out at a time, and others get a turn in between.
-    """
+    """One verb. `changes`: it is not only a question, so fewer people may say it and it is put on record; `limit_s` in seconds."""
 
     act: Act
     changes: bool = True
     limit_s: float = LIMIT_S
-    at_once: bool = False
+    lane: Lane = Lane.OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def question(answer: Callable[[dict[str, Any]], Any]) -> Verb:
         await trio.lowlevel.checkpoint()
         return answer(args)
 
-    return Verb(act, changes=False, at_once=True)
+    return Verb(act, changes=False, lane=Lane.QUICK)
 
 
 class Desk:
@@ -101,7 +107,7 @@ class Desk:
         self._verbs = verbs
         self._access = access
         self._record = record
-        self._turn = trio.Semaphore(1)
+        self._turns: dict[Lane, trio.Semaphore] = {lane: trio.Semaphore(1) for lane in Lane if lane is not Lane.OWN}
 
     async def answer(self, line: bytes, caller: Caller) -> Reply:
         """Return what to say to a request line. Never raises RequestError."""
@@ -142,10 +148,11 @@ class Desk:
         if verb is None:
             raise RequestError(f"unknown verb {request.verb[:40]!r}; there are: {', '.join(sorted(self._verbs))}")
         with trio.move_on_after(verb.limit_s):
-            if not verb.at_once:
-                return await verb.act(request.args, caller)
-            async with self._turn:
-                return await verb.act(request.args, caller)
+            turn = self._turns.get(verb.lane)
+            if turn is None:
+                return await verb.act(dict(request.args), caller)
+            async with turn:
+                return await verb.act(dict(request.args), caller)
         raise RequestError(f"{request.verb}: not done within {verb.limit_s:g} s", Status.TIMEOUT)
 
 
@@ -155,6 +162,6 @@ _OUTCOMES = {Status.REFUSED: "refused", Status.TIMEOUT: "timed out"}
 def brief(args: Mapping[str, Any]) -> str:
     """Return arguments as a line of text, cut to BRIEF_MAX characters."""
     text = (
-        json.dumps(args, ensure_ascii=False).encode(errors="replace").decode()
+        json.dumps(dict(args), ensure_ascii=False).encode(errors="replace").decode()
     )  # half a character cannot be written down
     return text if len(text) <= BRIEF_MAX else f"{text[: BRIEF_MAX - 1]}…"

@@ -25,7 +25,7 @@ def real_server_fits(pattern: str, name: str) -> bool:
     return fits(pattern, name) or fits(pattern, name.rpartition(":")[0].strip("[]"))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _expression(pattern: str) -> re.Pattern[str]:
     """Return a pattern as a regular expression that takes no long time whatever it is (fnmatch sees to that)."""
     return re.compile(fnmatch.translate(pattern.lower().replace("[", "[[]")))

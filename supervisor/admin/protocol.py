@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 PROTOCOL = 1
 REQUEST_MAX_BYTES = 65536
@@ -60,12 +61,11 @@ class RequestError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request of an operator."""
+class Request(NamedTuple):
+    """One request of an operator. No dataclass: their module takes a tenth of the time that a verb of the command line needs to start."""
 
     verb: str
-    args: dict[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = MappingProxyType({})
     id: int = 1
 
 
@@ -76,7 +76,7 @@ def greeting(version: str) -> bytes:
 
 def encode_request(request: Request) -> bytes:
     """Return the line of a request."""
-    return _line({"id": request.id, "verb": request.verb, "args": request.args})
+    return _line({"id": request.id, "verb": request.verb, "args": dict(request.args)})
 
 
 def decode_request(line: bytes) -> Request:

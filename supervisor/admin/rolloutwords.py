@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.admin import detectionwords
+
 _SETTINGS = {
     "mail": "mail",
     "kernel": "time-outs, flushing or sync daemons of the kernel",
@@ -15,6 +17,7 @@ _SETTINGS = {
     "track_files": "track files",
     "default_interface": "default_interface",
     "assign_addresses": "virtual_server_addresses",
+    "probe_rate_max": "probe_rate_max",
 }
 
 
@@ -52,10 +55,26 @@ def _lines(answer: dict[str, Any]) -> list[str]:
     for key in dict.fromkeys([*added, *changes["virtual_servers_changed"], *removed, *operations]):
         sign = "+" if key in added else "-" if key in removed else " "
         found = operations.get(key, [])
-        lines.append(f"{sign} {key}" + ("" if found else ": nothing in the kernel"))
-        leaving = {server for where, server in changes["real_servers_removed"] if where == key}
-        lines += [f"    {_operation(operation, leaving)}" for operation in found]
-    return lines
+        leaving = _of(key, changes["real_servers_removed"])
+        below = [_operation(operation, set(leaving)) for operation in found]
+        if key not in removed:
+            below += _unseen(found, _of(key, changes["real_servers_added"]), leaving)
+        lines.append(f"{sign} {key}" + ("" if below else ": nothing in the kernel"))
+        lines += [f"    {line}" for line in below]
+    return [*lines, *detectionwords.plan(answer.get("detection", []))]
+
+
+def _of(key: str, names: list[list[str]]) -> list[str]:
+    return [server for where, server in names if where == key]
+
+
+def _unseen(operations: list[dict[str, Any]], coming: list[str], leaving: list[str]) -> list[str]:
+    """Return lines for who comes or goes without the kernel's being written at once: nobody is sent there before, or after."""
+    seen = {operation.get("real_server") for operation in operations}
+    return [
+        *(f"+ {server}  not in the kernel's table at first" for server in coming if server not in seen),
+        *(f"- {server}  out already; it leaves" for server in leaving if server not in seen),
+    ]
 
 
 def _operation(operation: dict[str, Any], leaving: set[str]) -> str:

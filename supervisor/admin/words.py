@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
+from supervisor.admin import detectionwords
+from supervisor.admin.sieve import whole
+
 SLOW_S = 0.5
 """A loop that is later than this is shown."""
 
@@ -35,11 +38,11 @@ def age(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole // 3600 % 24:02}h"
 
 
-def status(snapshot: dict[str, Any], of: dict[str, Any] | None = None) -> str:
-    """Return one screen about everything that runs now. `of` is the whole of which `snapshot` is a part."""
+def status(snapshot: dict[str, Any]) -> str:
+    """Return one screen about what is shown of what runs now; its first line counts everything."""
     process = snapshot["process"]
     lines = [
-        _headline(process, (of or snapshot)["virtual_servers"]),
+        _headline(process, whole(snapshot)),
         *_paused(process),
         *_needs(process),
         *_rivals(process),
@@ -69,17 +72,9 @@ def wish(override: dict[str, Any]) -> str:
     return f"{ADMIN_SIGNS[override['admin']]} {what}, by {override['by'] or 'an operator'} {age(override['age_s'])} ago{reason}{ends}"
 
 
-def _held(real: list[dict[str, Any]]) -> str:
-    """Return how many servers serve though they are down."""
-    held = sum(bool(row["held"]) for row in real)
-    return f"  {held} HELD IN SERVICE THOUGH DOWN." if held else ""
-
-
-def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
-    real = [row for server in servers for row in server["real_servers"]]
-    up = sum(row["health"] != "DOWN" for row in real)
-    wishes = sum(row["override"] is not None for row in real)
-    by_hand = f", {wishes} overridden by an operator" if wishes else ""
+def _headline(process: dict[str, Any], there: dict[str, int]) -> str:
+    by_hand = f", {there['overridden']} overridden by an operator" if there["overridden"] else ""
+    held = f"  {there['held']} HELD IN SERVICE THOUGH DOWN." if there["held"] else ""
     suspected = (
         f"  THE DIRECTOR ITSELF IS SUSPECTED for {age(process['suspected_s'])}: {process['suspected']}."
         if process["suspected"]
@@ -88,8 +83,8 @@ def _headline(process: dict[str, Any], servers: list[dict[str, Any]]) -> str:
     reload = "" if process["reload_ok"] else "  THE LAST RELOAD WAS REJECTED, the configuration before it runs."
     return (
         f"vipervisor {process['version']}, up {age(process['uptime_s'])}, {process['config_source']}"
-        f" ({process['config_digest']}), backend {process['backend']}: {count(len(servers), 'virtual server')},"
-        f" {up} of {count(len(real), 'real server')} not down{by_hand}.{_held(real)}{suspected}{reload}"
+        f" ({process['config_digest']}), backend {process['backend']}: {count(there['virtual_servers'], 'virtual server')},"
+        f" {there['not_down']} of {count(there['real_servers'], 'real server')} not down{by_hand}.{held}{suspected}{reload}"
     )
 
 
@@ -226,6 +221,8 @@ def why(answers: list[dict[str, Any]]) -> str:
             lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
             if check["sentinel"] not in {"", "on"}:
                 lines.append(f"  sentinel of {check['type']} {check['target']}: {check['sentinel']}")
+        if "detection" in answer:
+            lines += detectionwords.why(answer["detection"])
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 

@@ -51,7 +51,8 @@ class Allowance:
 
 def gap_s(job: Job) -> float:
     """Return the shortest time between two probes of a job, by its schedule."""
-    gap = min(job.delay_loop, job.delay_before_retry)
+    asked = (job.delay_loop, job.delay_before_retry, job.fast_interval, job.down_interval)
+    gap = min(pause for pause in asked if pause is not None)
     if job.sentinel or job.fast_retry:
         gap = min(gap, HASTENED_S)
     return max(gap, GAP_MIN_S)

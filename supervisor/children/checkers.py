@@ -51,6 +51,12 @@ class Station(Protocol):
     def owned(self, index: int, jobs: Iterable[int]) -> tuple[int, ...]:
         """Return those of the jobs that are this worker's and nobody else's now: only their owner is believed."""
 
+    def idle(self) -> Collection[int]:
+        """Return the jobs whose servers nobody uses now, whoever has them."""
+
+    def rate_max(self) -> int:
+        """Return the most probes a second of one address and port; 0: no limit."""
+
     def spoke(self, index: int) -> None:
         """It said a full state of what it was given last."""
 
@@ -94,6 +100,8 @@ class CheckerWorker:
         self._allowance = Allowance((), 0.0)
         self._generation = 0
         self._assign = True
+        self._told_idle: frozenset[int] = frozenset()  # what this incarnation was told last
+        self._traffic_changed = False
         self._something = trio.Event()  # to be sent
         self.greeted = trio.Event()
         """Set by the first greeting of all."""
@@ -104,6 +112,11 @@ class CheckerWorker:
     def reassign(self) -> None:
         """The jobs changed: tell the worker as soon as it listens. Returns at once."""
         self._assign = True
+        self._something.set()
+
+    def traffic_changed(self) -> None:
+        """Others are idle than before: tell the worker as soon as it listens. Returns at once."""
+        self._traffic_changed = True
         self._something.set()
 
     def view(self, now: float) -> WorkerView:
@@ -202,6 +215,11 @@ class CheckerWorker:
                     self._assign = False
                     for frame in self._assignment(epoch):
                         await link.send(frame)
+                    self._traffic_changed = True
+                if self._traffic_changed:
+                    self._traffic_changed = False
+                    for word in self._idle_words():
+                        await link.send(wire.encode(word))
                 for number, asked in self._requests.unsent():
                     await link.send(wire.encode(wire.Probe(number, asked)))
                 while self._granted:
@@ -222,15 +240,24 @@ class CheckerWorker:
         self._generation += 1
         jobs = self._station.jobs(self.index)
         try:
-            frames = wire.assign_frames(epoch, self._generation, jobs)
+            frames = wire.assign_frames(epoch, self._generation, jobs, self._station.rate_max())
         except wire.WireError:
             jobs = [job for job in jobs if self._fits(job)]
-            frames = wire.assign_frames(epoch, self._generation, jobs)
+            frames = wire.assign_frames(epoch, self._generation, jobs, self._station.rate_max())
+        self._told_idle = frozenset()
         self._owned = {job.id: job for job in jobs}
         self._scripts_at = {job: at for job, at in self._scripts_at.items() if job in self._owned}
         self._allowance = Allowance(jobs, trio.current_time())
         self._given = True
         return frames
+
+    def _idle_words(self) -> list[wire.Idle]:
+        """Return what the worker has to be told of its servers' traffic: the differences to what it was told last."""
+        before, self._told_idle = self._told_idle, frozenset(self._station.idle()) & self._owned.keys()
+        return [
+            *wire.idle_frames(sorted(before - self._told_idle), idle=False),
+            *wire.idle_frames(sorted(self._told_idle - before), idle=True),
+        ]
 
     def _fits(self, job: wire.Job) -> bool:
         """Tell whether a job fits a frame; complain if not. It stays unchecked then, and the program not ready."""

@@ -24,7 +24,7 @@ from supervisor.core.crew import Acquitted, AllLost, Back, Condemned, Crew, Edge
 from supervisor.core.events import Event, WorkerSilent
 from supervisor.core.snapshot import CheckCount, CheckTiming, Histogram
 from supervisor.log import Log
-from supervisor.model import CheckSpec
+from supervisor.model import PROBE_RATE_DEFAULT, CheckSpec
 
 NAMED_MAX = 5
 """Most checks that a log line names; the others are counted."""
@@ -43,14 +43,19 @@ class CheckerPool:
         log: Log,
         favour: DoFavour,
         memory_bytes: Callable[[int], int],
+        rate_max: Callable[[], int] = lambda: PROBE_RATE_DEFAULT,
     ) -> None:
-        """`jobs` returns every job that is to be checked now, `make_job` one of them as a worker gets it."""
+        """`jobs` returns every job that is to be checked now, `make_job` one of them as a worker gets it, `rate_max` the most probes
+        a second of one address and port.
+        """
         self._jobs = jobs
         self._make_job = make_job
         self._log = log
         self._count = count
         self._crew = Crew(count, 0.0)
         self._specs: dict[int, CheckSpec] = {}
+        self._idle: Collection[int] = frozenset()
+        self.rate_max = rate_max
         self._owners: dict[int, int] = {}
         self._resting: list[int] = []  # jobs that nobody checks any more, to be told
         self._inbox = inbox
@@ -115,6 +120,12 @@ class CheckerPool:
         for worker in self.workers:
             worker.reassign()
 
+    def traffic_changed(self, idle: Collection[int]) -> None:
+        """The servers of these jobs, and of no others, are used by nobody now: the workers are told of the difference."""
+        self._idle = idle
+        for worker in self.workers:
+            worker.traffic_changed()
+
     # -- what a worker asks (children.checkers.Station) ------------------------------------------------------------------
 
     def jobs(self, index: int) -> Sequence[wire.Job]:
@@ -124,6 +135,10 @@ class CheckerPool:
     def owned(self, index: int, jobs: Iterable[int]) -> tuple[int, ...]:
         """Return those of the jobs that are this worker's."""
         return tuple(job for job in jobs if self._owners.get(job) == index)
+
+    def idle(self) -> Collection[int]:
+        """Return the jobs whose servers nobody uses now."""
+        return self._idle
 
     def spoke(self, index: int) -> None:
         """It is there."""

@@ -27,6 +27,7 @@ from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 from supervisor.model import Script
 from supervisor.runner.protocol import (
+    LIMITS_MAX,
     RUNNING_MAX,
     Alive,
     Cancel,
@@ -90,7 +91,7 @@ class Running:
     def due_at(self) -> float:
         """When the runner must have spoken of it."""
         limit = self.run.timeout_s
-        return math.inf if limit is None else self.begun_at + limit + self.run.kill_after_s + OVERDUE_S
+        return math.inf if limit is None else self.begun_at + LIMITS_MAX * limit + self.run.kill_after_s + OVERDUE_S
 
 
 class ScriptRunner:

@@ -21,7 +21,8 @@ def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | N
     if result is not None:
         texts = result.detail, result.sent, result.received
         told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
-    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight)
+    probes = level.probes if isinstance(level, wire.StateEntry) else told.probe if told is not None else 0
+    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight, probes)
 
 
 def sentinel_event_of(told: wire.SentinelTold) -> SentinelReported:
@@ -56,6 +57,9 @@ def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = No
         rise=schedule.rise,
         sentinel=spec.sentinel,
         fast_retry=spec.fast_retry,
+        fast_interval=schedule.fast_interval,
+        down_interval=schedule.down_interval,
+        idle_interval=schedule.idle_interval,
         options=json.loads(spec.options_json),
         delay_loop=schedule.delay_loop,
         retry=schedule.retry,

@@ -67,13 +67,13 @@ def _of_verb(verb: argparse.ArgumentParser, before: Sequence[str], current: str)
             positional.append(action)
     socket = _socket(before)
     if before and before[-1] in options and options[before[-1]].nargs is None:
-        return _values(options[before[-1]], socket)
+        return _values(options[before[-1]], socket, current)
     if current.startswith("-"):
         return [name for name in options if name.startswith("--")]
     given = _count_positional(before, options)
     if not positional or (given >= len(positional) and positional[-1].nargs not in {"*", "+"}):
         return [name for name in options if name.startswith("--")]
-    return _values(positional[min(given, len(positional) - 1)], socket)
+    return _values(positional[min(given, len(positional) - 1)], socket, current)
 
 
 def _count_positional(before: Sequence[str], options: dict[str, argparse.Action]) -> int:
@@ -96,19 +96,19 @@ def _socket(before: Sequence[str]) -> Path:
     return client.default_socket()
 
 
-def _values(action: argparse.Action, socket: Path) -> list[str]:
-    """Return the values that an option or a place may have."""
+def _values(action: argparse.Action, socket: Path, current: str) -> list[str]:
+    """Return the values that an option or a place may have; names only those that begin as `current` does."""
     if action.choices is not None:
         return [str(choice) for choice in action.choices]
     match action.metavar:
         case "RS":
-            return _names(socket, "real_servers", "hosts")
+            return _names(socket, current, "real_servers", "hosts")
         case "VS":
-            return _names(socket, "virtual_servers")
+            return _names(socket, current, "virtual_servers")
         case "PATTERN":
-            return _names(socket, "virtual_servers", "real_servers")
+            return _names(socket, current, "virtual_servers", "real_servers")
         case "HOST":
-            return _names(socket, "hosts")
+            return _names(socket, current, "hosts")
         case "CODE":
             from supervisor.explanations import PAGES  # noqa: PLC0415  (a page each, and rarely wanted)
 
@@ -117,10 +117,10 @@ def _values(action: argparse.Action, socket: Path) -> list[str]:
             return []
 
 
-def _names(socket: Path, *kinds: str) -> list[str]:
+def _names(socket: Path, prefix: str, *kinds: str) -> list[str]:
     """Ask the daemon for names."""
     try:
-        answer = client.ask(socket, Request("names"), PATIENCE_S)
+        answer = client.ask(socket, Request("names", {"prefix": prefix}), PATIENCE_S)
     except RequestError:
         return []
     return [name for kind in kinds for name in answer.get(kind, ())]

@@ -16,6 +16,9 @@ from supervisor.commands import shape
 WATCH_S = 2.0
 """How often `--watch` looks when it does not say: the kernel renews its counts as often."""
 
+PATTERNS_MAX = 64
+"""Patterns that the daemon holds against its names (insight.PATTERNS_MAX); of more we choose here."""
+
 CHECKING_S = 70.0
 """How long the command line waits for probes on request; longer than the daemon lets them take (checknow.LIMIT_S)."""
 
@@ -38,6 +41,11 @@ def add(verbs: Any) -> None:
     )
     status.add_argument(
         "--down", action="store_true", help="show only what is down: real servers, and virtual ones without quorum"
+    )
+    status.add_argument(
+        "--overridden",
+        action="store_true",
+        help="show only real servers that an operator drained, disabled or gave a weight: who, why, until when (with --down: these, too)",
     )
     status.add_argument(
         "--watch",
@@ -93,12 +101,17 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _show_status(options: argparse.Namespace) -> int:
-    snapshot = client.ask(shape.socket_of(options), Request("status"))
-    found = sieve(snapshot, options.patterns, down=options.down)
-    if options.patterns and not found["virtual_servers"] and not options.down:
+    args: dict[str, Any] = {"down": True} if options.down and not options.overridden else {}
+    if options.patterns and len(options.patterns) <= PATTERNS_MAX:
+        args["patterns"] = options.patterns
+    snapshot = client.ask(shape.socket_of(options), Request("status", args))
+    # nothing more goes, unless an operator's changes are asked for, or the daemon is older than we are
+    found = sieve(snapshot, options.patterns, down=options.down, overridden=options.overridden)
+    if options.patterns and not found["virtual_servers"] and not (options.down or options.overridden):
         raise RequestError(f"nothing fits {' or '.join(options.patterns)}", Status.NOT_FOUND)
-    shape.show(found, options, lambda shown: words.status(shown, of=snapshot))
-    return Status.FAILED if options.down and found["virtual_servers"] else Status.FINE
+    shape.show(found, options, words.status)
+    down = sieve(snapshot, options.patterns, down=True)["virtual_servers"] if options.down else []
+    return Status.FAILED if down else Status.FINE
 
 
 def _watch(options: argparse.Namespace) -> int:

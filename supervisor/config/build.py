@@ -9,7 +9,7 @@ Sources: keepalived.md, sections 2.1 and 2.2.
 from __future__ import annotations
 
 from supervisor.config import kernelsettings, keywords, mail, minhealthy, processwide, secure
-from supervisor.config.checks import INTERFACE_NAME_MAX, Checks, Wherever
+from supervisor.config.checks import INTERFACE_NAME_MAX, Checks, Intervals, Wherever
 from supervisor.config.files import Source
 from supervisor.config.groups import Groups
 from supervisor.config.problems import Code, Problems
@@ -20,7 +20,7 @@ from supervisor.config.servers import Everywhere, VirtualServers
 from supervisor.config.trackfiles import TrackFiles
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, report_unhandled
-from supervisor.model import DRIFT_GRACE_DEFAULT_S, BlameSettings, Config
+from supervisor.model import DRIFT_GRACE_DEFAULT_S, PROBE_RATE_DEFAULT, BlameSettings, Config
 
 COMPAT = frozenset({"urls_one_by_one"})
 """What `compat` may ask for."""
@@ -45,6 +45,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
         urls_one_by_one="urls_one_by_one" in _compat(defaults, problems),
         sentinel=defaults.get("sentinel"),
         fast_retry=defaults.get("fast_retry"),
+        intervals=Intervals(*(defaults.get(name) for name in Intervals._fields)),
     )
     checks = Checks(problems, track_files, scripts, secure.read(top, problems), wherever)
     real_servers = RealServers(problems, checks, scripts, mail=True if alert is None else alert)
@@ -69,6 +70,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
         assign_addresses=defaults.get("virtual_server_addresses", True),
         scripts=scripts.settings(defaults),
         blame=BlameSettings(defaults.get("self_blame", True), defaults.get("self_blame_hold", 600.0)),
+        probe_rate_max=defaults.get("probe_rate_max", PROBE_RATE_DEFAULT),
     )
 
 

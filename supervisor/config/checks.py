@@ -56,6 +56,14 @@ class _Understood(NamedTuple):
     first: Meaning | None  # of a FILE_CHECK
 
 
+class Intervals(NamedTuple):
+    """Our own pauses (checkers.kit.schedule), None where the file does not ask for one. The names are those of the keywords."""
+
+    fast_interval: float | None = None
+    down_interval: float | None = None
+    idle_interval: float | None = None
+
+
 class Wherever(NamedTuple):
     """What holds for every check that does not say otherwise itself."""
 
@@ -64,6 +72,7 @@ class Wherever(NamedTuple):
     urls_one_by_one: bool = False
     sentinel: bool | None = None  # None: as the checker type and the real server have it
     fast_retry: bool | None = None  # None: as `sentinel`
+    intervals: Intervals = Intervals()
 
 
 class Checks:
@@ -130,7 +139,7 @@ class Checks:
         return CheckSpec(
             type=node.keyword,
             target=target,
-            schedule=self._schedule(node.keyword, *layers),
+            schedule=self._schedule(node, *layers),
             alpha=first is None and inherited("alpha", *layers, default=self._wherever.alpha),
             bind_address=bind_address,
             bind_port=inherited("bind_port", *own, default=0),
@@ -162,8 +171,9 @@ class Checks:
             self._problems.add(Code.NO_EFFECT, _at(node, "sentinel"), f"a check with {alone} has no sentinel")
         return held and not alone, hasty
 
-    def _schedule(self, keyword: str, *layers: Block) -> Schedule:
+    def _schedule(self, node: Node, *layers: Block) -> Schedule:
         """Checker → real server → virtual server → default; one value for all checks with the same times."""
+        keyword = node.keyword
         retry, delay_before_retry = keywords.CHECK_DEFAULTS[keyword]
         if not api.common_options(keyword):
             return _OF_FILES
@@ -179,10 +189,14 @@ class Checks:
                 "warmup", *layers, default=min(delay_loop, FIRST_CHECK_WITHIN_S) if self._wherever.alpha else delay_loop
             ),
             inherited("rise", *layers, default=1),
+            *(inherited(name, *layers, default=value) for name, value in self._wherever.intervals._asdict().items()),
         )
         found = self._schedules.get(values)
         if found is None:
             found = self._schedules[values] = Schedule(*values)
+            if found.idle_interval is not None and found.idle_interval <= delay_loop:
+                message = f"idle_interval {found.idle_interval:g} is no longer than delay_loop {delay_loop:g}"
+                self._problems.add(Code.NO_EFFECT, node.place(), message, "it makes probes rarer, never more frequent")
         return found
 
     @staticmethod

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from checkers.kit import api
 from checkers.kit.options import Keyword, Kind
-from supervisor.model import DRIFT_GRACE_DEFAULT_S, DriftPolicy
+from supervisor.model import DRIFT_GRACE_DEFAULT_S, PROBE_RATE_DEFAULT, DriftPolicy
 
 
 class Table(dict[str, Keyword]):
@@ -180,6 +180,7 @@ _TIMING = (
     Keyword(
         "warmup", Kind.TIMER, "the first probe comes at a random time within this", unit="s", low=0, high=TIMER_MAX_S
     ),
+    *api.INTERVAL_OPTIONS,
 )
 
 UNHANDLED_CHECKS = _unhandled("BFD_CHECK", Kind.BLOCK)
@@ -299,6 +300,16 @@ GLOBAL_DEFS = (
     Keyword("checker_log_all_failures", Kind.FLAG, "log failed probes also while retries remain"),
     Keyword(
         "check_before_add", Kind.FLAG, "alpha for every check that does not say otherwise", default=False, own=True
+    ),
+    *api.INTERVAL_OPTIONS,
+    Keyword(
+        "probe_rate_max",
+        Kind.INTEGER,
+        "most probes a second of one address and port, whatever asks for more waits; 0: no limit",
+        low=0,
+        high=1000,
+        default=PROBE_RATE_DEFAULT,
+        own=True,
     ),
     _DRAIN_TIMEOUT,
     Keyword("default_interface", Kind.TEXT, "interface for addresses that fit no network", default="eth0", own=True),

@@ -319,7 +319,7 @@ def detection_s(server: RealServerState) -> float:
 def _detection_s(check: Check) -> float:
     schedule = check.spec.schedule
     probes = schedule.retry + 1
-    return schedule.delay_loop + probes * schedule.connect_timeout + schedule.retry * schedule.delay_before_retry
+    return schedule.longest_pause + probes * schedule.connect_timeout + schedule.retry * schedule.retry_pause
 
 
 def round_s(server: RealServerState, limit_s: float) -> float:
@@ -327,7 +327,7 @@ def round_s(server: RealServerState, limit_s: float) -> float:
     longest = 0.0
     for check in server.checks:
         schedule = check.spec.schedule
-        pause = max(schedule.delay_loop, schedule.delay_before_retry)
+        pause = max(schedule.down_pause, schedule.rising_pause)
         longest = max(longest, (schedule.rise + 1) * (pause + schedule.connect_timeout))
     return min(longest, limit_s)
 
@@ -361,7 +361,8 @@ def _answers_despite(server: RealServerState, since: float, now: float) -> bool:
         spoke = check.heard_at is not None and check.heard_at > since + schedule.connect_timeout
         if spoke and check.failure is not None and badness.of_check(check) in _ANSWERED:
             return True
-        asked = now > since + max(schedule.delay_loop, schedule.delay_before_retry) + 2 * schedule.connect_timeout
+        pause = max(schedule.longest_pause, schedule.retry_pause)
+        asked = now > since + pause + 2 * schedule.connect_timeout
         if asked and check.health is Health.UP and not check.failures:
             return True
     return False

@@ -9,9 +9,11 @@ Pure. The copy is thrown away; nothing that happens to it is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
+from supervisor.core import detection
+from supervisor.core.detection import DetectionChange
 from supervisor.core.diff import diff
 from supervisor.core.director import Director
 from supervisor.core.events import DestinationId
@@ -23,7 +25,10 @@ _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "f
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The differences between two configurations. `settings` are the parts of the model beside virtual servers that differ."""
+    """The differences between two configurations. `settings` are the parts of the model beside virtual servers that differ.
+
+    `detection` is what follows from them for the time that noticing takes, and is no difference by itself.
+    """
 
     virtual_servers_added: tuple[ServiceKey, ...] = ()
     virtual_servers_removed: tuple[ServiceKey, ...] = ()
@@ -32,9 +37,10 @@ class Changes:
     real_servers_removed: tuple[DestinationId, ...] = ()
     real_servers_changed: tuple[DestinationId, ...] = ()
     settings: tuple[str, ...] = ()
+    detection: tuple[DetectionChange, ...] = field(default=(), compare=False)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) for field in fields(self))
+        return any(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +76,15 @@ def compare(old: Config, new: Config) -> Changes:
         _sorted(removed),
         tuple(edited),
         tuple(
-            field.name
-            for field in fields(Config)
-            if field.name not in _NOT_SETTINGS and getattr(old, field.name) != getattr(new, field.name)
+            one.name
+            for one in fields(Config)
+            if one.name not in _NOT_SETTINGS and getattr(old, one.name) != getattr(new, one.name)
+        ),
+        detection.compare(
+            before,
+            after,
+            {*changed, *(before.keys() ^ after.keys())},
+            (old.probe_rate_max, new.probe_rate_max),
         ),
     )
 

@@ -146,6 +146,11 @@ class Director:
         return frozenset(key.endpoint.address for key in keys if isinstance(key, AddressKey))
 
     @property
+    def overrides(self) -> int:
+        """How many real servers an operator wants something of."""
+        return len(self._overridden)
+
+    @property
     def has_news(self) -> bool:
         """Whether something changed that `memories` has not told yet."""
         return bool(self.pools.unremembered)

@@ -55,6 +55,7 @@ class CheckReported:
     failures: int
     result: Result | None
     weight: int | None = None  # what the check says of the real server's weight; None: nothing
+    probes: int = 0  # that this incarnation of the worker has done of it, the one behind `result` included
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Check:
 
     `weight` is what it says of the real server's weight, None: nothing. `expires_at` is when the server's certificate ends (Unix
     seconds, as the last success showed it; 0: there is none). `failure` is the last result that counted as a failure, None after a success.
+    `probes` is the number of the worker's last probe, as far as it was heard of: those that say nothing new have no result here.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Check:
         "health",
         "heard_at",
         "job",
+        "probes",
         "result",
         "sentinel",
         "since",
@@ -67,6 +69,7 @@ class Check:
         self.stale = False
         self.sentinel = ""
         self.expires_at = 0.0
+        self.probes = 0
 
     @property
     def began_at(self) -> float:
@@ -98,6 +101,7 @@ class Check:
         if event.health is not Health.UNKNOWN or event.result is not None:
             self.heard_at = now
         self.failures = event.failures
+        self.probes = event.probes or self.probes
         if event.result is not None:
             self.result = event.result
             self.expires_at = event.result.expires_at or self.expires_at

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from supervisor.model import CheckSpec, Config
+from supervisor.model import NOWHERE, CheckSpec, Config
 
 
 def definition(spec: CheckSpec) -> str:
@@ -52,10 +52,11 @@ class JobBook:
 def ranking(spec: CheckSpec, workers: int) -> tuple[int, ...]:
     """Return the indices of all workers (0 to workers - 1) in the order in which they are to run a job.
 
-    Rendezvous hashing: the first that is there runs it, so when one comes or goes, only the jobs that must move do.
+    Rendezvous hashing: the first that is there runs it, so when one comes or goes, only the jobs that must move do. All checks of one
+    address and port have the same ranking, so that one worker can hold their probes to a number a second (checkers.kit.pacing).
     """
     if workers == 1:
         return (0,)
-    name = definition(spec)
+    name = definition(spec) if spec.target == NOWHERE else str(spec.target)
     scores = (int.from_bytes(hashlib.blake2b(f"{name}/{i}".encode(), digest_size=8).digest()) for i in range(workers))
     return tuple(index for _, index in sorted(((score, index) for index, score in enumerate(scores)), reverse=True))

@@ -1,6 +1,7 @@
 """What the exporter may ask of the supervisor: one line each, and one line comes back. Pure.
 
     snapshot                        everything as it is now (core.snapshot), ready in the supervisor at any moment
+    ready                           whether the supervisor is ready: true or false, whatever the size of the table
     events                          the last EVENTS_MAX events of the whole program (core.entry, `Extract`)
     configuration                   the text that runs, without its secrets (core.runningtext)
     history 203.0.113.100:80/tcp    what happened to one virtual server and its real servers; null where there is no such one
@@ -17,6 +18,7 @@ from typing import TypeAlias
 from supervisor.core.entry import NAME_MAX
 
 SNAPSHOT = b"snapshot"
+READY = b"ready"
 EVENTS = b"events"
 CONFIGURATION = b"configuration"
 _HISTORY = b"history "
@@ -28,6 +30,11 @@ EVENTS_MAX = 500
 @dataclass(frozen=True, slots=True)
 class AskSnapshot:
     """Everything as it is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskReady:
+    """Whether every check has spoken and the kernel is as wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class AskHistory:
     virtual_server: str
 
 
-Question: TypeAlias = AskSnapshot | AskEvents | AskConfiguration | AskHistory
+Question: TypeAlias = AskSnapshot | AskReady | AskEvents | AskConfiguration | AskHistory
 
 
 def history(virtual_server: str) -> bytes | None:
@@ -61,6 +68,8 @@ def parse(line: bytes) -> Question | None:
     """Return what a line asks for, None when it is no question."""
     if line == SNAPSHOT:
         return AskSnapshot()
+    if line == READY:
+        return AskReady()
     if line == EVENTS:
         return AskEvents()
     if line == CONFIGURATION:
@@ -69,6 +78,18 @@ def parse(line: bytes) -> Question | None:
         name = line.removeprefix(_HISTORY).decode("ascii")
         return AskHistory(name) if _is_name(name) else None
     return None
+
+
+def encode_ready(*, ready: bool) -> bytes:
+    """Return the answer to READY."""
+    return b"true" if ready else b"false"
+
+
+def decode_ready(line: bytes) -> bool:
+    """Read the answer to READY. Raises ValueError for anything else."""
+    if line not in {b"true", b"false"}:
+        raise ValueError(f"expected true or false, got {line[:40]!r}")
+    return line == b"true"
 
 
 def _is_name(text: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from supervisor.core.causes import Fact
@@ -32,6 +33,44 @@ def entries(
             real_server=printable(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
         )
+
+
+Heard: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]
+"""What was heard last of each check: (real server, type, target) → number of its last probe, and when that was heard, in Unix seconds."""
+
+
+def heard(virtual_server: VirtualServerState, now: float, at: float) -> Heard:
+    """Return what was heard of the checks of a virtual server. `now` is trio's clock, `at` the wall clock at the same moment."""
+    return {
+        (printable(str(endpoint)), check.spec.type, printable(check.spec.where)): (
+            check.probes,
+            at - (now - check.heard_at),
+        )
+        for endpoint, server in virtual_server.real_servers.items()
+        for check in server.checks
+        if check.heard_at is not None
+    }
+
+
+def counted_on(told: Sequence[Entry], last: Heard) -> list[Entry]:
+    """Return entries of one virtual server, the last result of each check with the probes since that said the same.
+
+    A worker tells what is new alone, and how many probes it has done with each full state, every half minute. So the count is as true as
+    that, and `last_at` says of when it is.
+    """
+    found = list(told)
+    open_still = dict(last)
+    for place in reversed(range(len(found))):
+        entry = found[place]
+        if entry.type != RESULT:
+            continue
+        name = entry.real_server, str(entry.facts.get("check")), str(entry.facts.get("target", ""))
+        probes, heard_at = open_still.pop(name, (0, 0.0))
+        number = entry.facts.get("probe")
+        more = probes - number if isinstance(number, int) else 0
+        if more > 0:
+            found[place] = replace(entry, count=entry.count + more, last_at=max(round(heard_at, 3), entry.ended_at))
+    return found
 
 
 def _sentence(check: Check, result: Result) -> str:

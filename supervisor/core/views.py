@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from supervisor.core.director import Director
@@ -24,9 +24,16 @@ def virtual_servers(director: Director, now: float) -> tuple[VirtualServerView, 
 
 def one_by_one(director: Director, now: float) -> Iterator[tuple[VirtualServerView, Iterator[RealServerView]]]:
     """Yield every virtual server without its real servers, and these one by one. The director may go on meanwhile; `now` stays."""
-    for state in list(director.virtual_servers.values()):
+    everything = ((state, list(state.real_servers.values())) for state in list(director.virtual_servers.values()))
+    return of(director, everything, now)
+
+
+def of(
+    director: Director, chosen: Iterable[tuple[VirtualServerState, Sequence[RealServerState]]], now: float
+) -> Iterator[tuple[VirtualServerView, Iterator[RealServerView]]]:
+    """Yield the virtual servers that were chosen without their real servers, and of these one by one those that were."""
+    for state, servers in chosen:
         kernel = director.reading.table.services.get(state.spec.key)
-        servers = list(state.real_servers.values())
         yield (
             _virtual_server(director, state, kernel, now),
             (_real_server(director, state, kernel, server, now) for server in servers),

@@ -1,6 +1,7 @@
 """The exporter's end of the socket to the supervisor: asks when somebody needs an answer, keeps each answer for a second.
 
     snapshot, now_wall = await link.fetch()               # everything as it is now (core.snapshot)
+    ready = await link.ready()                            # whether the supervisor is; costs next to nothing
     extract = await link.events()                         # the last events of the whole program, at most EVENTS_MAX (core.entry)
     text = await link.configuration()                     # the text that runs, without its secrets (core.runningtext)
     extract = await link.history("203.0.113.100:80/tcp")  # a virtual server and all its real servers; None: there is no such one
@@ -38,10 +39,13 @@ CACHE_S = 1.0
 """An answer serves everybody for this long (observability.md and reliability.md, section 8)."""
 
 QUESTIONS_MAX = 16
-"""Different questions that may wait for their turn beside that for a snapshot, and answers that are kept; who wants one more gets none."""
+"""Different questions that may wait for their turn beside `_ALWAYS_HEARD`, and answers that are kept; who wants one more gets none."""
 
 LINE_MAX_BYTES = 64 << 20
 """Longest answer: some hundred bytes for each real server, far beyond the largest table we know."""
+
+_ALWAYS_HEARD = frozenset({questions.SNAPSHOT, questions.READY})
+"""There is room for these beside QUESTIONS_MAX others."""
 
 CLOCK_STEP_S = 1.0
 """A wall clock that departs from the supervisor's own time by more than this was set."""
@@ -114,6 +118,16 @@ class SupervisorLink:
         assert isinstance(found, View)
         return found
 
+    async def ready(self) -> bool:
+        """Return whether the supervisor was ready within the last CACHE_S. Raises NoAnswer after ANSWER_MAX_S.
+
+        This goes before all other questions that wait, and a snapshot that is there already says it, too.
+        """
+        known = self._answered.get(questions.SNAPSHOT)
+        if known is not None and isinstance(known.answer, View) and self._is_fresh(known):
+            return known.answer.snapshot.process.ready
+        return bool(await self._ask(questions.READY))
+
     async def events(self) -> Extract:
         """Return the last events of the whole program, the oldest first, at most CACHE_S old. Raises NoAnswer after ANSWER_MAX_S."""
         found = await self._ask(questions.EVENTS)
@@ -141,11 +155,11 @@ class SupervisorLink:
 
     async def _ask(self, line: bytes) -> object:
         known = self._answered.get(line)
-        if known is not None and trio.current_time() - known.heard_at <= CACHE_S:
+        if known is not None and self._is_fresh(known):
             return known.answer
         question = self._open if self._open and self._open.line == line else self._waiting.get(line)
         if question is None:
-            if len(self._waiting) >= QUESTIONS_MAX and line != questions.SNAPSHOT:
+            if len(self._waiting) >= QUESTIONS_MAX and line not in _ALWAYS_HEARD:
                 raise NoAnswer
             question = self._waiting[line] = _Question(line)
             self._something.set()
@@ -163,6 +177,10 @@ class SupervisorLink:
                 del self._waiting[line]  # nobody wants to know any more
         raise NoAnswer
 
+    @staticmethod
+    def _is_fresh(answered: _Question) -> bool:
+        return trio.current_time() - answered.heard_at <= CACHE_S
+
     async def _speak(self) -> None:
         """Ask when somebody needs an answer, and give signs of life. The only sender after the greeting."""
         alive_due = trio.current_time() + ALIVE_EVERY_S
@@ -172,7 +190,7 @@ class SupervisorLink:
             self._something = trio.Event()
             said = b""
             if self._open is None and self._waiting:
-                self._open = self._waiting.pop(next(iter(self._waiting)))
+                self._open = self._waiting.pop(_first(self._waiting))
                 self._asked_at = trio.current_time()
                 said = self._open.line + b"\n"
             if trio.current_time() >= alive_due:
@@ -208,6 +226,8 @@ class SupervisorLink:
         match question.line:
             case questions.SNAPSHOT:
                 question.answer = await self._read_snapshot(line)
+            case questions.READY:
+                question.answer = questions.decode_ready(line)
             case questions.CONFIGURATION:
                 question.answer = runningtext.decode(line)
             case _:
@@ -232,3 +252,8 @@ class SupervisorLink:
         if abs(started_wall - self._started_wall) > CLOCK_STEP_S:
             self._started_wall = started_wall
         return View(snapshot, self._started_wall + snapshot.process.uptime_s, trio.current_time() - self._asked_at)
+
+
+def _first(waiting: Mapping[bytes, _Question]) -> bytes:
+    """Return which question is next: the quick one, else that which waits longest."""
+    return questions.READY if questions.READY in waiting else next(iter(waiting))

@@ -151,13 +151,11 @@ def worth_telling(extract: Extract) -> list[Entry]:
 
 
 def last_failures(extract: Extract) -> dict[str, Entry]:
-    """Return by real server the last probe that did not pass and of which something was sent or received."""
+    """Return by real server the last probe that failed; one that says nothing of its server (passed: null) did not fail."""
     return {
         entry.real_server: entry
         for entry in extract.entries
-        if entry.type == RESULT
-        and entry.facts.get("passed") is not True
-        and (entry.facts.get("sent") or entry.facts.get("received"))
+        if entry.type == RESULT and entry.facts.get("passed") is False
     }
 
 

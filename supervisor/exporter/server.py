@@ -31,7 +31,7 @@ from supervisor.exporter.families import SCOPES, Served, families, render_durati
 from supervisor.exporter.hosts import MISDIRECTED, Hosts
 from supervisor.exporter.link import NoAnswer, SupervisorLink, View
 from supervisor.exporter.names import names as known_names
-from supervisor.exporter.rendering import ending, slices
+from supervisor.exporter.rendering import Written, ending, slices
 from supervisor.exporter.statuspage import StatusPage
 
 HEAD_MAX_BYTES = 8192
@@ -123,6 +123,7 @@ class Site:
         self._supervisor = supervisor
         self._extent = extent
         self._bodies: dict[Selection, tuple[View, Answer]] = {}
+        self._written: dict[str, Written] = {}  # by content type
         self._rendering = trio.Lock()  # one at a time: each holds the text of the whole table
 
     async def run(self) -> None:
@@ -173,7 +174,8 @@ class Site:
         packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_BITS) if selection.zipped else None
         body = bytearray()
         served = Served(dict(self.requests), self.refused, view.took_s)
-        for piece in slices(_Scrape(view, selection, served, self._supervisor), encode):
+        written = self._written.setdefault(content_type, {})
+        for piece in slices(_Scrape(view, selection, served, self._supervisor), encode, written):
             body += packer.compress(piece) if packer else piece
             await trio.lowlevel.checkpoint()
         end = ending(selection.openmetrics)

@@ -40,11 +40,12 @@ def real_server_families(views: tuple[VirtualServerView, ...], now_wall: float) 
     """Yield what is told of every real server."""
     pairs = [((v.virtual_server, r.real_server), r) for v in views for r in v.real_servers]
     named = _named(views)
-    yield gauge(
-        "lvs_real_server_info",
-        "Real servers as configured, with the labels of node_exporter: always 1.",
-        (*_TWO, "remote_address", "remote_port", "forward"),
-        [((*names, *split(r.real_server), r.forward), 1) for names, r in pairs],
+    info = "lvs_real_server_info"
+    remote = (*_TWO, "remote_address", "remote_port", "forward")
+    yield labelled(
+        gauge(info, "Real servers as configured, with the labels of node_exporter: always 1.", remote),
+        info,
+        [(dict(zip(remote, (*names, *split(r.real_server), r.forward), strict=True)), 1) for names, r in pairs],
     )
     since = ("state_change_timestamp_seconds", "When it last went up or down.", lambda r: instant(now_wall, r.since_s))
     for word, text, read in (*_SIMPLE, since):
@@ -56,13 +57,13 @@ def real_server_families(views: tuple[VirtualServerView, ...], now_wall: float) 
         _TWO,
         [(names, end) for names, r in pairs if (end := _first_expiry(r))],
     )
-    yield counter(
-        "lvs_real_server_transitions_total",
-        "Changes between up and down.",
-        (*_TWO, "to"),
+    transitions = "lvs_real_server_transitions_total"
+    yield labelled(
+        counter(transitions, "Changes between up and down.", (*_TWO, "to"), ()),
+        transitions,
         [
-            ((*names, to), count)
-            for names, r in pairs
+            ({**labels, "to": to}, count)
+            for labels, r in named
             for to, count in (("up", r.transitions_up), ("down", r.transitions_down))
         ],
     )

@@ -111,7 +111,7 @@ class StatusPage:
                     lambda: pages.configuration(picture, running, wish.choice, self._director),
                 )
             case "/healthz" | "/readyz":
-                return _health(wish, ready=(await self._link.fetch()).snapshot.process.ready)
+                return _health(wish, ready=await self._link.ready())
             case "/events/stream":
                 if self.live.full:
                     return Answer(503, b"all live streams are taken\n", (*PLAIN, ("Retry-After", "30")))

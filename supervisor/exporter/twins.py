@@ -17,6 +17,7 @@ from supervisor.exporter.picture import (
     fits_entry,
     fits_real_server,
     fits_virtual_server,
+    last_failures,
     newest_first,
     part,
 )
@@ -42,13 +43,20 @@ def overview(picture: Picture, choice: Choice) -> dict[str, Any]:
 def virtual_server(
     picture: Picture, standing: VirtualServerStanding, history: Extract | None, choice: Choice
 ) -> dict[str, Any]:
-    """Return what the page of a virtual server says; a history of null is not to be had at the moment."""
+    """Return what the page of a virtual server says; a history of null is not to be had at the moment.
+
+    `last_failure` of a real server is the last failed probe that is known, with what it sent and received; null: none.
+    """
     shown = part(standings(standing.view), choice, fits_real_server)
+    failures = {} if history is None else {name: as_plain(entry) for name, entry in last_failures(history).items()}
     return {
         **_head(picture),
         **_virtual_server(standing, picture.now_wall),
         **_place(shown),
-        "real_servers": [_real_server(one, picture.now_wall) for one in shown.rows],
+        "real_servers": [
+            {**_real_server(one, picture.now_wall), "last_failure": failures.get(one.view.real_server)}
+            for one in shown.rows
+        ],
         "history": None if history is None else [as_plain(entry) for entry in newest_first(history)],
     }
 

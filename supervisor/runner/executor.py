@@ -6,6 +6,7 @@ a story a memory link and a fake, on a virtual clock. Nothing here forks, reads 
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, assert_never
@@ -15,6 +16,7 @@ import trio
 from checkers.kit.link import Link, LinkError
 from checkers.kit.punctuality import Punctuality
 from supervisor.runner.protocol import (
+    LIMITS_MAX,
     OUTPUT_MAX_CHARACTERS,
     RUNNING_MAX,
     Alive,
@@ -35,9 +37,6 @@ KILLED_MAX_S = 1.0
 LAST_OUTPUT_S = 0.05
 """After the end of a program its output is read this much longer; what it left behind may hold the pipe open for ever."""
 
-
-SECOND_LOOK_S = 0.05
-"""At the limit of a program: when it was the runner that stood still, the end of a program that was in time is there at once."""
 
 ALIVE_EVERY_S = 1.0
 """How often the supervisor is given a sign of life (reliability.md, section 6)."""
@@ -88,8 +87,6 @@ class _Life:
             program = launch(run)
         except CouldNotStart as error:
             return Ended(run.id, Outcome.COULD_NOT_START, error.number & 0xFF, reason=_short(str(error)))
-        if run.timeout_s is not None:
-            self.scope.deadline = begun + run.timeout_s
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._collect, program)
             outcome, status = await self._end_of(program)
@@ -99,16 +96,22 @@ class _Life:
         return Ended(run.id, outcome, status, output=excerpt(bytes(self._output)), duration_s=duration_s)
 
     async def _end_of(self, program: Program) -> tuple[Outcome, int]:
-        """Wait for the end, and bring it about at the limit."""
-        begun = trio.current_time()
-        mark = self._punctuality.mark(begun)
-        with self.scope:
-            return _ended(await program.ended())
-        limit_s = self.run.timeout_s or 0.0
-        late = not self.cancelled and self._punctuality.too_late(mark, trio.current_time(), begun + limit_s, limit_s)
-        if late:
-            with trio.move_on_after(SECOND_LOOK_S):
+        """Wait for the end, and bring it about at the limit: the first that passed while we were there to see it, `LIMITS_MAX` at most."""
+        limit_s = math.inf if self.run.timeout_s is None else self.run.timeout_s
+        late = False
+        for _ in range(LIMITS_MAX):
+            begun = trio.current_time()
+            mark = self._punctuality.mark(begun)
+            self.scope = trio.CancelScope(deadline=begun + limit_s)
+            if self.cancelled:
+                self.scope.cancel()
+            with self.scope:
                 return _ended(await program.ended())
+            late = not self.cancelled and self._punctuality.too_late(
+                mark, trio.current_time(), begun + limit_s, limit_s
+            )
+            if not late:
+                break
         program.signal(signal.SIGTERM)
         with trio.move_on_after(self.run.kill_after_s):
             await program.ended()

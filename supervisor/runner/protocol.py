@@ -32,6 +32,10 @@ SPACE_MAX_CHARACTERS = 5000
 RUNNING_MAX = 64
 """Programs at once. Each is a process or more and two descriptors of the runner; the others wait in the supervisor."""
 
+LIMITS_MAX = 2
+"""A program whose limit passed while the runner was kept from running (stopped, or starved by others) has it once more: a machine that
+starves the runner starves the program, too, which is then slow and not hung. Ours; a probe is repeated as well (kit.worker)."""
+
 TIMEOUT_MAX_S = 86_400.0
 
 SECONDS_MAX = 1e12
@@ -54,7 +58,7 @@ class Outcome(enum.Enum):
     EXITED = "exited"  # status is its exit status
     SIGNALLED = "signalled"  # status is the signal
     TIMED_OUT = "timed out"  # killed at its limit
-    LATE = "late"  # killed at its limit, but the runner stood still meanwhile: whether it was done in time is not known
+    LATE = "late"  # killed at its last limit, and the runner was kept from running each time: whether it was done in time is not known
     CANCELLED = "cancelled"  # killed because we asked for it
     COULD_NOT_START = "could not start"  # reason says why, status is the errno where there is one
     RUNNER_LOST = "runner lost"  # only said by the supervisor's side: whether it ran is not known

@@ -120,8 +120,29 @@ def test_the_status_must_be_in_one_of_the_ranges(code: int, ranges: Json, expect
 def test_a_wrong_status_is_explained() -> None:
     verdict, _, _ = probe(status(503), {"path": "/", "status_code": [[200, 200], [301, 302]]})
     assert verdict.detail == "HTTP 503, wanted 200 301-302"
-    assert verdict.received == "HTTP/1.1 503 Because"
+    assert verdict.received == "HTTP/1.1 503 Because\\r\\n\\r\\nhello\\n"
     assert verdict.sent.startswith("GET / HTTP/1.0\\r\\n")
+
+
+def test_of_an_answer_that_is_refused_the_beginning_of_the_body_is_told_and_no_header() -> None:
+    verdict, _, _ = probe(status(503, b"database is away\n"), {"path": "/"})
+    assert verdict.received == "HTTP/1.1 503 Because\\r\\n\\r\\ndatabase is away\\n"
+    verdict, _, _ = probe(healthy(b"x" * 300), {"path": "/", "regex": "never"})
+    assert verdict.reason is Reason.L7BODY
+    assert "Because\\r\\n\\r\\n" + "x" * 100 in verdict.received
+    assert len(verdict.received) <= DETAIL_MAX_BYTES
+
+
+def test_of_a_body_in_chunks_the_bytes_are_told_and_not_the_framing() -> None:
+    chunks = b"HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nclean\r\n"
+    verdict, _, _ = probe(scripted(Send(chunks), End()))
+    assert verdict.received == "HTTP/1.1 500 Oh\\r\\n\\r\\nclean"
+
+
+def test_nobody_waits_for_a_body_only_to_tell_of_it() -> None:
+    verdict, _, took_s = probe(scripted(Send(b"HTTP/1.1 500 Oh\r\nContent-Length: 9\r\n\r\n")))
+    assert (verdict.reason, verdict.received) == (Reason.L7STS, "HTTP/1.1 500 Oh")
+    assert took_s < 0.1
 
 
 def test_an_answer_on_a_connection_that_stays_open_counts_as_soon_as_it_is_complete() -> None:

@@ -437,9 +437,12 @@ def test_a_signal_ends_a_worker_quietly(number: signal.Signals) -> None:
 def test_a_supervisor_that_talks_nonsense_is_answered_by_an_end_with_a_reason() -> None:
     with Process() as worker:
         worker.receive()
-        worker.link.send(b"\x03\xff")
+        worker.link.send(bytes([wire.VERSION, 255]))
         status, said = worker.end()
-        assert (status, said) == (70, "checkers: frame: expected a type from the supervisor (5 to 7, 9, 10), got 255\n")
+        assert (status, said) == (
+            70,
+            "checkers: frame: expected a type from the supervisor (5 to 7, 9, 10, 12), got 255\n",
+        )
 
 
 @pytest.mark.parametrize(

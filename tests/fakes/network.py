@@ -10,13 +10,17 @@ A behaviour is data (what happens at connect, then steps: send, pause, end, rese
 behaviours on real sockets. It needs trio's clock and nothing else: no task, no socket, no thread. An address where nobody is
 refuses connections. What is not modelled: a change of behaviour reaches only connections that are made afterwards, and those of
 sentinels, which are what they are for.
+
+With `loss` packets get lost on both ways, and the kernels send them again as Linux does: a SYN that has no answer after 1 s, 3 s and 7 s
+(tcp_syn_retries; RFC 6298, section 2), data after 0.2 s (TCP_RTO_MIN) and twice as long each time.
 """
 
 from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -42,6 +46,20 @@ from tests.fakes.tls import TlsServerStream
 
 LATENCY_S = 0.001
 """One round trip, when a server has no other."""
+
+SYN_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+DATA_AGAIN_S = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6)
+"""Pauses before a packet is sent again."""
+
+
+def lost_s(rng: random.Random, loss: float, again_s: Sequence[float], ways: int) -> float:
+    """How much later a packet arrives whose every sending is lost, on one of so many ways, with this probability."""
+    late = 0.0
+    for pause in again_s:
+        if loss == 0.0 or rng.random() < (1 - loss) ** ways:
+            return late
+        late += pause
+    return math.inf
 
 
 class Connect(enum.Enum):
@@ -332,6 +350,12 @@ class FakeNetwork:
         self.servers: dict[tuple[str, int], FakeServer] = {}
         self.udp_servers: dict[tuple[str, int], FakeServer] = {}
         self.echo_servers: dict[str, FakeServer] = {}
+        self.loss = 0.0  # probability that a packet of TCP is lost, on each way
+        self.rng = random.Random(1)  # of losses
+
+    def late_s(self, again_s: Sequence[float], ways: int = 1) -> float:
+        """How much later something arrives because packets are lost."""
+        return lost_s(self.rng, self.loss, again_s, ways) if self.loss else 0.0
 
     def server(self, address: str, port: int) -> FakeServer:
         """Return the server at `address` and `port`, a healthy new one if nobody is there yet."""
@@ -474,14 +498,14 @@ class FakeDialer:
             await trio.lowlevel.checkpoint()
             self.fault = "EMFILE"
             raise LocalTrouble("cannot open a socket: too many open files", self.fault)
-        pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s
+        pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s + self._network.late_s(SYN_AGAIN_S, 2)
         if not await _sleep_within(pause_s, deadline):
             raise DeadlinePassed(f"no connection within {self._limit_s:g} s", connected=False)
         if how is Connect.REFUSE:
             raise ConnectFailed("connection refused")
         if how is Connect.UNREACHABLE:
             raise ConnectFailed("no route to host")
-        stream = FakeStream(server, deadline, self._limit_s)
+        stream = FakeStream(server, deadline, self._limit_s, self._network.late_s)
         self._streams.append(stream)
         return TlsServerStream(stream, server.behaviour.tls) if server.behaviour.tls else stream
 
@@ -523,10 +547,13 @@ class FakeDialer:
 class FakeStream:
     """One connection to a scripted server (kit.api.Stream)."""
 
-    def __init__(self, server: FakeServer, deadline: float, limit_s: float) -> None:
+    def __init__(
+        self, server: FakeServer, deadline: float, limit_s: float, late_s: Callable[[Sequence[float]], float]
+    ) -> None:
         self._server = server
         self._deadline = deadline
         self._limit_s = limit_s
+        self._late_s = late_s
         self._steps = list(server.behaviour.greeting)
         self._answers = [server.behaviour.answer, *server.behaviour.more]
         self._asked = b""
@@ -542,7 +569,8 @@ class FakeStream:
         while self._answers and terminator in self._asked:
             request, _, self._asked = self._asked.partition(terminator)
             self._server.requests.append(Asked(trio.current_time(), request + terminator))
-            self._steps += [Pause(self._server.latency_s), *self._answers.pop(0)]
+            late_s = self._late_s(DATA_AGAIN_S) + self._late_s(DATA_AGAIN_S)  # the question, and the answer
+            self._steps += [Pause(self._server.latency_s + late_s), *self._answers.pop(0)]
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `kit.api.Stream.receive`."""

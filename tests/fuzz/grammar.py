@@ -56,6 +56,7 @@ _SERVER_LINES = (
     "persistence_engine sip", "quorum 3", "hysteresis 2", "alpha", "omega", "ops", "inhibit_on_failure", "ip_family inet6",
     "sorry_server 10.1.0.9 80", "sorry_server_inhibit", "sorry_server_lvs_method DR", "virtualhost www.example.org", "retry 3",
     "quorum_up /bin/true", "ha_suspend", "smtp_alert", "weight 5", "warmup 0", "connect_timeout 1",
+    "fast_interval 0.2", "down_interval 9", "idle_interval 60",
 )  # fmt: skip
 _REAL_SERVER_LINES = (
     "weight 0", "weight 253", "inhibit_on_failure", "uthreshold 5", "lthreshold 9", "lvs_method TUN", "delay_loop 1", "alpha",

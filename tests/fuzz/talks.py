@@ -178,6 +178,11 @@ class Link(SupervisorLink):
         await trio.lowlevel.checkpoint()
         return View(self._snapshot, 1.7e9, 0.0)
 
+    async def ready(self) -> bool:
+        """See `SupervisorLink.ready`."""
+        await trio.lowlevel.checkpoint()
+        return True
+
     async def events(self) -> Extract:
         """See `SupervisorLink.events`."""
         await trio.lowlevel.checkpoint()

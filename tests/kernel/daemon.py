@@ -24,6 +24,7 @@ class Daemon:
     options: tuple[str, ...] = ("--backend", "kernel")
     tree: Path = ROOT
     """Where its code is: whoever plays an upgrade sets another folder before the next start."""
+    exporter_address: str = "127.0.0.1"
 
     def __init__(self, lab: Lab, config: Path, name: str = "vipervisor") -> None:
         self._lab = lab
@@ -35,7 +36,7 @@ class Daemon:
         self.process = self._start("wb")
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
-        options = [*self.options, "--exporter", f"127.0.0.1:{EXPORTER_PORT}", "--log-format", "json"]
+        options = [*self.options, "--exporter", f"{self.exporter_address}:{EXPORTER_PORT}", "--log-format", "json"]
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._config), *options]
         command += ["--admin-socket", str(self.admin_socket), "--state-dir", str(self.state)]
         return self._lab.start(self._lab.director, command, self.log_path.name, mode, self.tree)
@@ -68,7 +69,7 @@ class Daemon:
 
     def metrics(self) -> str:
         """Return the exporter's page. Raises OSError while it does not answer."""
-        return self._lab.get(self._lab.director, "127.0.0.1", EXPORTER_PORT, "/metrics")
+        return self._lab.get(self._lab.director, self.exporter_address, EXPORTER_PORT, "/metrics")
 
     def scrapes(self) -> bool:
         """Tell whether the exporter answers with this daemon's numbers."""

@@ -221,13 +221,17 @@ class Lab:
         place = self.directory / f"web{self._prefix}{number}"
         place.mkdir(exist_ok=True)
         if self._nginx:
-            server = f"server {{ listen 80 backlog=511; location / {{ return 200 '{address}\\n'; }} }}"
+            server = f"server {{ listen 80 backlog=511; location / {{ {self.answer(number)} }} }}"
             (place / "nginx.conf").write_text(nginx_configuration(place, server))
             command = [self._nginx, "-p", str(place), "-c", str(place / "nginx.conf"), "-e", "stderr"]
         else:
             (place / "index.html").write_text(f"{address}\n")
             command = [sys.executable, "-m", "http.server", "--bind", address, "--directory", str(place), "80"]
         self._web[number] = self.start(self._real[number], command, f"web{self._prefix}{number}.log")
+
+    def answer(self, number: int) -> str:
+        """Return what nginx does with each request to 192.168.100.NUMBER: the inside of its location."""
+        return f"return 200 '192.168.100.{number}\\n';"
 
     def hurry_web(self) -> None:
         """Put the web servers before others that want the processor."""

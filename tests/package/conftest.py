@@ -1,4 +1,4 @@
-"""The Debian package, built once from the tree as it is, and a clean Debian 12 to try it in."""
+"""The Debian package, built once from the tree as it is, and a clean Debian 12 to try it in (tests/package/run)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.machine import BASE, MACHINE, Machine
+from tests.package.machine import BASE, INSTALLED, Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,15 +33,22 @@ def own_architecture() -> str:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package."""
+    """The package: built here, or for all parts of a run at its beginning."""
+    if os.environ.get("VIPERVISOR_PACKAGE"):
+        return Path(os.environ["VIPERVISOR_PACKAGE"])
     return build(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="session")
+def clean() -> Iterator[Machine]:
+    """A clean Debian 12 that is not booted."""
+    with Machine(BASE) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
-    """A clean Debian 12 that is not booted yet. Its tests go on from each other, in the order in which they are written."""
-    if os.geteuid() != 0:
-        pytest.skip("a clean Debian 12 to install into can be made by root alone (debootstrap, chroot)")
-    subprocess.run([MACHINE, "base", BASE], check=True)
-    with Machine() as made:
+    """One with the package, booted. Its tests go on from each other, in the order in which they are written."""
+    with Machine(INSTALLED) as made:
+        made.boot()
         yield made

@@ -1,9 +1,9 @@
-"""A clean Debian 12 in a folder and namespaces of its own: nothing of this machine's but the kernel (deploy/deb/machine)."""
+"""A clean Debian 12 in memory and in namespaces of its own: nothing of this machine's but the kernel (deploy/deb/machine)."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +11,14 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = ROOT / "deploy" / "deb" / "machine"
-BASE = ROOT / ".lab" / "bookworm"
-"""As debootstrap made it; kept, as that takes longest."""
+WORK = ROOT / ".lab" / "package"
+BASE = WORK / "base.tar"
+"""As debootstrap made it."""
+INSTALLED = WORK / "installed.tar"
+"""The same with the package, for the tests that boot it: left by `test_installation`."""
 
-BOOT_MAX_S = 60.0
-"""Two seconds where nothing else runs."""
+BOOT_MAX_S = 180.0
+"""Ten seconds in a guest where nothing else runs."""
 
 Done = subprocess.CompletedProcess[str]
 
@@ -23,20 +26,22 @@ Done = subprocess.CompletedProcess[str]
 class Machine:
     """One that is thrown away afterwards."""
 
-    def __init__(self, name: str = "machine") -> None:
-        self._folder = BASE.with_name(name)
+    def __init__(self, like: Path = BASE, name: str = "machine") -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self._holder = subprocess.Popen(
-            [MACHINE, "hold", BASE, self._folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [MACHINE, "hold", like, WORK / "archive", self._folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._holder.stdout is not None
-        assert self._holder.stdout.readline() == "ready\n", "no mount namespace, or no overlay, can be had here"
+        assert self._holder.stdout.readline() == "ready\n", "no machine can be had here"
         self._enter = ["nsenter", "--target", str(self._holder.pid), "--mount"]
         self._running: subprocess.Popen[bytes] | None = None
         self.root = Path(f"/proc/{self._holder.pid}/root{self._folder}/root")
         """Its root folder, as this process can reach it."""
 
     def __enter__(self) -> Self:
-        shutil.copy("/etc/resolv.conf", self.root / "etc" / "resolv.conf")
         return self
 
     def __exit__(
@@ -49,7 +54,7 @@ class Machine:
         self._folder.rmdir()
 
     def chroot(self, *command: str) -> Done:
-        """Run a command in there before it is booted, with this machine's network."""
+        """Run a command in there before it is booted."""
         assert self._running is None
         return subprocess.run(
             [*self._enter, MACHINE, "chroot", self._folder / "root", *command],
@@ -59,9 +64,24 @@ class Machine:
             stdin=subprocess.DEVNULL,
         )
 
+    def install(self, *packages: str) -> None:
+        """Have apt install packages, each by its name in the archive or by its path in there."""
+        for command in (["update"], ["install", "--yes", *packages]):
+            done = self.chroot("apt-get", "-qq", *command)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def save(self, archive: Path) -> None:
+        """Keep it for other tests, as it is now."""
+        with archive.open("wb") as file:
+            subprocess.run(
+                ["tar", "-C", self.root, "--one-file-system", "--exclude=./srv/archive/*", "-cf", "-", "."],
+                stdout=file,
+                check=True,
+            )
+
     def boot(self) -> None:
         """Start systemd in there and wait until it has started everything."""
-        with self._folder.with_suffix(".log").open("wb") as log:
+        with (WORK / "boot.log").open("wb") as log:
             self._running = subprocess.Popen(
                 [*self._enter, MACHINE, "boot", self._folder / "root"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -93,7 +113,7 @@ class Machine:
         assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}{self.journal()}"
         return done.stdout
 
-    def wait_for(self, *command: str, says: str, limit_s: float = 30.0) -> str:
+    def wait_for(self, *command: str, says: str, limit_s: float = 120.0) -> str:
         """Run a command until its output contains `says`, and return that output."""
         deadline = time.monotonic() + limit_s
         while says not in (done := self.run(*command)).stdout:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import tomllib
 from hashlib import sha256
 from pathlib import Path
 
-import pytest
-
+from tests.deploy import programs
 from tests.package.conftest import build, own_architecture
-from tests.package.machine import BASE, MACHINE, Done, Machine
+from tests.package.machine import Done
 
 ROOT = Path(__file__).resolve().parents[2]
+UMLRUN = ROOT / "tests" / "kernel" / "umlrun"
 GOLDEN = ROOT / "tests" / "golden" / "package.txt"
 LIBRARIES = ROOT / "deploy" / "deb" / "libraries.txt"
 COPYRIGHT = ROOT / "deploy" / "deb" / "copyright"
+DOCUMENTS = "usr/share/doc/vipervisor/"
 SITE = "usr/lib/vipervisor/lib/python3.11/site-packages/"
-SIZE_MAX_BYTES = 3_000_000
-"""1.4 MB when this was written; more than twice that is something that does not belong there."""
+SIZE_MAX_BYTES = 4_000_000
+"""2.6 MB when this was written, a third of it pictures; half as much again is something that does not belong there."""
 
 
 def contents(package: Path) -> list[tuple[str, str, str]]:
@@ -41,23 +41,27 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def lintian(package: Path, *options: str) -> Done:
-    """Judge the package by this machine's lintian, else by one in a clean Debian 12: its many parts cannot be unpacked just anywhere."""
-    if shutil.which("lintian"):
-        return subprocess.run(["lintian", *options, package], capture_output=True, text=True, check=False)
-    if os.geteuid() != 0:
-        pytest.skip("lintian is not installed, and a clean Debian 12 to install it into can be made by root alone")
-    subprocess.run([MACHINE, "base", BASE], check=True)
-    with Machine("judge") as judge:
-        (judge.root / "srv" / package.name).write_bytes(package.read_bytes())
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", "lintian"]):
-            done = judge.chroot("apt-get", "-qq", *command)
-            assert done.returncode == 0, done.stderr
-        return judge.chroot("lintian", *options, f"/srv/{package.name}")
+    """Judge the package. An unpacked lintian runs in a guest that has .lab/root over its root: its parts want to be in their places."""
+    command = ["lintian", "--allow-root", *options, str(package)]
+    if Path(programs.path_of("lintian", "lintian")).is_relative_to(programs.UNPACKED):
+        command = [str(UMLRUN), *f"-t 600 -m 1G -l {programs.UNPACKED} -- env LC_ALL=C.UTF-8".split(), *command]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_lintian_has_nothing_to_say_about_the_package(package: Path) -> None:
-    done = lintian(package, "--display-info", "--pedantic", "--allow-root", "--fail-on", "info,pedantic")
+    done = lintian(package, "--display-info", "--pedantic", "--fail-on", "info,pedantic")
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_lintian_is_awake(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tmp_path / "tree"], check=True)
+    (tmp_path / "tree" / "usr" / "bin" / "vipervisor").chmod(0o4755)
+    (tmp_path / "tree" / "usr" / "share" / "lintian" / "overrides" / "vipervisor").unlink()
+    spoilt = tmp_path / package.name
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tmp_path / "tree", spoilt], check=True)
+    done = lintian(spoilt, "--fail-on", "error")
+    assert done.returncode != 0
+    assert "elevated-privileges" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_override_of_lintian_has_its_reason() -> None:
@@ -82,11 +86,42 @@ def test_what_an_operator_finds_is_what_we_mean_to_ship(package: Path) -> None:
         if path
         and not path.endswith("/")
         and not path.startswith(SITE)
-        and not re.match(r"usr/share/doc/vipervisor/[\w-]+\.md$", path)
+        and not re.match(r"usr/share/doc/vipervisor/(runbooks/|schemas/|data/)?[\w-]+\.(md|json|conf)$", path)
     ]
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text("\n".join(shipped) + "\n")
     assert shipped == GOLDEN.read_text().splitlines()
+
+
+def test_the_whole_manual_is_in_it(package: Path) -> None:
+    shipped = {path.removeprefix(DOCUMENTS) for _, _, path in contents(package) if path.startswith(DOCUMENTS)}
+    manual = ROOT / "docs"
+    pages = [
+        *manual.glob("*.md"),
+        *manual.glob("runbooks/*.md"),
+        *manual.glob("*/*.png"),
+        *manual.glob("schemas/*"),
+        *manual.glob("data/*"),
+    ]
+    assert len(pages) > 50
+    assert {str(page.relative_to(manual)) for page in pages} - shipped == set()
+
+
+def test_the_links_of_the_manual_lead_to_what_is_shipped(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--extract", package, tmp_path], check=True)
+    manual = tmp_path / DOCUMENTS
+    for page in manual.rglob("*.md"):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            to_the_sources = re.match(r"(\.\./)+(CONTRIBUTING|supervisor/|tests/|bench/|deploy/man/)", target)
+            assert to_the_sources or (page.parent / target).exists(), f"{page.relative_to(manual)}: {target}"
+
+
+def test_an_alert_leads_to_its_runbook(package: Path) -> None:
+    shipped = {path for _, _, path in contents(package)}
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()
+    runbooks = re.findall(r"runbook_url: file:///(\S+)", alerts)
+    assert len(runbooks) >= 20
+    assert set(runbooks) - shipped == set()
 
 
 def test_every_module_of_ours_is_in_it_and_no_test_or_bytecode(package: Path) -> None:
@@ -115,15 +150,15 @@ def test_everything_belongs_to_root_and_nobody_else_may_write(package: Path) -> 
 def test_the_libraries_are_those_that_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found = pinned()
-    for requirement in project["dependencies"]:
+    for requirement in [*project["dependencies"], *project["optional-dependencies"]["web"]]:
         name, bounds = re.match(r"([\w-]+)(.*)", requirement).groups()  # type: ignore[union-attr]  # they all have a name
         for relation, bound in re.findall(r"(>=|<)([\d.]+)", bounds):
-            assert (numbers(found[name]) >= numbers(bound)) is (relation == ">="), requirement
+            assert (numbers(found[name.lower()]) >= numbers(bound)) is (relation == ">="), requirement
 
 
 def test_the_licence_of_every_library_is_told() -> None:
     told = COPYRIGHT.read_text()
-    modules = {"attrs": "attr", "prometheus-client": "prometheus_client"}
+    modules = {"attrs": "attr", "prometheus-client": "prometheus_client", "pyyaml": "yaml"}
     for name in pinned():
         assert f"{SITE}{modules.get(name, name)}/*" in told, name
 

@@ -30,6 +30,7 @@ class Prometheus:
     """Started with `jobs`: name → what a scrape_config has besides its name. Use as a context manager."""
 
     def __init__(self, folder: Path, jobs: Mapping[str, Mapping[str, object]], interval_s: int = 1) -> None:
+        prometheus = program("prometheus")
         self.port = free_port()
         every = f"{interval_s}s"
         configuration = {
@@ -41,7 +42,7 @@ class Prometheus:
         self._log = (folder / "prometheus.log").open("w+")
         self._process = subprocess.Popen(
             [
-                *(program("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"),
+                *(prometheus, f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}"),
                 *(f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"),
             ],
             stdout=self._log,

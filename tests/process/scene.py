@@ -52,11 +52,12 @@ class Server:
                 def do_GET(self) -> None:
                     if server.mood is Mood.STUCK:
                         time.sleep(5)
-                    status, body = (200, "fine") if server.mood is Mood.WELL else (503, "<b>database</b> is away")
+                    well = server.mood is Mood.WELL
+                    line, body = ("200 OK", "fine") if well else ("503 Service Unavailable", "<b>database</b> is away")
                     with contextlib.suppress(OSError):  # the checker did not wait
-                        self.send_response(status)
-                        self.end_headers()
-                        self.wfile.write(body.encode())
+                        self.wfile.write(
+                            f"HTTP/1.0 {line}\r\n\r\n{body}".encode()
+                        )  # in one piece, as short answers come
 
                 def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
                     """Say nothing."""
@@ -89,8 +90,9 @@ SECRET = "correct-horse-battery"
 class Scene:
     """The daemon and its web servers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        """Set it. `port` is that of every web server; None: one that is free."""
+        self.port = port or free_port()
         numbers = [number for pool, _, sorry in POOLS.values() for number in (*pool, sorry) if number]
         self.servers = {number: Server(f"127.0.0.{number}", self.port) for number in numbers}
         self.daemon = Daemon(folder, self.text(), "--exporter-name", "lvs1.example.org")

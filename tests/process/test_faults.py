@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -84,6 +84,34 @@ def test_a_child_that_is_stopped_is_noticed_killed_and_replaced_within_seconds(d
     assert watch.seen == {(1, 1)}
     assert nobody_was_taken_out(daemon)
     until(lambda: daemon.metrics().startswith("# HELP"))
+
+
+SHORT_STOP_S = 1.5
+"""A child may be silent for so long."""
+
+
+def test_a_checker_that_was_stopped_for_a_moment_is_said_to_be_slow_and_no_longer_ten_beats_later(
+    daemon: Daemon,
+) -> None:
+    pid = daemon.pid_of("checker-0")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(SHORT_STOP_S)
+    os.kill(pid, signal.SIGCONT)
+
+    def told() -> list[dict[str, Any]]:
+        return [line for line in daemon.events("worker.slow") if line["worker"] == "checker-0"]
+
+    until(told)
+    for _ in range(6):  # ten punctual beats in a row take as long as a busy machine makes them
+        with contextlib.suppress(AssertionError):
+            until(lambda: told()[-1]["over"])
+    first, *_, last = told()
+    assert (first["level"], first["over"]) == ("warning", False)
+    assert "its loop is late by " in first["reason"]
+    assert (last["level"], last["over"]) == ("info", True)
+    assert last["reason"] == "its loop is punctual again"
+    assert daemon.pid_of("checker-0") == pid
+    assert nobody_was_taken_out(daemon)
 
 
 def test_a_supervisor_that_is_stopped_blames_neither_its_children_nor_the_servers(daemon: Daemon) -> None:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.manual import DOCS, Typed, sessions
-from tests.process.test_daemon import ROOT, Daemon, until
+from tests.manual import DOCS, Desk, sessions
+from tests.process.test_daemon import Daemon, until
 
 PORT = 8017
 PATIENCE_S = 30.0
-OFFLINE = "check|table|explain"
-WRAPPER = """\
-#!/bin/sh
-case $1 in
-  {offline}) ;;
-  *) set -- "$@" --admin-socket '{socket}' ;;
-esac
-PYTHONPATH='{root}' exec '{python}' -m supervisor "$@"
-"""
-"""The reader has it installed, and the daemon where it belongs."""
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -70,28 +56,6 @@ def in_trouble(daemon: Daemon) -> bool:
     return heard and sum(server["health"] == "DOWN" for server in servers) == 3
 
 
-def asked(typed: Typed, folder: Path) -> None:
-    """Type one command, again until the answer is the page's."""
-    path = f"{folder / 'bin'}:{os.environ['PATH']}"
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        ended = subprocess.run(
-            ["sh", "-c", typed.command],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
-            env={**os.environ, "PATH": path, "COLUMNS": "160"},
-        )
-        if typed.is_answered_by(ended.stdout):
-            return
-        assert time.monotonic() < deadline, (
-            f"$ {typed.command}\nthe page:\n{typed.answer}\nthe program:\n{ended.stdout}"
-        )
-        time.sleep(0.5)
-
-
 def test_a_reader_of_the_operations_page_sees_what_it_shows(tmp_path: Path) -> None:
     with ExitStack() as world:
         for address in ("127.9.7.21", "127.9.7.24", "127.9.7.40"):
@@ -101,10 +65,6 @@ def test_a_reader_of_the_operations_page_sees_what_it_shows(tmp_path: Path) -> N
         world.callback(daemon.close)
         until(daemon.socket.exists)
         until(lambda: in_trouble(daemon))
-        programs = tmp_path / "bin"
-        programs.mkdir()
-        wrapper = WRAPPER.format(offline=OFFLINE, socket=daemon.socket, root=ROOT, python=sys.executable)
-        (programs / "vipervisor").write_text(wrapper)
-        (programs / "vipervisor").chmod(0o755)
+        desk = Desk(tmp_path, daemon.socket, columns=160)
         for typed in sessions(DOCS / "operations.md"):
-            asked(typed, tmp_path)
+            desk.asks(typed, PATIENCE_S)

@@ -121,6 +121,55 @@ def test_at_three_in_the_morning_one_page_says_what_is_wrong(browser: Browser, s
             assert words in text, words
 
 
+def test_of_the_last_probe_that_failed_it_is_shown_what_was_sent_and_what_came_back(
+    browser: Browser, scene: Scene
+) -> None:
+    def went_over_the_wire(page: Page, number: int) -> list[str]:
+        row = page.locator("tbody tr", has_text=scene.servers[number].name)
+        return [said.inner_text() for said in row.locator(".transcript dd").all()]
+
+    with opened(browser, f"{scene.url}{POOL}") as page:
+        assert went_over_the_wire(page, 12) == ["nothing", "nothing"]
+        sent, received = went_over_the_wire(page, 14)
+        assert sent.startswith("GET /health?token=******** HTTP/1.0\nUser-Agent: ")
+        assert received.split("\n") == ["HTTP/1.0 503 Service Unavailable", "", "<b>database</b> is away"]
+        assert page.locator("b", has_text="database").count() == 0
+    with opened(browser, f"{scene.url}/vs/203.0.113.14:80/tcp") as page:
+        sent, received = went_over_the_wire(page, 52)
+        assert sent.startswith("GET /health?token=********")
+        assert received == "nothing"
+
+
+def test_on_paper_it_is_dark_on_white_and_without_what_only_a_screen_can_do(browser: Browser, scene: Scene) -> None:
+    for path in PAGES:
+        with opened(browser, scene.url + path, width=700, scheme="dark") as page:
+            page.emulate_media(media="print", color_scheme="dark")
+            style = page.evaluate(
+                "(({backgroundColor, color}) => [backgroundColor, color])(getComputedStyle(document.body))"
+            )
+            assert style == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= 700
+            expect(page.locator("nav")).to_be_hidden()
+            if path in ("/", "/down", POOL):
+                expect(page.locator("thead").first).to_be_visible()
+                expect(page.locator(".filter")).to_be_hidden()
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
+
+
+def test_whoever_chooses_the_colours_still_sees_the_shapes(browser: Browser, scene: Scene) -> None:
+    with opened(browser, f"{scene.url}{POOL}") as page:
+        for scheme in ("light", "dark"):
+            page.emulate_media(forced_colors="active", color_scheme=scheme)
+            text, paper = page.evaluate(
+                "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
+            )
+            assert text != paper
+            for mark in page.locator("tbody .mark").all():
+                assert mark.evaluate("each => getComputedStyle(each).fill") == text
+            assert page.evaluate("getComputedStyle(document.querySelector('symbol .inner')).stroke") == paper
+
+
 def test_secrets_are_masked_wherever_they_stood(browser: Browser, scene: Scene) -> None:
     with opened(browser, f"{scene.url}/config") as page:
         assert "path /health?token=********" in page.locator("pre").inner_text()

@@ -42,7 +42,9 @@ def key_of(job: Job) -> CheckKey:
         third, fourth = job.address.split(".")[2:]
         host = int(third) * 256 + int(fourth)
     times = (job.delay_loop, job.connect_timeout, job.retry, job.delay_before_retry, job.warmup, job.rise)
-    return CheckKey(job.type, host, *times, alpha=job.alpha, dynamic=options.get("misc_dynamic") is True)
+    return CheckKey(job.type, host, *times, alpha=job.alpha, dynamic=options.get("misc_dynamic") is True)._replace(
+        fast=job.fast_interval or 0.0, down=job.down_interval or 0.0, idle=job.idle_interval or 0.0
+    )
 
 
 @dataclass

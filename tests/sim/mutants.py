@@ -67,6 +67,19 @@ MUTANTS: tuple[Mutant, ...] = (
         "if self.retry_it < settings.retry and verdict.detail != 'connection refused':",
         "a refused port needs no retries at all",
     ),
+    # -- the kit: when a probe comes ----------------------------------------------------------------------------------
+    _kit(
+        "schedule",
+        "return max(settings.delay_loop, settings.idle_interval)",
+        "return 100 * settings.idle_interval",
+        "a server without traffic is forgotten",
+    ),
+    _kit(
+        "schedule",
+        "now + _first_set(settings.down_interval, pause), verdict=verdict)",
+        "now + 50 * _first_set(settings.down_interval, pause), verdict=verdict)",
+        "who is down stays out long after it is well",
+    ),
     # -- the core: one check ------------------------------------------------------------------------------------------
     _health(
         "(self.health is Health.UNKNOWN and self.trusted)",
@@ -176,7 +189,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            return Standing.KNOWN if found is None else Standing.OUT",
         "            return Standing.FRESH",
         "a restart revives the dead",
-        quick=True,
     ),
     _core(
         "adoption",
@@ -220,6 +232,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "known, self._next = self._next, self._next + 1",
         "known, self._next = len(jobs) + 1, self._next + 1",
         "a job's number is given again to another",
+        quick=True,
     ),
     _core(
         "departures",
@@ -244,12 +257,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._mark(jobs, stale=isinstance(event, WorkerSilent))",
         "self._mark(jobs, stale=True)",
         "verdicts stay marked as old",
+        quick=True,
     ),
     _core(
         "director",
         "                check.stale = stale",
         "                check.stale, check.health = stale, Health.DOWN if stale else check.health",
         "a dead worker is taken for dead servers",
+        quick=True,
     ),
     _core("reconfiguring", "    known.recount()\n", "", "a reload leaves the old sum of weights"),
     _core(
@@ -276,7 +291,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "for key in actual.services if key in owned and key not in desired.services)",
         "for key in actual.services if key not in desired.services)",
         "services of others are deleted",
-        quick=True,
     ),
     _core(
         "diff",
@@ -332,7 +346,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            case wire.Report() if frame.generation == self._generation:",
         "            case wire.Report():",
         "a verdict of an older configuration counts",
-        quick=True,
     ),
     _links(
         "            case wire.State() if frame.generation == self._generation:",

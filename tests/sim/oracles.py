@@ -153,9 +153,9 @@ class Oracles:
         """Within this after the last change of anything, the kernel's table is what the weather makes of the file."""
         longest = 0.0
         for _, _, name in self._stage.site.checks():
-            down = name.timeout + (name.retry + 1) * (name.timeout + 0.1) + name.retry * name.pause
-            up = name.rise * (max(name.delay_loop, name.pause if name.kind == HTTP else 0) + name.timeout)
-            every = 1.0 if name.kind == FILE else name.delay_loop
+            down = name.timeout + (name.retry + 1) * (name.timeout + 0.1) + name.retry * (name.fast or name.pause)
+            up = name.rise * (name.longest + name.timeout)
+            every = 1.0 if name.kind == FILE else name.longest
             longest = max(longest, every + 1 + name.warmup + max(down, up) + 0.2 * (name.retry + name.rise))
         return longest + SLACK_S + (2 * HELD_MAX_S if self._stage.site.blames_itself else 0.0)
 
@@ -728,7 +728,7 @@ class Oracles:
             Counter(line["event"] for line in stage.lines),
             stage.watched.probes,
         )
-        lasts_s = 3 * max((name.delay_loop for _, _, name in stage.site.checks()), default=1.0) + 3 * stage.pace.audit
+        lasts_s = 3 * max((name.longest for _, _, name in stage.site.checks()), default=1.0) + 3 * stage.pace.audit
         await trio.sleep(lasts_s)
         if len(stage.backend.history) != ops:
             self.say("it_is_quiet_when_nothing_happens", f"{[_about(op) for op in stage.backend.ops[ops:][:5]]}")
@@ -736,9 +736,9 @@ class Oracles:
         if more:
             self.say("it_is_quiet_when_nothing_happens", f"it said {dict(more)}")
         names = {name for _, _, name in stage.site.checks() if name.kind not in {MISC, FILE}}
-        most = sum(lasts_s / name.delay_loop + 2 for name in names)
+        most = sum(lasts_s / name.shortest + 2 for name in names)
         most += (stage.watched.holds_ended() - ended) * max(Counter(name.host for name in names).values(), default=0)
-        least = sum(int(lasts_s / (name.delay_loop + name.timeout + name.pause + 0.2)) - 1 for name in names)
+        least = sum(int(lasts_s / (name.longest + name.timeout + name.pause + 0.2)) - 1 for name in names)
         if not least <= stage.watched.probes - probes <= most:
             self.say(
                 "it_is_quiet_when_nothing_happens",

@@ -40,6 +40,20 @@ class CheckKey(NamedTuple):
     alpha: bool = False
     dynamic: bool = False
     factor: int = 0
+    fast: float = 0.0
+    down: float = 0.0
+    idle: float = 0.0
+
+    @property
+    def longest(self) -> float:
+        """The longest pause of a check that is up, or down, and stays so."""
+        out = self.down or max(self.delay_loop, self.pause if self.kind == HTTP else 0.0)
+        return max(self.delay_loop, self.idle, out)
+
+    @property
+    def shortest(self) -> float:
+        """The shortest of these."""
+        return min(self.delay_loop, self.down or self.delay_loop)
 
 
 DRAIN_MAX_S = 300.0
@@ -48,7 +62,7 @@ DRAIN_MAX_S = 300.0
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """One check. Times in seconds; FILE_CHECK has none."""
+    """One check. Times in seconds; FILE_CHECK has none. `fast`, `down` and `idle` are our own intervals; 0: not set."""
 
     kind: str
     timeout: float = 1.0
@@ -59,10 +73,15 @@ class CheckPlan:
     alpha: bool = False
     dynamic: bool = False
     factor: int = 0
+    fast: float = 0.0
+    down: float = 0.0
+    idle: float = 0.0
 
     def text(self, host: int) -> str:
         timing = f"retry {self.retry}\ndelay_before_retry {self.pause:g}\nwarmup {self.warmup:g}\nrise {self.rise}\n"
         timing += "alpha\n" if self.alpha else ""
+        ours = {"fast": self.fast, "down": self.down, "idle": self.idle}
+        timing += "".join(f"{name}_interval {pause:g}\n" for name, pause in ours.items() if pause)
         match self.kind:
             case "TCP_CHECK":
                 return f"TCP_CHECK {{\nconnect_timeout {self.timeout:g}\n{timing}}}\n"
@@ -134,7 +153,8 @@ class PoolPlan:
         if plan.kind == FILE:
             return CheckKey(FILE, host, factor=plan.factor)
         times = (self.delay_loop, plan.timeout, plan.retry, plan.pause, plan.warmup, plan.rise)
-        return CheckKey(plan.kind, host, *times, alpha=plan.alpha or self.alpha, dynamic=plan.dynamic)
+        key = CheckKey(plan.kind, host, *times, alpha=plan.alpha or self.alpha, dynamic=plan.dynamic)
+        return key._replace(fast=plan.fast, down=plan.down, idle=plan.idle)
 
     def text(self) -> str:
         head, name = "", f"203.0.113.{self.number} 80"
@@ -205,12 +225,14 @@ class Taste:
     odd_forms: float = 0.2
     retries: int = 3
     rise: float = 0.2
+    smart: float = 0.0  # how many checks have intervals of our own
 
 
 def draw_check(rng: random.Random, taste: Taste, kind: str) -> CheckPlan:
     """One check of a kind."""
     if kind == FILE:
         return CheckPlan(FILE, factor=rng.choice([0, 1, 2, -3]))
+    ours = draw_intervals(rng, taste)
     return CheckPlan(
         kind,
         timeout=float(rng.choice([1, 2, 3])),
@@ -220,7 +242,23 @@ def draw_check(rng: random.Random, taste: Taste, kind: str) -> CheckPlan:
         rise=rng.choice([2, 3]) if rng.random() < taste.rise else 1,
         alpha=rng.random() < taste.alpha / 2,
         dynamic=kind == MISC and rng.random() < 0.7,
+        fast=ours.get("fast", 0.0),
+        down=ours.get("down", 0.0),
+        idle=ours.get("idle", 0.0),
     )
+
+
+def draw_intervals(rng: random.Random, taste: Taste) -> dict[str, float]:
+    """Intervals of our own for some checks, without a step of `rng`: lives that have none are what they were before there were any."""
+    twin = random.Random(0)
+    twin.setstate(rng.getstate())
+    own = random.Random(twin.getrandbits(64))
+    wishes = {
+        "fast": own.choice([0.2, 1.0, taste.unit / 4]),
+        "down": own.choice([1.0, taste.unit / 2, 3 * taste.unit]),
+        "idle": own.choice([3.0, 5.0]) * taste.unit,
+    }
+    return {name: pause for name, pause in wishes.items() if own.random() < taste.smart}
 
 
 def kind_of(host: int, taste: Taste) -> str:

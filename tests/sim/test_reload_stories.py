@@ -215,3 +215,18 @@ def test_who_may_only_ask_has_no_file_read_but_the_one_that_runs(tmp_path: Path)
         assert caught.value.status is Status.REFUSED
 
     play(story, ARTICLE, tmp_path)
+
+
+def test_what_a_start_and_each_reload_made_is_kept_out_of_the_collector_and_nothing_else_is(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        alive(world, 21, 22)
+        await world.later(60)
+        assert world.stays == 1, "at the start, when the director is there"
+        world.reload(HEAVIER)
+        await world.later(60)
+        assert world.stays == 2
+        world.reload("virtual_server {")  # refused: nothing was made that stays
+        await world.later(60)
+        assert world.stays == 2
+
+    play(story, ARTICLE, tmp_path)

@@ -145,6 +145,7 @@ class World:
     links: dict[int, FrozenLink] = field(default_factory=dict)
     workers: int = 1
     rivals: tuple[Rival, ...] = ()  # who else writes the table
+    stays: int = 0  # how often the program was done with making what will stay
     poison: set[str] = field(default_factory=set)  # addresses that a worker dies of
     no_starts: set[int] = field(default_factory=set)  # workers that cannot be started now
     files: dict[str, str] = field(default_factory=dict)  # path → first line
@@ -222,6 +223,10 @@ class World:
         answer = await self.supervisor.desk.carry_out(Request(verb, args), Caller(uid=0, gid=0, pid=4711, user=by))
         return json.loads(answer) if isinstance(answer, bytes) else answer
 
+    def _note_what_stays(self) -> None:
+        """Be told that what was made will stay."""
+        self.stays += 1
+
     def crash(self) -> None:
         """The supervisor dies as by SIGKILL; its children see the end of their links."""
         self.scope.cancel()
@@ -253,6 +258,7 @@ class World:
             stalls=self.stalls,
             favour=self._favour,
             rivals=lambda: self.rivals,
+            to_stay=self._note_what_stays,
             store=self.store,
             journal=self.journal,
             life=self.life,

@@ -223,6 +223,23 @@ def test_a_verb_imports_nothing_heavy_so_that_it_answers_within_a_tenth_of_a_sec
     assert done.stderr.splitlines()[-1] == "[] []"
 
 
+@pytest.mark.parametrize(
+    "words", [["status"], ["why", "1"], ["events"], ["version"], ["complete", "--", "why", "1"]], ids=" ".join
+)
+def test_a_question_needs_none_of_the_slow_modules_of_the_standard_library(words: list[str]) -> None:
+    """Together they would be a fifth of its start."""
+    slow = ("dataclasses", "inspect", "tempfile", "random", "subprocess", "urllib.request", "http")
+    code = (
+        "import sys; from supervisor.cli import main\n"
+        f"main({words!r})\n"
+        f"print(sorted(set(sys.modules) & set({slow!r})), file=sys.stderr)"
+    )
+    environ = {"XDG_RUNTIME_DIR": "/nonexistent", "RUNTIME_DIRECTORY": "/nonexistent", "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-S", "-c", code]  # without site, whose hooks for an editable installation import more
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ, cwd=EXAMPLES.parents[1])
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     command = f"{sys.executable} -m supervisor table {ARTICLE} | true"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)

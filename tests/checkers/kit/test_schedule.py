@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers.kit.api import Health, Reason, Verdict
-from checkers.kit.schedule import LATE_MAX, CheckState
+from checkers.kit.schedule import IDLE_AFTER, LATE_MAX, CheckState
 
 GOOD = Verdict(Reason.L7OK)
 BAD = Verdict(Reason.L4CON)
@@ -27,6 +27,9 @@ class Settings:
     warmup: float = 6.0
     rise: int = 1
     alpha: bool = False
+    fast_interval: float | None = None
+    down_interval: float | None = None
+    idle_interval: float | None = None
 
 
 def history(state: CheckState, verdicts: list[Verdict]) -> list[tuple[str, float]]:
@@ -221,3 +224,70 @@ def test_a_late_script_that_counts_is_told_as_the_time_out_of_a_script() -> None
     state = CheckState(Settings(type="MISC_CHECK"))
     late = Verdict(Reason.LATE, sent="/bin/test")
     assert [state.record(late, 0.0).verdict.reason for _ in range(LATE_MAX + 1)][-1] is Reason.PROCTOUT
+
+
+def test_fast_interval_takes_the_place_of_delay_before_retry_and_of_delay_loop_while_rising() -> None:
+    state = CheckState(Settings(retry=2, rise=3, fast_interval=0.5))
+    assert history(state, [GOOD, BAD, BAD, GOOD]) == [("UP", 6.0), ("UP", 0.5), ("UP", 0.5), ("UP", 6.0)]
+    assert history(state, [BAD, BAD, BAD, BAD]) == [("UP", 0.5), ("UP", 0.5), ("DOWN", 6.0), ("DOWN", 6.0)]
+    assert history(state, [GOOD, GOOD, GOOD]) == [("DOWN", 0.5), ("DOWN", 0.5), ("UP", 6.0)]
+
+
+def test_an_alpha_check_rises_fast_too() -> None:
+    state = CheckState(Settings(rise=2, alpha=True, fast_interval=0.5))
+    assert history(state, [GOOD, GOOD]) == [("UNKNOWN", 0.5), ("UP", 6.0)]
+
+
+@pytest.mark.parametrize("pause", [0.5, 60.0])
+@pytest.mark.parametrize("kind", ["TCP_CHECK", "HTTP_GET"])
+def test_down_interval_may_be_shorter_or_longer_and_holds_from_the_failure_that_brings_it_down(
+    kind: str, pause: float
+) -> None:
+    state = CheckState(Settings(type=kind, retry=1, delay_before_retry=9.0, down_interval=pause))
+    assert history(state, [GOOD, BAD, BAD, BAD, LOCAL, GOOD])[2:] == [
+        ("DOWN", pause),
+        ("DOWN", pause),
+        ("DOWN", pause),
+        ("UP", 6.0),
+    ]
+
+
+def test_what_we_could_not_try_in_a_transition_is_tried_again_fast() -> None:
+    state = CheckState(Settings(fast_interval=0.5))
+    assert history(state, [GOOD, BAD, LOCAL]) == [("UP", 6.0), ("UP", 0.5), ("UP", 0.5)]
+
+
+def test_an_idle_server_is_probed_less_often_when_it_has_earned_it_and_at_its_full_rate_after_any_failure() -> None:
+    state = CheckState(Settings(idle_interval=60.0))
+    state.idle = True
+    assert {pause for _, pause in history(state, [GOOD] * (IDLE_AFTER - 1))} == {6.0}
+    assert history(state, [GOOD, GOOD, BAD, GOOD]) == [("UP", 60.0), ("UP", 60.0), ("UP", 2.0), ("UP", 6.0)]
+
+
+def test_a_hint_or_a_user_brings_the_full_rate_back_at_the_next_probe() -> None:
+    state = CheckState(Settings(idle_interval=60.0), Health.UP)
+    state.idle = True
+    history(state, [GOOD] * IDLE_AFTER)
+    state.rouse()
+    assert history(state, [GOOD]) == [("UP", 6.0)]
+    assert history(state, [GOOD] * IDLE_AFTER)[-1] == ("UP", 60.0)
+    state.idle = False
+    assert history(state, [GOOD]) == [("UP", 6.0)]
+
+
+def test_idle_interval_makes_nothing_quicker_and_concerns_nobody_who_is_not_up() -> None:
+    short = CheckState(Settings(idle_interval=1.0), Health.UP)
+    short.idle = True
+    assert history(short, [GOOD] * (IDLE_AFTER + 1))[-1] == ("UP", 6.0)
+    down = CheckState(Settings(idle_interval=60.0), Health.DOWN)
+    down.idle = True
+    assert {pause for _, pause in history(down, [BAD] * 20)} == {6.0}
+
+
+def test_steady_is_who_is_in_no_transition() -> None:
+    state = CheckState(Settings(retry=1, rise=2))
+    seen = [state.steady]
+    for verdict in (GOOD, BAD, BAD, GOOD, GOOD):
+        state.record(verdict, 0.0)
+        seen.append(state.steady)
+    assert seen == [False, True, False, True, False, True]

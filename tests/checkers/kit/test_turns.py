@@ -26,6 +26,9 @@ class Settings:
     warmup: float = 0.0
     rise: int = 1
     alpha: bool = False
+    fast_interval: float | None = None
+    down_interval: float | None = None
+    idle_interval: float | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ texts = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=DETAIL_
 weights = st.none() | st.integers(-WEIGHT_MAX, WEIGHT_MAX)
 results = st.builds(wire.ReportResult, uint64, reasons, seconds, texts, texts, texts, seconds)
 reports = st.builds(wire.Report, uint32, uint32, uint64, uint32, health, uint32, uint32, st.none() | results, weights)
-entries = st.builds(wire.StateEntry, uint32, health, uint32, uint32, weights)
+entries = st.builds(wire.StateEntry, uint32, health, uint32, uint32, weights, uint32)
 asks = st.builds(wire.Ask, uint32, uint32, uint64, uint32, uint32, st.sampled_from(Favour))
 states = st.builds(wire.State, uint32, uint32, uint64, st.lists(entries, max_size=50).map(tuple), st.booleans())
 histograms = st.builds(wire.Histogram, st.tuples(*[uint64] * 14), seconds)
@@ -79,21 +79,26 @@ jobs = st.builds(
     log_all_failures=st.booleans(),
     mark=uint32,
     rise=uint32,
+    fast_interval=st.none() | seconds,
+    down_interval=st.none() | seconds,
+    idle_interval=st.none() | seconds,
     health=health,
     weight=weights,
     definition=texts,
 )
 parts = st.integers(1, 65535).flatmap(lambda count: st.tuples(st.integers(0, count - 1), st.just(count)))
 assigns = st.builds(
-    lambda epoch, generation, part, some: wire.Assign(epoch, generation, part[0], part[1], tuple(some)),
+    lambda epoch, generation, part, some, most: wire.Assign(epoch, generation, part[0], part[1], tuple(some), most),
     uint32,
     uint32,
     parts,
     st.lists(jobs, max_size=4),
+    st.integers(0, 65535),
 )
 grants = st.builds(wire.Grant, uint32, st.sampled_from(Ending), st.integers(0, 255), texts)
 probes = st.builds(wire.Probe, uint32, uint32)
-from_supervisor = assigns | grants | probes | st.just(wire.AskState()) | st.just(wire.Stop())
+idles = st.builds(wire.Idle, st.booleans(), st.lists(uint32, max_size=50).map(tuple))
+from_supervisor = assigns | grants | probes | idles | st.just(wire.AskState()) | st.just(wire.Stop())
 
 
 PROBED = wire.Probed(1, 1, 1, 1, 1, None, None, (wire.Step(wire.StepKind.SENT, 0.5, "GET", 3),))
@@ -124,9 +129,9 @@ def test_what_the_supervisor_says_is_what_a_worker_hears(frame: wire.FromSupervi
     assert wire.decode_from_supervisor(wire.encode(frame)) == frame
 
 
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x03" + tail))
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: bytes([wire.VERSION]) + tail))
 @example(b"")
-@example(b"\x03\x02")
+@example(bytes([wire.VERSION, 2]))
 def test_any_bytes_of_a_worker_are_refused_or_mean_exactly_one_frame(data: bytes) -> None:
     try:
         frame = wire.decode_from_worker(data)
@@ -160,10 +165,10 @@ def test_a_frame_of_a_worker_that_is_cut_off_or_has_more_is_refused(
         wire.decode_from_worker(whole + b"\x00")
 
 
-@given(st.binary(max_size=200).map(lambda tail: b"\x03" + tail))
-@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b"[" * 5000)
-@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 0, 1) + b'[{"retry":NaN}]')
-@example(b"\x03\x05" + struct.pack(">IIHH", 1, 1, 1, 1) + b"[]")
+@given(st.binary(max_size=200).map(lambda tail: bytes([wire.VERSION]) + tail))
+@example(bytes([wire.VERSION, 5]) + struct.pack(">IIHHH", 1, 1, 0, 1, 0) + b"[" * 5000)
+@example(bytes([wire.VERSION, 5]) + struct.pack(">IIHHH", 1, 1, 0, 1, 0) + b'[{"retry":NaN}]')
+@example(bytes([wire.VERSION, 5]) + struct.pack(">IIHHH", 1, 1, 1, 1, 0) + b"[]")
 def test_any_bytes_of_the_supervisor_are_refused_or_can_be_said_again(data: bytes) -> None:
     try:
         frame = wire.decode_from_supervisor(data)

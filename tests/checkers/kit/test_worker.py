@@ -151,7 +151,7 @@ def test_a_report_tells_what_was_sent_and_what_came() -> None:
     assert report.result is not None
     assert report.result.detail == "HTTP 503, wanted 200-299"
     assert report.result.sent.startswith("GET / HTTP/1.0\\r\\n")
-    assert report.result.received == "HTTP/1.1 503 Because"
+    assert report.result.received == "HTTP/1.1 503 Because\\r\\n\\r\\nhello\\n"
     assert report.result.probe == 1
     assert report.result.duration_s == pytest.approx(0.002)
 

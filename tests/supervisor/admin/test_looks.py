@@ -16,7 +16,7 @@ from tests.fakes import snapshots
 
 
 def server(name: str, *rows: tuple[str, str], quorate: bool = True, suspended: bool = False) -> dict[str, Any]:
-    real_servers = [{"real_server": row, "health": health} for row, health in rows]
+    real_servers = [{"real_server": row, "health": health, "override": None} for row, health in rows]
     return {"virtual_server": name, "quorate": quorate, "suspended": suspended, "real_servers": real_servers}
 
 
@@ -53,6 +53,18 @@ def test_what_fits_one_of_the_patterns_is_shown(patterns: list[str], wanted: lis
 def test_what_is_down_is_shown_and_nothing_else() -> None:
     assert names(sieve(ALL, [], down=True)) == [("203.0.113.1:80/tcp", ["10.0.0.2:80"]), ("fwm:7/ipv4", [])]
     assert names(sieve(ALL, ["10.0.0.1*"], down=True)) == []
+
+
+def test_what_an_operator_changed_is_shown_and_nothing_else() -> None:
+    drained = {**MAIL["real_servers"][0], "override": {"admin": "draining"}}
+    changed = {"virtual_servers": [WEB, {**MAIL, "real_servers": [drained]}, LOST, AWAY]}
+    assert names(sieve(changed, [], overridden=True)) == [("[2001:db8::1]:25/tcp", ["[2001:db8::21]:25"])]
+    assert names(sieve(changed, ["10.*"], overridden=True)) == []
+    assert names(sieve(changed, [], down=True, overridden=True)) == [
+        ("203.0.113.1:80/tcp", ["10.0.0.2:80"]),
+        ("[2001:db8::1]:25/tcp", ["[2001:db8::21]:25"]),
+        ("fwm:7/ipv4", []),
+    ]
 
 
 def test_brackets_are_an_addresss_and_no_pattern() -> None:

@@ -60,6 +60,22 @@ def test_a_change_that_the_kernel_does_not_see_is_named_all_the_same() -> None:
     assert "  203.0.113.100:80/tcp: nothing in the kernel\n" in plan(answer)
 
 
+def test_who_goes_and_was_out_already_and_who_comes_and_is_out_yet_are_named() -> None:
+    changes = NOTHING | {
+        "virtual_servers_changed": [VS],
+        "real_servers_added": [[VS, "192.168.100.25:80"], [VS, "192.168.100.26:80"]],
+        "real_servers_removed": [[VS, "192.168.100.24:80"]],
+    }
+    operations = [operation("AddDestination", "192.168.100.25:80", None, 1)]
+    assert plan({"file": "f", "digest": "d", "changes": changes, "operations": operations}) == (
+        "A reload with f (d) would do this:\n"
+        "  203.0.113.100:80/tcp\n"
+        "    + 192.168.100.25:80  weight 1\n"
+        "    + 192.168.100.26:80  not in the kernel's table at first\n"
+        "    - 192.168.100.24:80  out already; it leaves\n"
+    )
+
+
 def test_reload_says_what_runs_and_that_it_is_on_trial() -> None:
     answer = {
         "digest": "0123456789ab",

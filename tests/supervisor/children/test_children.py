@@ -25,7 +25,7 @@ from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX
 from supervisor.children.requests import UNANSWERED_MAX, TooMany
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, SentinelReported, WorkerSilent, WorkerSpeaking
-from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskSnapshot, Question
+from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskReady, AskSnapshot, Question
 from supervisor.log import Log
 
 JOB = wire.Job(1, "TCP_CHECK", "192.0.2.1", 80, 5.0, 1, 1.0, 5.0, 5.0)
@@ -56,6 +56,7 @@ class Stage:
         self.theirs: list[MemoryLink] = []
         self.children: list[Scripted] = []
         self.given = [JOB]
+        self.idle_jobs: set[int] = set()
         self.mine = True  # whether it owns its jobs
         self.spoken = 0
         self.ends: list[bool] = []
@@ -69,6 +70,12 @@ class Stage:
     def jobs(self, index: int) -> list[wire.Job]:
         assert index == 0
         return self.given
+
+    def idle(self) -> Collection[int]:
+        return self.idle_jobs
+
+    def rate_max(self) -> int:
+        return 20
 
     def owned(self, _index: int, jobs: Iterable[int]) -> tuple[int, ...]:
         return tuple(jobs) if self.mine else ()
@@ -215,6 +222,32 @@ def test_a_probe_on_request_goes_to_the_worker_and_what_it_saw_comes_back() -> N
         assert stage.events() == [], "nobody decides by it"
         assert await stage.worker.probe(99) is None
         assert not stage.children[0].killed.is_set()
+
+    on_stage(part)
+
+
+def test_a_worker_is_told_who_is_idle_when_that_changes_and_after_each_assignment_and_otherwise_nothing() -> None:
+    async def part(stage: Stage) -> None:
+        async def told() -> list[wire.FromSupervisor]:
+            heard: list[wire.FromSupervisor] = []
+            with trio.move_on_after(0.2):
+                while True:
+                    heard.append(wire.decode_from_supervisor(await stage.theirs[0].receive()))
+            return [frame for frame in heard if isinstance(frame, wire.Idle)]
+
+        stage.given = [dataclasses.replace(JOB, id=number) for number in (1, 2, 3)]
+        await stage.hello()
+        assert await told() == []
+        for idle, heard in (
+            ({1, 3, 99}, [wire.Idle(idle=True, jobs=(1, 3))]),
+            ({1, 3}, []),
+            ({3, 2}, [wire.Idle(idle=False, jobs=(1,)), wire.Idle(idle=True, jobs=(2,))]),
+        ):
+            stage.idle_jobs = set(idle)
+            stage.worker.traffic_changed()
+            assert await told() == heard
+        stage.worker.reassign()
+        assert await told() == [wire.Idle(idle=True, jobs=(2, 3))]
 
     on_stage(part)
 
@@ -505,6 +538,8 @@ def answered(question: Question) -> bytes:
     match question:
         case AskSnapshot():
             return b'{"schema":1}'
+        case AskReady():
+            return b"true"
         case AskEvents():
             return b'"events"'
         case AskConfiguration():
@@ -537,7 +572,7 @@ def play_exporter(*said: bytes) -> tuple[list[str], list[bytes], str]:
                 await there.send_all(data)
                 await trio.sleep(0.1)
             listening = exporter.listening
-            with trio.move_on_after(1):
+            with trio.move_on_after(0.2):
                 answers.append(bytes(await there.receive_some()))
             nursery.cancel_scope.cancel()
         return listening
@@ -555,8 +590,8 @@ def test_the_exporter_greets_and_gets_a_snapshot_a_line_for_each_question() -> N
 
 
 def test_the_exporter_gets_history_and_events_when_it_asks_for_them() -> None:
-    _, answers, _ = play_exporter(HELLO, b"history 203.0.113.100:80/tcp\nevents\n", b"history fwm:7/ipv6\n")
-    assert answers == [b'"203.0.113.100:80/tcp"\n"events"\n"fwm:7/ipv6"\n']
+    _, answers, _ = play_exporter(HELLO, b"history 203.0.113.100:80/tcp\nevents\nready\n", b"history fwm:7/ipv6\n")
+    assert answers == [b'"203.0.113.100:80/tcp"\n"events"\ntrue\n"fwm:7/ipv6"\n']
 
 
 @pytest.mark.parametrize(
@@ -571,6 +606,7 @@ def test_the_exporter_gets_history_and_events_when_it_asks_for_them() -> None:
         ((HELLO, b"history " + b"x" * 257 + b"\n"), "expected a question or alive, got"),
         ((HELLO, b"history \x1b[2J\n"), "expected a question or alive, got"),
         ((HELLO, b"history \xff\n"), "expected a question or alive, got"),
+        ((HELLO, b"ready 1\n"), "expected a question or alive, got"),
         ((HELLO, b"events 1000000\n"), "expected a question or alive, got"),
         ((HELLO, b"x" * 5000), "a line without an end"),
     ],

@@ -116,7 +116,7 @@ def test_a_runner_that_forgets_a_program_is_replaced_long_after_its_limit() -> N
         begun = trio.current_time()
         ended = await runner.run(SCRIPT, {}, 5.0)
         assert ended.outcome is Outcome.RUNNER_LOST
-        assert 16.9 < trio.current_time() - begun < 20
+        assert 21.9 < trio.current_time() - begun < 25  # it may have its limit twice
 
     (line,) = [line for line in play(use, talk) if line["event"] == "worker.protocol_error"]
     assert line["reason"] == "it says nothing of a program that must have ended"

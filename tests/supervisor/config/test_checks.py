@@ -59,6 +59,34 @@ def test_times_come_from_the_check_else_the_real_server_else_the_virtual_server(
     assert only_check(*own, outer=outer, inside=inside).schedule == Schedule(4.0, 4, 4.0, 4.0, 4.0, 4)
 
 
+INTERVALS = ("fast_interval {}", "down_interval {}", "idle_interval {}")
+
+
+def test_our_own_pauses_are_off_unless_set_and_come_from_the_innermost_block_that_sets_them() -> None:
+    def pauses(*own: str, inside: tuple[str, ...] = (), outer: tuple[str, ...] = ()) -> list[float | None]:
+        schedule = only_check(*own, inside=inside, outer=outer).schedule
+        return [schedule.fast_interval, schedule.down_interval, schedule.idle_interval]
+
+    outer, inside, own = (tuple(line.format(n) for line in INTERVALS) for n in (0.2, 0.3, 0.4))
+    outer = ("delay_loop 0.1", *outer)
+    own = ("delay_loop 0.1", *own)
+    assert pauses() == [None, None, None]
+    assert pauses(outer=outer) == [0.2, 0.2, 0.2]
+    assert pauses(outer=outer, inside=inside) == [0.3, 0.3, 0.3]
+    assert pauses(*own, outer=outer, inside=inside) == [0.4, 0.4, 0.4]
+
+
+def test_global_defs_has_our_own_pauses_for_all_who_do_not_say_otherwise_and_the_most_probes_a_second() -> None:
+    head = "global_defs {\nfast_interval 0.5\nidle_interval 30\nprobe_rate_max 4\n}\n"
+    config = config_of(
+        head + virtual_server(real_server("TCP_CHECK {\nidle_interval 40\n}"), "down_interval 2", "delay_loop 5")
+    )
+    ((check,),) = [server.checks for server in config.virtual_servers[0].real_servers]
+    schedule = check.schedule
+    assert (schedule.fast_interval, schedule.down_interval, schedule.idle_interval) == (0.5, 2.0, 40.0)
+    assert config.probe_rate_max == 4
+
+
 def test_the_warmup_is_the_delay_loop_of_this_very_check() -> None:
     assert only_check("delay_loop 1.5", outer=("delay_loop 9",)).schedule.warmup == 1.5
     assert only_check("warmup 0", outer=("delay_loop 9",)).schedule.warmup == 0
@@ -347,3 +375,12 @@ def test_the_server_name_in_tls_is_the_host_also_where_the_real_server_gives_it(
     options = json.loads(only_check(URL, "enable_sni", kind="SSL_GET", **around).options_json)
     (secure,) = ssl_get.prepare(options)  # type: ignore[misc]  # one url is no turns
     assert (secure.url.host, secure.server_name) == (b"r.example", "r.example")
+
+
+def test_an_idle_interval_that_does_nothing_is_told_of_once() -> None:
+    block = "TCP_CHECK {\n}"
+    servers = (real_server(block), real_server(block, head="10.1.0.2 80"))
+    outcome = outcome_of(virtual_server("delay_loop 6", "idle_interval 6", *servers))
+    assert [line for line in said(outcome) if "idle_interval" in line] == [
+        "8:1: warning: idle_interval 6 is no longer than delay_loop 6"
+    ]

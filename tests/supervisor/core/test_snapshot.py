@@ -77,11 +77,31 @@ def test_a_view_shows_what_is_wanted_beside_what_the_kernel_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b'{"schema":99}', b'{"schema":1}', b'{"schema":1,"process":{},"virtual_servers":[]}']
+    "data",
+    [b"", b"[]", b"{}", b'{"schema":99}', b'{"schema":1}', b'{"process":{},"virtual_servers":[],"schema":1}', b"\xff"],
 )
 def test_what_is_no_snapshot_is_refused(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"snapshot|JSON|Expecting"):
+    with pytest.raises(ValueError, match=r"snapshot|JSON|Expecting|utf-8"):
         decode(data)
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        (b'"schema":1}', b'"schema":2}'),
+        (b'"schema":1}', b'"schema":1} '),
+        (b'"schema":1}', b'"schema":1'),
+        (b'],"schema"', b',],"schema"'),
+        (b',"virtual_servers":[{', b',"virtual_servers":{{'),
+        (b'"real_servers":[', b'"real_servers":7,"":['),
+        (b'"real_servers":[{', b'"real_servers":[{]'),
+    ],
+)
+def test_a_snapshot_that_was_tampered_with_is_refused(there: bytes, instead: bytes) -> None:
+    said = encode(sample())
+    assert said.count(there) == 1
+    with pytest.raises(ValueError, match=r"snapshot|JSON|Expecting|delimiter"):
+        decode(said.replace(there, instead))
 
 
 def test_worker_and_observer_count_in_the_same_buckets() -> None:

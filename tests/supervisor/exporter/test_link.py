@@ -1,5 +1,6 @@
 """The exporter's conversation with the supervisor, on a virtual clock."""
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -8,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
+from supervisor.core import questions
 from supervisor.core.entry import RESULT, Entry, Extract, Malformed
 from supervisor.core.entry import encode as encode_extract
 from supervisor.core.snapshot import Snapshot, encode
@@ -306,3 +308,32 @@ def test_an_answer_that_is_long_in_coming_is_waited_for_as_long_as_it_moves() ->
         assert view.took_s > 1.5 * ANSWER_MAX_S
 
     play(story)
+
+
+def test_a_question_for_readiness_goes_before_all_others_that_wait() -> None:
+    async def story(link: SupervisorLink, supervisor: Stream, _clock: Clock) -> None:
+        async def ask(question: Callable[[], Awaitable[object]]) -> None:
+            with contextlib.suppress(NoAnswer):
+                found.append(await question())
+
+        found: list[object] = []
+        async with trio.open_nursery() as nursery:
+            for question in (link.fetch, link.events, lambda: link.history("203.0.113.1:80/tcp"), link.ready):
+                nursery.start_soon(ask, question)
+                await trio.testing.wait_all_tasks_blocked()
+            assert await supervisor.receive_some() == b"snapshot\n"
+            await supervisor.send_all(aged(1))
+            await trio.testing.wait_all_tasks_blocked()
+            assert await supervisor.receive_some() == b"ready\n"
+            await supervisor.send_all(b"false\n")
+            await trio.testing.wait_all_tasks_blocked()
+            assert found[1:] == [False]
+            assert await supervisor.receive_some() == b"events\n"
+
+    play(story)
+
+
+def test_what_is_neither_true_nor_false_is_no_answer_to_a_question_for_readiness() -> None:
+    assert [questions.decode_ready(questions.encode_ready(ready=ready)) for ready in (True, False)] == [True, False]
+    with pytest.raises(ValueError, match="expected true or false"):
+        questions.decode_ready(b"1")

@@ -162,6 +162,21 @@ def test_the_page_of_a_virtual_server_says_why_since_when_and_what_went_over_the
     assert text.index("192.168.100.22:80") < text.index("192.168.100.21:80")
 
 
+def test_a_probe_that_got_no_connection_sent_nothing_and_one_that_says_nothing_did_not_fail() -> None:
+    shown = picture()
+    standing = shown.find("203.0.113.1:80/tcp")
+    assert standing is not None
+
+    def text_after(facts: dict[str, Fact]) -> str:
+        entry = Entry(1, NOW, RESULT, "warning", "TCP_CHECK", "203.0.113.1:80/tcp", "192.168.100.22:80", facts)
+        page = pages.virtual_server(shown, standing, Extract(NOW, (entry,)), Choice(), "lvs1")
+        return " ".join(Structure(page).text.split())
+
+    assert "SentnothingReceivednothing" in text_after({"passed": False}).replace(" ", "")
+    assert "The last failed probe" not in text_after({"passed": None, "sent": "GET"})
+    assert "The last failed probe" not in text_after({"passed": True})
+
+
 def test_a_page_without_history_is_still_a_page() -> None:
     shown = picture()
     page = pages.virtual_server(shown, shown.assessment.virtual_servers[0], None, Choice(), "lvs1")
@@ -272,6 +287,12 @@ def test_the_twins_say_what_the_pages_say() -> None:
     pool = twins.virtual_server(shown, shown.assessment.virtual_servers[1], happened(), Choice())
     assert [row["state"] for row in pool["real_servers"]] == ["down", "up"]
     assert [entry["id"] for entry in pool["history"]] == [2, 1]
+    assert [
+        failure and failure["facts"]["sent"] for failure in (row["last_failure"] for row in pool["real_servers"])
+    ] == [
+        "GET /health",
+        None,
+    ]
     assert twins.events(shown, happened(), Choice())["omitted"] == 3
     assert twins.configuration(shown, running())["text"] == "virtual_server 203.0.113.1 80 {"
     for twin in (overview, down, pool):

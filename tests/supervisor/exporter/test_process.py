@@ -71,8 +71,12 @@ class Exporter:
 
     def answer(self) -> None:
         """Answer one question."""
-        assert self.reader.readline() == b"snapshot\n"
-        self.link.sendall(encode(snapshots.snapshot()) + b"\n")
+        match self.reader.readline():
+            case b"snapshot\n":
+                self.link.sendall(encode(snapshots.snapshot()) + b"\n")
+            case asked:
+                assert asked == b"ready\n"
+                self.link.sendall(b"true\n")
 
     def url(self, path: str) -> str:
         return f"http://{self.greeting['hello']['listening']}{path}"

@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from trio.testing import MemoryReceiveStream, MockClock, memory_stream_pair
 
+from supervisor.core.questions import encode_ready
 from supervisor.core.snapshot import Snapshot, encode
 from supervisor.exporter.extent import Extent
 from supervisor.exporter.families import SCOPES, families
@@ -21,7 +22,7 @@ from supervisor.exporter.link import CACHE_S, SupervisorLink
 from supervisor.exporter.listen import parse_listen
 from supervisor.exporter.names import names as known_names
 from supervisor.exporter.names import told
-from supervisor.exporter.rendering import SLICE_SAMPLES, ending, slices
+from supervisor.exporter.rendering import SLICE_SAMPLES, Written, ending, slices
 from supervisor.exporter.server import (
     CONNECTIONS_MAX,
     CONNECTIONS_PER_PEER_MAX,
@@ -50,10 +51,11 @@ class Supervisor:
             for line in lines:
                 if line == b"alive":
                     continue
-                assert line == b"snapshot"
-                self.questions += 1
+                assert line in {b"snapshot", b"ready"}
+                self.questions += line == b"snapshot"
+                answer = encode_ready(ready=self.snapshot.process.ready) if line == b"ready" else encode(self.snapshot)
                 if not self.silent:
-                    await stream.send_all(encode(self.snapshot) + b"\n")
+                    await stream.send_all(answer + b"\n")
 
 
 class World:
@@ -206,6 +208,8 @@ def test_health_and_readiness_are_different_things() -> None:
     async def story(world: World) -> None:
         assert (await world.get("/healthz"))[0] == 200
         assert (await world.get("/readyz"))[0] == 503
+        await world.get("/metrics")  # a snapshot that is there already says the same
+        assert (await world.get("/readyz"))[0] == 503
 
     play(story, Snapshot(replace(snapshots.process(), ready=False), ()))
 
@@ -213,6 +217,17 @@ def test_health_and_readiness_are_different_things() -> None:
         assert (await world.get("/readyz"))[0] == 200
 
     play(ready)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/healthz.json", "/readyz.json"])
+def test_whoever_asks_for_health_asks_for_no_snapshot(path: str) -> None:
+    async def story(world: World) -> None:
+        for _ in range(3):
+            assert (await world.get(path))[0] == 200
+            await trio.sleep(CACHE_S + 0.1)
+        assert world.supervisor.questions == 0
+
+    play(story)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
@@ -465,6 +480,46 @@ def test_slices_are_what_the_library_writes_at_one_stroke(openmetrics: bool) -> 
     pieces = list(slices(Whole().collect(), encode))
     assert b"".join(pieces) + ending(openmetrics) == encode(Whole())
     assert max(piece.count(b"\n") for piece in pieces) <= SLICE_SAMPLES + 2 * 100, "short strokes"
+
+
+class Counted:
+    """An encoder of the library's that counts the samples it was given."""
+
+    def __init__(self, openmetrics: bool) -> None:
+        self._encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0" if openmetrics else "")
+        self.samples = 0
+
+    def __call__(self, collector: Collector) -> bytes:
+        self.samples += sum(len(family.samples) for family in collector.collect())
+        return self._encode(collector)
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_what_has_not_changed_since_the_last_scrape_is_not_written_again(openmetrics: bool) -> None:
+    written: Written = {}
+
+    def scrape(snapshot: Snapshot) -> int:
+        """Write; hold it against what the library writes at one stroke; return how many samples it wrote."""
+        found = list(families(snapshot, 1_800_000_000.0, ("real_server",), Extent(0)))
+        counted = Counted(openmetrics)
+        text = b"".join(slices(found, counted, written)) + ending(openmetrics)
+        assert text == b"".join(slices(found, Counted(openmetrics))) + ending(openmetrics)
+        return counted.samples
+
+    before = many(4 * SLICE_SAMPLES)
+    everything = scrape(before)
+    assert everything > 14 * 4 * SLICE_SAMPLES * 0.9
+    assert scrape(before) < SLICE_SAMPLES, "small families, which are not kept"
+    pool = before.virtual_servers[0]
+    one = replace(pool.real_servers[7], health="DOWN", weight_kernel=0)
+    servers = (*pool.real_servers[:7], one, *pool.real_servers[8:])
+    changed = Snapshot(before.process, (replace(pool, real_servers=servers),))
+    assert SLICE_SAMPLES <= scrape(changed) < 4 * SLICE_SAMPLES, "the slices that have that server"
+    fewer = Snapshot(before.process, (replace(pool, real_servers=servers[: 2 * SLICE_SAMPLES + 5]),))
+    scrape(fewer)
+    scrape(before)
+    assert scrape(before) < SLICE_SAMPLES
+    assert {len(parts) for parts in written.values()} <= {4, 8}, "nothing is kept of what is gone"
 
 
 HEADER_WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40)

@@ -15,6 +15,7 @@ from trio.testing import MockClock, memory_stream_pair
 
 from supervisor.core import entry, runningtext
 from supervisor.core.entry import Entry, Extract
+from supervisor.core.questions import encode_ready
 from supervisor.core.runningtext import RunningText
 from supervisor.core.snapshot import Snapshot, encode
 from supervisor.exporter import live
@@ -50,6 +51,8 @@ class Talkative(Supervisor):
         match line.split(b" ")[0]:
             case b"snapshot":
                 await stream.send_all(encode(self.snapshot) + b"\n")
+            case b"ready":
+                await stream.send_all(encode_ready(ready=self.snapshot.process.ready) + b"\n")
             case b"configuration":
                 running = RunningText(
                     "/etc/keepalived/keepalived.conf", "0123456789ab", ("a",), zlib.compress(TEXT.encode())
