@@ -14,8 +14,8 @@ BACKEND ?= auto
 SOURCES := supervisor checkers tests deploy bench grafana
 PROCESSES := tests/process tests/deploy tests/checkers/test_process.py tests/checkers/test_kept_by_nginx.py tests/checkers/test_attacks.py \
   tests/supervisor/runner/test_process.py tests/supervisor/exporter/test_process.py
-# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, a browser, what we show, and those
-# that the manual has its readers type
+# programs of Debian's that read what we ship, rsyslogd, what we log, Prometheus, what we serve, a browser, what we show, those
+# that the manual has its readers type, and nginx, whom we check
 JUDGES := systemd-analyze shellcheck mandoc promtool ansible-playbook logrotate rsyslogd prometheus chromium-headless-shell zsh \
   openssl curl ip lsmod ps nginx
 
@@ -28,7 +28,7 @@ help:
 	@echo "make test                   everything: lint types contracts unit process kernel (each is a target of its own)"
 	@echo "make deb                    the Debian package, into dist"
 	@echo "make package                judge that package (lintian), and try it on a clean Debian 12 that boots systemd"
-	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts"
+	@echo "make bench                  measurements: loading a large file, what a probe costs, restarts, noticing"
 	@echo "make pictures               take the pictures of docs/status-page.md"
 	@echo "make boards                 play a run with faults and draw docs/boards anew (five minutes)"
 	@echo "make traffic                client requests that fail under faults, beside keepalived: TIMES=100 (hours)"
@@ -96,6 +96,8 @@ bench: development
 	$(RUN) bench.restart
 	$(RUN) bench.history
 	$(RUN) bench.page
+	$(RUN) bench.noticing
+	$(RUN) bench.graceful_reload --reloads 100
 
 # the pictures of docs/boards.md, from a run with faults on a real IPVS kernel
 boards:

@@ -11,6 +11,7 @@ import encodings.idna  # noqa: F401  the socket module wants it late, when files
 import functools
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -19,8 +20,9 @@ from typing import NoReturn
 import trio
 
 from checkers.kit import policies, tls, worker
-from checkers.kit.cage import CageError, Walls, confine
+from checkers.kit.cage import CageError, Walls, confine, raise_file_limit
 from checkers.kit.dial import PAUSED_MAX, Network
+from checkers.kit.held import SocketWatch
 from checkers.kit.link import SeqpacketLink
 from checkers.kit.timer import Timer
 from checkers.kit.wire import WireError
@@ -47,7 +49,7 @@ def main() -> int:
     cage = functools.partial(confine, arguments.uid, arguments.gid, arguments.max_files, walls)
     tls.preload()
     try:
-        trio.run(_serve, link_socket, cage, paused_max)
+        trio.run(_serve, link_socket, cage, paused_max, _files(arguments.max_files))
     except CageError as error:
         return _fail(77, str(error))
     except WireError as error:
@@ -55,7 +57,7 @@ def main() -> int:
     return 0
 
 
-async def _serve(link_socket: socket.socket, cage: functools.partial[str], paused_max: int) -> None:
+async def _serve(link_socket: socket.socket, cage: functools.partial[str], paused_max: int, max_files: int) -> None:
     link = SeqpacketLink(trio.socket.from_stdlib_socket(link_socket), takes_descriptors=True)
     timer = Timer()
     network = Network(timer, paused_max=paused_max)
@@ -70,6 +72,8 @@ async def _serve(link_socket: socket.socket, cage: functools.partial[str], pause
                 random.Random(),  # noqa: S311  jitter, no secret
                 timer=timer,
                 punctuality=network.punctuality,
+                make_watch=lambda _: SocketWatch(network),
+                max_files=max_files,
                 confine=cage,
                 freeze=True,
             )
@@ -86,6 +90,15 @@ def _inherited(descriptor: int) -> socket.socket | None:
     except OSError:
         return None
     return inherited if inherited.type == socket.SOCK_SEQPACKET else None
+
+
+def _files(wanted: int) -> int:
+    """Raise the limit of descriptors as far as we may, and return how many there may be once the walls are up; 0: no end."""
+    raise_file_limit(wanted)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return wanted
+    return min(limit, wanted) if wanted else limit
 
 
 def _arguments() -> argparse.Namespace:

@@ -27,6 +27,7 @@ from checkers.kit.turns import OneByOne
 from checkers.kit.values import word
 
 KEYWORD = "HTTP_GET"
+SENTINEL = True
 
 HEADERS_MAX = 32
 """Most headers of one's own in a request. Ours."""

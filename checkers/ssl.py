@@ -21,6 +21,7 @@ from checkers.kit.tls import ClientCertificate, TlsDialer, context_of, farewell
 from checkers.kit.turns import OneByOne
 
 KEYWORD = "SSL_GET"
+SENTINEL = True
 
 _TLS_OPTIONS: tuple[Keyword, ...] = (
     Keyword("enable_sni", Kind.FLAG, "send the server name in TLS", default=False),

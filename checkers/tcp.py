@@ -11,6 +11,7 @@ from checkers.kit.api import Dialer, Reason, Target, Verdict
 from checkers.kit.options import Json, Keyword
 
 KEYWORD = "TCP_CHECK"
+SENTINEL = True
 
 OPTIONS: tuple[Keyword, ...] = ()
 

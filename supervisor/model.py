@@ -183,6 +183,8 @@ class CheckSpec:
     log_all_failures: bool = False
     options_json: str = field(default="{}", repr=False)  # there may be a key in it
     mark: int = 0  # SO_MARK of the probe's packets
+    sentinel: bool = False  # an idle connection to the target is held
+    fast_retry: bool = False  # a refused connection is retried at once
     weighs: Weighs = Weighs.NOTHING
     first_weight: int | None = field(default=None, compare=False, repr=False)
     first_down: bool = field(default=False, compare=False, repr=False)

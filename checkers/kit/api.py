@@ -12,7 +12,8 @@ A checker type is a public module of `checkers` with three things:
   once, around every check. Failure of the server is a value; an exception that is not `ProbeError` is a bug.
 
 A module may also have `COMMON` (the common keywords that it knows, where it does not know all), `WEIGHS` (what its verdicts' weights
-mean) and `remarks(options)`, which yields a sentence for each value that is allowed and without effect.
+mean), `SENTINEL` (whether an idle TCP connection to its targets is held by itself) and `remarks(options)`, which yields a sentence
+for each value that is allowed and without effect.
 Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
 """
 
@@ -259,6 +260,15 @@ class Dialer(Protocol):
         """Close everything: there will be no further probe. Never raises; may be called twice."""
 
 
+class SentinelState(enum.IntEnum):
+    """Why a target has no sentinel though the file wants one (`kit.sentinel`). The number is the wire form."""
+
+    FINE = 0  # it has one, or will have one after the next success
+    CLOSED = 1  # given up for a while: the server closes idle connections soon
+    ENDS = 2  # given up for a while: they end again and again, with the server
+    TALKS = 3  # given up for a while: the server talks without being asked
+
+
 class Favours(Protocol):
     """What the supervisor does for one job that its worker may not do itself (`kit.favours`)."""
 
@@ -295,6 +305,15 @@ class Weighs(enum.Enum):
 def common_options(keyword: str) -> tuple[Keyword, ...]:
     """Return the keywords that a checker type shares with others: all, unless its module has a `COMMON` of its own."""
     found: tuple[Keyword, ...] = getattr(load(keyword), "COMMON", COMMON_OPTIONS)
+    return found if sentinel(keyword) is None else (*found, *SENTINEL_OPTIONS)
+
+
+def sentinel(keyword: str) -> bool | None:
+    """Tell whether a checker type's targets are watched by a sentinel unless the file says otherwise; None: never.
+
+    The module's `SENTINEL` says so, and one without it never is.
+    """
+    found: bool | None = getattr(load(keyword), "SENTINEL", None)
     return found
 
 
@@ -371,6 +390,13 @@ COMMON_OPTIONS: tuple[Keyword, ...] = (
     Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
     Keyword("log_all_failures", Kind.FLAG, "also log failures that only consume a retry"),
 )
+
+SENTINEL_OPTIONS: tuple[Keyword, ...] = (
+    Keyword("sentinel", Kind.FLAG, "hold an idle connection, whose end brings the next probe forward", own=True),
+    Keyword("fast_retry", Kind.FLAG, "make retries at once while the port refuses (as sentinel)", own=True),
+)
+"""The keywords of a checker type over TCP (`SENTINEL`)."""
+
 
 _ABOUT_TIME = frozenset(
     {"retry", "rise", "delay_before_retry", "warmup", "delay_loop", "alpha", "log_all_failures"}

@@ -12,8 +12,9 @@ COUNTS_MAX = 512
 
 _BUCKETS = len(DURATION_BUCKETS_S) + 1
 _BEAT_HEAD = struct.Struct(
-    ">BBIIQddIIIBHBB"
-)  # … epoch generation seq loop_lag_s run_delay_s in_flight overdue naps stretch, numbers of counts, durations and faults
+    ">BBIIQddIIIBIQIIHBB"
+)  # … epoch generation seq loop_lag_s run_delay_s in_flight overdue naps stretch, sentinels held, ended, given up and unaffordable,
+# numbers of counts, durations and faults
 _TYPE_LENGTH = struct.Struct(">B")
 _COUNT = struct.Struct(">BQ")  # reason count
 _FAULT_COUNT = struct.Struct(">Q")
@@ -38,6 +39,10 @@ def encode_beat(frame: Beat) -> bytes:
         frame.overdue,
         frame.naps,
         frame.stretch,
+        frame.sentinels_held,
+        frame.sentinels_ended,
+        frame.sentinels_given_up,
+        frame.sentinels_unaffordable,
         len(frame.counts),
         len(frame.durations),
         len(frame.faults),
@@ -53,7 +58,7 @@ def decode_beat(data: bytes) -> Beat:
     _, _, epoch, generation, seq, lag_s, run_delay_s, in_flight, overdue, naps, stretch, *numbers = (
         _BEAT_HEAD.unpack_from(data)
     )
-    counts_number, durations_number, faults_number = numbers
+    *sentinels, counts_number, durations_number, faults_number = numbers
     if counts_number > COUNTS_MAX or faults_number > FAULTS_MAX or not stretch:
         raise WireError(f"beat: {counts_number} counts, {faults_number} faults or a stretch of {stretch} cannot be")
     start = _BEAT_HEAD.size
@@ -89,6 +94,7 @@ def decode_beat(data: bytes) -> Beat:
         naps,
         stretch,
         tuple(faults),
+        *sentinels,
     )
 
 

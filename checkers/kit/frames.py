@@ -1,7 +1,7 @@
 """What a worker and its supervisor say to each other, as values. `kit.wire` turns them into bytes and back.
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
-supervisor. `seq` counts the Report, State, Beat, Ask and Probed frames of one incarnation: 1, 2, 3 …, never a gap.
+supervisor. `seq` counts the Report, State, Beat, Ask, Probed and SentinelTold frames of one incarnation: 1, 2, 3 …, never a gap.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from checkers.kit.api import Ending, Favour, Health, Reason
+from checkers.kit.api import Ending, Favour, Health, Reason, SentinelState
 from checkers.kit.job import Job
 from checkers.kit.transcript import Step
 
 VERSION = 4
 """Version of all frames: the first byte of each."""
 
-HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, IDLE = range(1, 13)
+HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, IDLE, SENTINEL = range(1, 14)
 """Type of a frame: its second byte."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -114,7 +114,8 @@ class Beat:
     `loop_lag_s` is the greatest lateness of the timer since the last beat, `in_flight` the probes that run now, `overdue` the
     jobs that should have started or ended their probe a second ago. `counts` holds (checker type, reason, how often), `faults` (what
     our own machine refused, how often). `run_delay_s` is how long the process waited for a processor, `naps` how often it stood still,
-    `stretch` by how much it lengthens its pauses because something runs short (1: not at all).
+    `stretch` by how much it lengthens its pauses because something runs short (1: not at all). Of sentinels: how many are held now,
+    have ended so far, are given up now, and cannot be had now for want of descriptors.
     """
 
     epoch: int
@@ -130,6 +131,10 @@ class Beat:
     naps: int = 0
     stretch: int = 1
     faults: tuple[tuple[str, int], ...] = ()
+    sentinels_held: int = 0
+    sentinels_ended: int = 0
+    sentinels_given_up: int = 0
+    sentinels_unaffordable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,22 @@ class Probed:
     steps: tuple[Step, ...] = ()
 
 
-FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed
+@dataclass(frozen=True, slots=True)
+class SentinelTold:
+    """How it stands with the sentinel of a job; sent when that changes, and after each assignment unless it is FINE.
+
+    `age_s` is how old the one was that ended last.
+    """
+
+    epoch: int
+    generation: int
+    seq: int
+    job: int
+    state: SentinelState
+    age_s: float
+
+
+FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed | SentinelTold
 
 
 # Supervisor → worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
@@ -16,6 +16,10 @@ from checkers.kit.schedule import CheckState
 from checkers.kit.spread import NOWHERE, Booking
 from checkers.kit.timer import Doze, Timer
 from checkers.kit.turns import Turns
+from checkers.kit.urgency import Hint, Urgency
+
+if TYPE_CHECKING:
+    from checkers.kit.sentinel import Sentinel
 
 Probe: TypeAlias = Coroutine[Any, Any, Verdict]
 
@@ -27,6 +31,7 @@ class Runner:
     """One job with its task and its state."""
 
     __slots__ = (
+        "_hint",
         "booking",
         "dial",
         "doze",
@@ -41,9 +46,11 @@ class Runner:
         "probe",
         "probes",
         "scope",
+        "sentinel",
         "state",
         "target",
         "turns",
+        "urgency",
     )
 
     def __init__(
@@ -73,6 +80,31 @@ class Runner:
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.prepared: object = NOT_PREPARED
         self.turns: Turns | None = None  # of a check whose requests are made one by one
+        self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
+        self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
+        self._hint = Hint.NONE  # that nobody has acted on yet
+
+    async def rest(self) -> bool:
+        """Sleep until the next probe is due, or a sentinel brings it forward; return whether somebody waits for it. Gives others a turn."""
+        if self._heed() or self.urgency.at_once:
+            await trio.lowlevel.checkpoint()  # and no tick
+            return True
+        await self.doze.until(self.due)
+        return self._heed()
+
+    def hasten(self, hint: Hint) -> None:
+        """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
+        self._hint = max(self._hint, hint)
+        if self.urgency.hastens(hint, self.state.health, self.state.failures):
+            self.doze.wake()
+
+    def _heed(self) -> bool:
+        """Bring the next probe forward if a sentinel saw something that does; return whether it did."""
+        hint, self._hint = self._hint, Hint.NONE
+        if not hint or not self.urgency.hastens(hint, self.state.health, self.state.failures):
+            return False
+        self.due = min(self.due, trio.current_time())
+        return True
 
     def entry(self) -> StateEntry:
         """Return the present level."""

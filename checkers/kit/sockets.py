@@ -46,8 +46,11 @@ def is_fault(name: str) -> bool:
     return name.removeprefix("bind:") in _FAULT_WORDS
 
 
+REFUSED = "connection refused"
+"""What ECONNREFUSED is called: the port refuses, so the host lives and nobody listens (`kit.urgency`)."""
+
 _TEXTS = {
-    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNREFUSED: REFUSED,
     errno.ECONNRESET: "connection reset",
     errno.EHOSTUNREACH: "no route to host",
     errno.ENETUNREACH: "network unreachable",
@@ -80,7 +83,7 @@ def open_socket(target: Target, kind: socket.SocketKind) -> socket.SocketType:
 def prepare_socket(sock: socket.SocketType, target: Target) -> None:
     """Mark and bind a new socket as the target wants. Raises LocalTrouble, and closes the socket then."""
     if sock.type != socket.SOCK_STREAM:
-        _hear_errors(sock, ipv6=target.is_ipv6)
+        hear_errors(sock, ipv6=target.is_ipv6)
     try:
         if target.mark:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
@@ -101,7 +104,7 @@ def prepare_socket(sock: socket.SocketType, target: Target) -> None:
             raise LocalTrouble(f"cannot bind to {place}: {errno_text(error.errno)}", fault) from error
 
 
-def _hear_errors(sock: socket.SocketType, *, ipv6: bool) -> None:
+def hear_errors(sock: socket.SocketType, *, ipv6: bool) -> None:
     """Be told of every ICMP error: without this "host unreachable" is kept from us, and a dead host looks like a silent one (ip(7))."""
     if ipv6:
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)

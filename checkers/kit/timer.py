@@ -44,6 +44,12 @@ class Alarm:
         self.action = None
         return Abort.SUCCEEDED
 
+    def ring(self) -> None:
+        """Do it now instead, without waiting for a tick; harmless when it was done."""
+        action, self.action = self.action, None
+        if action is not None:
+            action()
+
 
 class Doze:
     """The sleep of one task that somebody else may shorten."""
@@ -70,6 +76,11 @@ class Doze:
         action = alarm.action
         alarm.cancel()
         self._alarm = self._timer.call_at(due, action)
+
+    def wake(self) -> None:
+        """Have the sleeper wake now, without waiting for a tick; harmless when nobody sleeps."""
+        if self._alarm is not None:
+            self._alarm.ring()
 
     def _abort(self, _: object) -> Abort:
         if self._alarm is not None:

@@ -8,14 +8,15 @@ Worker → supervisor                                                  Superviso
     Beat(epoch, generation, seq, loop_lag_s, …)                          Grant(number, ending, status, text)
     Ask(epoch, generation, seq, number, job, favour)                     Probe(number, job)
     Probed(epoch, generation, seq, number, job, result, …, steps)        Idle(idle, jobs)
+    SentinelTold(epoch, generation, seq, job, state, age_s)
 
     encode(frame) -> bytes                                               assign_frames(epoch, generation, jobs, rate_max) -> list[bytes]
-    decode_from_worker(data) -> Hello | Report | State | Beat | Ask | Probed
+    decode_from_worker(data) -> Hello | Report | State | Beat | Ask | Probed | SentinelTold
     decode_from_supervisor(data) -> Assign | AskState | Stop | Grant | Probe | Idle
     state_frames(epoch, generation, seq, entries) -> list[State]         idle_frames(idle, jobs) -> list[Idle]
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
-supervisor. `seq` counts the Report, State, Beat, Ask and Probed frames of one incarnation: 1, 2, 3 …, never a gap. What comes from a
+supervisor. `seq` counts all frames of one incarnation but Hello: 1, 2, 3 …, never a gap. What comes from a
 worker is hostile input: the process parses bytes from the network and may be owned. So the hot frames are fixed records, and everything
 is checked for exact length, type, range, finite numbers and printable text; anything else is a WireError.
 Whether a job belongs to this worker, and whether epoch and seq fit, is the supervisor's to check.
@@ -32,13 +33,14 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from checkers.kit.api import Ending, Favour, Health, Reason
+from checkers.kit.api import Ending, Favour, Health, Reason, SentinelState
 from checkers.kit.beatwire import COUNTS_MAX, decode_beat, encode_beat
 from checkers.kit.fields import (
     WireError,
     flag_in,
     health_in,
     require_length,
+    seconds_in,
     text_in,
     text_out,
     weight_in,
@@ -56,6 +58,7 @@ from checkers.kit.frames import (
     IDLE_JOBS_MAX,
     PROBE,
     REPORT,
+    SENTINEL,
     STATE,
     STOP,
     VERSION,
@@ -74,6 +77,7 @@ from checkers.kit.frames import (
     Probed,
     Report,
     ReportResult,
+    SentinelTold,
     State,
     StateEntry,
     Stop,
@@ -108,6 +112,8 @@ __all__ = [
     "Reason",
     "Report",
     "ReportResult",
+    "SentinelState",
+    "SentinelTold",
     "State",
     "StateEntry",
     "Step",
@@ -137,6 +143,7 @@ _STATE_HEAD = struct.Struct(">BBIIQBH")  # … epoch generation seq last number-
 _STATE_ENTRY = struct.Struct(">IBIIBqI")  # job health edges failures has-weight weight probes
 _ASK_FRAME = struct.Struct(">BBIIQIIB")  # … epoch generation seq number job favour
 _GRANT_HEAD = struct.Struct(">BBIBBH")  # … number ending status, length of text
+_SENTINEL_FRAME = struct.Struct(">BBIIQIBd")  # … epoch generation seq job state age_s
 _PROBE_FRAME = struct.Struct(">BBII")  # … number job
 _ASSIGN_HEAD = struct.Struct(">BBIIHHH")  # … epoch generation part parts rate-max; JSON follows
 _IDLE_HEAD = struct.Struct(">BBBH")  # … idle, number of jobs; 32 bits of each follow
@@ -171,10 +178,10 @@ def encode(frame: Frame) -> bytes:
                 return _PROBE_FRAME.pack(VERSION, PROBE, frame.number, frame.job)
             case Idle():
                 return _encode_idle(frame)
-            case Probed():
-                return encode_probed(frame)
+            case Probed() | SentinelTold():
+                return encode_probed(frame) if isinstance(frame, Probed) else _encode_sentinel(frame)
             case AskState() | Stop():
-                return _HEAD.pack(VERSION, STOP if isinstance(frame, Stop) else ASK_STATE)
+                return _HEAD.pack(VERSION, ASK_STATE if isinstance(frame, AskState) else STOP)
     except struct.error as error:
         raise WireError(f"{type(frame).__name__}: a number does not fit the wire: {error}") from error
 
@@ -196,8 +203,10 @@ def decode_from_worker(data: bytes) -> FromWorker:
                 return _decode_ask(data)
             case 11:
                 return decode_probed(data)
+            case 13:
+                return _decode_sentinel(data)
             case _:
-                raise WireError(f"frame: expected a type from a worker (1 to 4, 8, 11), got {kind}")
+                raise WireError(f"frame: expected a type from a worker (1 to 4, 8, 11, 13), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -286,6 +295,21 @@ def _decode_ask(data: bytes) -> Ask:
         return Ask(epoch, generation, seq, number, job, Favour(favour))
     except ValueError:
         raise WireError(f"ask: {favour} is no favour") from None
+
+
+def _encode_sentinel(frame: SentinelTold) -> bytes:
+    age_s = seconds_in("sentinel: age", frame.age_s)
+    told = frame.epoch, frame.generation, frame.seq, frame.job, frame.state, age_s
+    return _SENTINEL_FRAME.pack(VERSION, SENTINEL, *told)
+
+
+def _decode_sentinel(data: bytes) -> SentinelTold:
+    require_length("sentinel", data, _SENTINEL_FRAME.size)
+    _, _, epoch, generation, seq, job, state, age_s = _SENTINEL_FRAME.unpack(data)
+    try:
+        return SentinelTold(epoch, generation, seq, job, SentinelState(state), seconds_in("sentinel: age", age_s))
+    except ValueError:
+        raise WireError(f"sentinel: {state} is no state") from None
 
 
 def _decode_grant(data: bytes) -> Grant:

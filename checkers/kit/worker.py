@@ -41,7 +41,9 @@ from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import NOT_PREPARED, Runner
 from checkers.kit.schedule import Random
+from checkers.kit.sentinel import MakeWatch, Sentinels, Watch
 from checkers.kit.shedding import Shedding
+from checkers.kit.sockets import SHORTAGES
 from checkers.kit.spread import NOWHERE, Spread
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
@@ -68,13 +70,16 @@ async def main(
     *,
     timer: Timer | None = None,
     punctuality: Punctuality | None = None,
+    make_watch: MakeWatch | None = None,
+    max_files: int = 0,
     confine: Callable[[], str] | None = None,
     freeze: bool = False,
 ) -> None:
     """Be a worker until the link ends; see the module's docstring. Closes the link.
 
     `timer` is one that somebody runs already (the dialer's); without it the worker runs its own. `punctuality` is one that somebody
-    keeps looking (the dialer's, too); without it this process is taken for one that never stands still. `confine` gives up
+    keeps looking (the dialer's, too); without it this process is taken for one that never stands still. `make_watch` makes what
+    sentinels are held by; without it there are none. `max_files` is how many descriptors there may be (0: no end). `confine` gives up
     privileges and returns what was reached, for Hello. `freeze` hides everything that an assignment made from the garbage
     collector (performance.md, point 7). Raises WireError when the supervisor says nonsense, LinkError never.
     """
@@ -90,6 +95,8 @@ async def main(
                 nursery.start_soon(timer.run)
             punctuality = punctuality or Punctuality()
             worker = Worker(link, make_dialer, rng, timer, punctuality, checkers, nursery, freeze=freeze)
+            if make_watch is not None:
+                worker.watch(make_watch(timer), max_files)
             await link.send(wire.encode(wire.Hello(os.getpid(), clip(caged))))
             try:
                 await worker.obey()
@@ -124,6 +131,8 @@ class Worker:
         self._rng = rng
         self._timer = timer
         self._punctuality = punctuality
+        self._sentinels: Sentinels | None = None
+        self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
         self._spread = Spread()
         self._pacing = Pacing(0)
@@ -147,6 +156,11 @@ class Worker:
         self._tally = Tally()
         self._in_flight = 0
         self._assigned = False
+
+    def watch(self, watch: Watch, max_files: int) -> None:
+        """Have sentinels, held by `watch`, within `max_files` descriptors."""
+        self._sentinels = Sentinels(watch, self._timer, self._rng, max_files, self._sentinel_changed)
+        self._nursery.start_soon(self._sentinels.run)
 
     async def obey(self) -> None:
         """Do what the supervisor says until it says Stop or is gone."""
@@ -208,6 +222,9 @@ class Worker:
             gone.scope.cancel()
             gone.booking = NOWHERE
             self._waiting.pop(gone, None)
+        self._watched = {}
+        if self._sentinels is not None:
+            self._sentinels.assign([runner for same in self._runners.values() for runner in same])
         for runner in fresh:
             self._nursery.start_soon(self._run, runner)
         if not self._assigned:
@@ -250,8 +267,11 @@ class Worker:
                     went_down = changed and state.health is Health.DOWN
                     runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
                 due = self._shedding.due(verdict, now, runner.due)
+                due = runner.urgency.due(verdict, state.health, due, now)
                 runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
                 runner.due = runner.booking.due
+                if runner.sentinel is not None and self._sentinels is not None:
+                    self._sentinels.judged(runner, verdict)
                 tally.add(runner.job.type, verdict, now - began)
                 used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
                 if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
@@ -260,9 +280,11 @@ class Worker:
     async def _turn_of(self, runner: Runner) -> float:
         """Wait until the next probe is due and its server may be asked again; return when that was."""
         runner.due_by = runner.due + OVERDUE_S
-        await runner.doze.until(runner.due)
+        urgent = await runner.rest()
         self._spread.leave(runner.booking)
         runner.booking = NOWHERE
+        if urgent:
+            return runner.due
         now, target = trio.current_time(), runner.target
         turn = self._pacing.turn(target.address, target.port, now)
         if turn <= now:
@@ -311,6 +333,8 @@ class Worker:
         dial.rest()
         if fault:
             self._tally.add_fault(fault)
+            if self._sentinels is not None and fault in SHORTAGES:
+                self._sentinels.relinquish()
             self._shedding.note(fault)
 
     def _prepared(self, runner: Runner) -> tuple[CheckerType, object]:
@@ -347,6 +371,11 @@ class Worker:
         self._waiting[runner] = result_of(verdict, runner.probes, duration_s)
         self._something.set()
 
+    def _sentinel_changed(self, runner: Runner) -> None:
+        """Have it told that a sentinel was given up, or is fine again."""
+        self._watched[runner] = None
+        self._something.set()
+
     # Telling
 
     async def _beat(self) -> None:
@@ -369,7 +398,14 @@ class Worker:
         while True:
             await self._something.wait()
             self._something = trio.Event()
-            while self._beat_wanted or self._state_wanted or self._waiting or self._desk.unsent or self._looked:
+            while (
+                self._beat_wanted
+                or self._state_wanted
+                or self._waiting
+                or self._desk.unsent
+                or self._looked
+                or self._watched
+            ):
                 if self._beat_wanted:
                     self._beat_wanted = False
                     await self._send_beat()
@@ -377,6 +413,8 @@ class Worker:
                     await self._send_ask(*self._desk.unsent.popleft())
                 if self._looked:
                     await self._send_probed(*self._looked.popleft())
+                if self._watched:
+                    await self._send_sentinel(self._watched.popitem()[0])
                 if self._waiting:  # before a state, which says the same levels without their reasons
                     runner = next(iter(self._waiting))
                     await self._send_report(runner, self._waiting.pop(runner))
@@ -399,6 +437,14 @@ class Worker:
         self._seq += 1
         levels = self._epoch, self._generation, self._seq, asked.number, asked.job
         await self._link.send(wire.encode(wire.Probed(*levels, seen.result, seen.weight, seen.steps)))
+
+    async def _send_sentinel(self, runner: Runner) -> None:
+        sentinel = runner.sentinel
+        if sentinel is None:
+            return
+        self._seq += 1
+        levels = self._epoch, self._generation, self._seq, runner.job.id, sentinel.state, sentinel.age_s
+        await self._link.send(wire.encode(wire.SentinelTold(*levels)))
 
     async def _send_state(self) -> None:
         entries = [runner.entry() for same in self._runners.values() for runner in same]
@@ -426,5 +472,6 @@ class Worker:
             self._punctuality.naps,
             self._shedding.factor,
             self._tally.faults(),
+            *(self._sentinels.counts() if self._sentinels is not None else ()),
         )
         await self._link.send(wire.encode(beat))

@@ -219,6 +219,8 @@ def why(answers: list[dict[str, Any]]) -> str:
             last = f"{check['reason']} {check['detail']}".rstrip()
             heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"
             lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
+            if check["sentinel"] not in {"", "on"}:
+                lines.append(f"  sentinel of {check['type']} {check['target']}: {check['sentinel']}")
         if "detection" in answer:
             lines += detectionwords.why(answer["detection"])
         blocks.append("\n".join(lines))

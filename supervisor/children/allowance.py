@@ -19,6 +19,9 @@ PROBES_PER_FRAME = 4.0
 GAP_MIN_S = 0.05
 """No schedule is quicker than this; it is what the allowance is reckoned with when the file says 0."""
 
+HASTENED_S = 1.0
+"""A sentinel brings the next probe forward, and a server that left is looked at so often for a while (checkers.kit.urgency)."""
+
 STATE_EVERY_S = 30.0
 """A full state has an entry for each job, about so often (kit.worker)."""
 
@@ -49,4 +52,7 @@ class Allowance:
 def gap_s(job: Job) -> float:
     """Return the shortest time between two probes of a job, by its schedule."""
     asked = (job.delay_loop, job.delay_before_retry, job.fast_interval, job.down_interval)
-    return max(min(pause for pause in asked if pause is not None), GAP_MIN_S)
+    gap = min(pause for pause in asked if pause is not None)
+    if job.sentinel or job.fast_retry:
+        gap = min(gap, HASTENED_S)
+    return max(gap, GAP_MIN_S)

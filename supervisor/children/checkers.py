@@ -29,7 +29,7 @@ from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_wor
 from supervisor.children.requests import Requests
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.children.totals import Totals
-from supervisor.children.translation import event_of
+from supervisor.children.translation import event_of, sentinel_event_of
 from supervisor.core.events import Event, WorkerSilent, WorkerSpeaking
 from supervisor.core.fitness import Finding, Fitness, Kind, Symptoms
 from supervisor.core.snapshot import WorkerView
@@ -138,6 +138,10 @@ class CheckerWorker:
             faults=totals.faults(),
             stretch=beat.stretch if beat else 1,
             memory_bytes=self._memory_bytes,
+            sentinels=beat.sentinels_held if beat else 0,
+            sentinels_ended=totals.sentinels_ended(),
+            sentinels_given_up=beat.sentinels_given_up if beat else 0,
+            sentinels_unaffordable=beat.sentinels_unaffordable if beat else 0,
         )
 
     async def probe(self, job: int) -> wire.Probed | None:
@@ -345,7 +349,7 @@ class CheckerWorker:
         except wire.WireError as error:
             raise ProtocolBroken(f"malformed frame: {error}") from error
 
-    async def _take(self, frame: wire.Report | wire.State | wire.Beat) -> None:
+    async def _take(self, frame: wire.Report | wire.State | wire.Beat | wire.SentinelTold) -> None:
         """Turn one valid frame into events."""
         match frame:
             case wire.Beat():
@@ -362,7 +366,10 @@ class CheckerWorker:
                 if frame.last:
                     await self._inbox.send(WorkerSpeaking(self._station.owned(self.index, self._owned)))
                     self._station.spoke(self.index)
-            case wire.Report() | wire.State():
+            case wire.SentinelTold() if frame.generation == self._generation:
+                if self._believed((frame.job,)):
+                    await self._inbox.send(sentinel_event_of(frame))
+            case wire.Report() | wire.State() | wire.SentinelTold():
                 pass  # of an older configuration: the state that follows the assignment says it again
             case _:
                 assert_never(frame)
@@ -381,10 +388,29 @@ class CheckerWorker:
         odd += [fault for fault, _ in beat.faults if not is_fault(fault)]
         if odd:
             raise ProtocolBroken(f"counted {odd[0]!r}, which there is not")
+        self._note_sentinels(beat)
         self.totals.beat = beat
         self._memory_bytes = self._memory_of(self.keeper.pid) if self.keeper.pid else 0
         symptoms = Symptoms(beat.loop_lag_s, beat.run_delay_s, dict(beat.faults), self._memory_bytes, len(self._owned))
         self._tell(self._fitness.beat(trio.current_time(), symptoms))
+
+    def _note_sentinels(self, beat: wire.Beat) -> None:
+        """Log once that sentinels lack descriptors, and once that they do no longer."""
+        before = self.totals.beat
+        short = beat.sentinels_unaffordable > 0
+        if short is (before is not None and before.sentinels_unaffordable > 0):
+            return
+        what = f"{beat.sentinels_unaffordable} idle connections lack a descriptor, {beat.sentinels_held} are held"
+        if not short:
+            what = "idle connections lack descriptors no longer"
+        self._log.emit(
+            "worker.sentinels_short",
+            f"{self.keeper.name}: {what}",
+            worker=self.keeper.name,
+            reason=what,
+            sentinels=beat.sentinels_held,
+            over=not short,
+        )
 
     def _tell(self, findings: Iterable[Finding]) -> None:
         """Log what is wrong with the worker itself, or is right again. Raises ProtocolBroken for one that is unfit."""

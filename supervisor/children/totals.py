@@ -19,12 +19,14 @@ class Totals:
     ended_faults: dict[str, int] = field(default_factory=dict)
     ended_run_delay_s: float = 0.0
     ended_naps: int = 0
+    ended_sentinels: int = 0
     beat: wire.Beat | None = None
 
     def close(self) -> None:
         """The incarnation is over: keep what it reached."""
         self.ended, self.ended_durations, self.ended_lag = self.counts(), self.durations(), self.lag()
         self.ended_faults, self.ended_run_delay_s, self.ended_naps = self.faults(), self.run_delay_s(), self.naps()
+        self.ended_sentinels = self.sentinels_ended()
         self.beat = None
 
     def counts(self) -> dict[tuple[str, Reason], int]:
@@ -63,6 +65,10 @@ class Totals:
     def naps(self) -> int:
         """Return how often it stood still."""
         return self.ended_naps + (self.beat.naps if self.beat else 0)
+
+    def sentinels_ended(self) -> int:
+        """Return how many idle connections servers have ended."""
+        return self.ended_sentinels + (self.beat.sentinels_ended if self.beat else 0)
 
 
 def added(one: Histogram, other: Histogram | wire.Histogram) -> Histogram:

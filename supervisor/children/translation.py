@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import assert_never
 
 from checkers.kit import wire
 from checkers.kit.api import Health as WireHealth
-from supervisor.core.events import CheckReported, Health, Result
+from supervisor.core.events import CheckReported, Health, Result, SentinelReported
 from supervisor.core.jobs import definition
 from supervisor.model import CheckSpec
 
@@ -24,6 +25,23 @@ def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | N
     return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight, probes)
 
 
+def sentinel_event_of(told: wire.SentinelTold) -> SentinelReported:
+    """Return what a worker said of a sentinel as an event."""
+    age = f"{told.age_s:.1f}".removesuffix(".0")
+    match told.state:
+        case wire.SentinelState.FINE:
+            trouble = ""
+        case wire.SentinelState.CLOSED:
+            trouble = f"given up, closes idle connections after {age} s"
+        case wire.SentinelState.ENDS:
+            trouble = f"given up, ended again and again with the server, last after {age} s"
+        case wire.SentinelState.TALKS:
+            trouble = "given up, the server talks without being asked"
+        case _:
+            assert_never(told.state)
+    return SentinelReported(told.job, trouble)
+
+
 def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = None) -> wire.Job:
     """Return a check as a worker gets it; `health` and `weight` are what the director believes of it now."""
     schedule = spec.schedule
@@ -37,6 +55,8 @@ def job_of(spec: CheckSpec, number: int, health: Health, weight: int | None = No
         bind_interface=spec.bind_interface,
         mark=spec.mark,
         rise=schedule.rise,
+        sentinel=spec.sentinel,
+        fast_retry=spec.fast_retry,
         fast_interval=schedule.fast_interval,
         down_interval=schedule.down_interval,
         idle_interval=schedule.idle_interval,

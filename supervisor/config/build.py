@@ -43,6 +43,8 @@ def build(statements: list[Node], problems: Problems) -> Config:
         log_all_failures=defaults.get("checker_log_all_failures", False),
         alpha=defaults.get("check_before_add", False),
         urls_one_by_one="urls_one_by_one" in _compat(defaults, problems),
+        sentinel=defaults.get("sentinel"),
+        fast_retry=defaults.get("fast_retry"),
         intervals=Intervals(*(defaults.get(name) for name in Intervals._fields)),
     )
     checks = Checks(problems, track_files, scripts, secure.read(top, problems), wherever)

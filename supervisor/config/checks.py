@@ -33,6 +33,9 @@ FILE_EVERY_S = 1.0
 FIRST_CHECK_WITHIN_S = 2.0
 """With check_before_add, the default warm-up is at most this: no server serves before its first check, so that must not wait long."""
 
+FEW_SLOTS = 100
+"""With an uthreshold below this a real server has no sentinel by itself. Ours: one idle connection would be more than 1 % of its slots."""
+
 HOST = "host"
 """Blocks of SMTP_CHECK that are checks of their own (keepalived.md, section 2.5)."""
 
@@ -67,6 +70,8 @@ class Wherever(NamedTuple):
     log_all_failures: bool = False
     alpha: bool = False
     urls_one_by_one: bool = False
+    sentinel: bool | None = None  # None: as the checker type and the real server have it
+    fast_retry: bool | None = None  # None: as `sentinel`
     intervals: Intervals = Intervals()
 
 
@@ -130,6 +135,7 @@ class Checks:
         bind_address = inherited("bindto", *own, default=None)
         bind_interface = inherited("bind_if", *own, default="")
         self._check_addresses(node, target, bind_address, bind_interface)
+        sentinel, fast_retry = self._sentinel(node, layers)
         return CheckSpec(
             type=node.keyword,
             target=target,
@@ -141,10 +147,29 @@ class Checks:
             log_all_failures=inherited("log_all_failures", *own, default=self._wherever.log_all_failures),
             options_json=understood.options_json,
             mark=inherited("fwmark", *own, default=0),
+            sentinel=sentinel,
+            fast_retry=fast_retry,
             weighs=_weighs(node.keyword),
             first_weight=first.weight if first else None,
             first_down=first is not None and not first.up,
         )
+
+    def _sentinel(self, node: Node, layers: tuple[Block, ...]) -> tuple[bool, bool]:
+        """Whether an idle connection is held, and whether retries are made at once: check → real server → virtual server → everywhere."""
+        usual = api.sentinel(node.keyword)
+        if usual is None:
+            return False, False
+        own, real_server = layers[0], layers[-2]
+        usual = usual and not 0 < real_server.get("uthreshold", 0) < FEW_SLOTS
+        wherever = self._wherever
+        held: bool = inherited("sentinel", *layers, default=usual if wherever.sentinel is None else wherever.sentinel)
+        hasty: bool = inherited(
+            "fast_retry", *layers, default=held if wherever.fast_retry is None else wherever.fast_retry
+        )
+        alone = next((name for name in ("fwmark", "bind_port") if any(layer.get(name) for layer in layers[:-2])), "")
+        if alone and own.get("sentinel"):
+            self._problems.add(Code.NO_EFFECT, _at(node, "sentinel"), f"a check with {alone} has no sentinel")
+        return held and not alone, hasty
 
     def _schedule(self, node: Node, *layers: Block) -> Schedule:
         """Checker → real server → virtual server → default; one value for all checks with the same times."""

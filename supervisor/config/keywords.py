@@ -185,6 +185,23 @@ _TIMING = (
 
 UNHANDLED_CHECKS = _unhandled("BFD_CHECK", Kind.BLOCK)
 
+_SENTINEL = (
+    Keyword(
+        "sentinel",
+        Kind.FLAG,
+        "hold an idle connection to each real server, whose end brings its next probe forward: TCP_CHECK, HTTP_GET and SSL_GET (yes), "
+        "SMTP_CHECK (no); not by itself where uthreshold is below 100, never with fwmark or bind_port",
+        own=True,
+    ),
+    Keyword(
+        "fast_retry",
+        Kind.FLAG,
+        "make the retries of these checks at once while the port refuses connections (as sentinel)",
+        own=True,
+    ),
+)
+"""Of a check, a real server, a virtual server, or in global_defs of all that do not say otherwise."""
+
 _OUR_MAIL = (
     Keyword(
         "smtp_tls",
@@ -326,6 +343,7 @@ GLOBAL_DEFS = (
     Keyword(
         "virtual_server_addresses", Kind.FLAG, "give this host the virtual servers' addresses", default=True, own=True
     ),
+    *_SENTINEL,
     *_DRIFT,
     *_KERNEL,
     *_SCRIPTS,
@@ -357,6 +375,7 @@ VIRTUAL_SERVER = (
     Keyword(
         "weight", Kind.INTEGER, "weight of real servers without one of their own", low=1, high=WEIGHT_MAX, default=1
     ),
+    *_SENTINEL,
     Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
     Keyword("omega", Kind.FLAG, "run the down notifications at the stop, too"),
     Keyword("quorum", Kind.INTEGER, "least sum of live weights", low=0, high=4294967295, default=1),
@@ -410,6 +429,7 @@ REAL_SERVER = (
     Keyword("inhibit_on_failure", Kind.FLAG, "weight 0 instead of removal"),
     Keyword("alpha", Kind.FLAG, "start DOWN until the first success"),
     *_TIMING,
+    *_SENTINEL,
     Keyword("smtp_alert", Kind.FLAG, "mail about this real server"),
     Keyword("virtualhost", Kind.TEXT, "Host of HTTP checks"),
     *(Keyword(name, Kind.BLOCK, "a check of this real server", repeat=True) for name in api.TYPES),

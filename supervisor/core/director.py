@@ -29,6 +29,7 @@ from supervisor.core.events import (
     KernelWritten,
     Overridden,
     PathsSeen,
+    SentinelReported,
     Tick,
     WeightsAdopted,
     WorkerSilent,
@@ -248,10 +249,10 @@ class Director:
         match event:
             case CheckReported():
                 told += self._reported(event, now)
-            case WorkerSilent(jobs):
-                self._mark(jobs, stale=True)
-            case WorkerSpeaking(jobs):
-                self._mark(jobs, stale=False)
+            case SentinelReported():
+                self._sentinel_reported(event)
+            case WorkerSilent(jobs) | WorkerSpeaking(jobs):
+                self._mark(jobs, stale=isinstance(event, WorkerSilent))
             case KernelWritten():
                 self._written(event, now)
             case KernelRead():
@@ -307,6 +308,12 @@ class Director:
         for job in jobs:
             for _, _, check in self.pools.consumers(job):
                 check.stale = stale
+                if stale:
+                    check.sentinel = ""
+
+    def _sentinel_reported(self, event: SentinelReported) -> None:
+        for _, _, check in self.pools.consumers(event.job):
+            check.sentinel = event.trouble
 
     # -- the operator's wishes -------------------------------------------------------------------------------------
 

@@ -59,6 +59,14 @@ class CheckReported:
 
 
 @dataclass(frozen=True, slots=True)
+class SentinelReported:
+    """A worker told how it stands with the sentinel of a job: "" as it should, or why it is given up."""
+
+    job: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSilent:
     """A worker died or stopped talking: its verdicts are frozen from now on."""
 
@@ -125,6 +133,7 @@ class Tick:
 
 Event: TypeAlias = (
     CheckReported
+    | SentinelReported
     | WorkerSilent
     | WorkerSpeaking
     | KernelWritten

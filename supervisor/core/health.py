@@ -17,7 +17,7 @@ INCONCLUSIVE = frozenset({"NONE", "LOCAL", "LATE"})
 
 
 class Check:
-    """The state of one check.
+    """The state of one check. `sentinel` is why its idle connection is given up; empty: it is not, as far as anybody said.
 
     `trusted` says what an UNKNOWN check means: True (keepalived's default) lets the real server serve until something is
     known, False (alpha, or adopted as out of service) keeps it out.
@@ -37,6 +37,7 @@ class Check:
         "job",
         "probes",
         "result",
+        "sentinel",
         "since",
         "spec",
         "stale",
@@ -66,6 +67,7 @@ class Check:
         self.failed_at: float | None = None
         self.heard_at: float | None = None
         self.stale = False
+        self.sentinel = ""
         self.expires_at = 0.0
         self.probes = 0
 

@@ -48,6 +48,7 @@ class CheckView:
     failures: int  # consecutive failed probes
     since_s: float  # in this health for so long
     certificate_expires_at: float = 0.0  # Unix seconds, as the server said them; 0: no certificate was seen
+    sentinel: str = ""  # "on", or why the idle connection is given up; empty: there shall be none
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,10 @@ class WorkerView:
     faults: Mapping[str, int] = dataclasses.field(default_factory=dict)  # what its own machine refused it → how often
     stretch: int = 1  # by how much it lengthens its pauses, because something runs short
     memory_bytes: int = 0  # 0: not known
+    sentinels: int = 0  # idle connections that it holds now
+    sentinels_ended: int = 0  # that servers closed, reset or let die
+    sentinels_given_up: int = 0  # to servers that close them soon, now
+    sentinels_unaffordable: int = 0  # that it has no descriptor for now
 
 
 @dataclass(frozen=True, slots=True)

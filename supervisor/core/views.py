@@ -179,6 +179,7 @@ def _check(check: Check, now: float) -> CheckView:
         failures=check.failures,
         since_s=now - check.since,
         certificate_expires_at=check.expires_at,
+        sentinel=(check.sentinel or "on") if check.spec.sentinel else "",
     )
 
 

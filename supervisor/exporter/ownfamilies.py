@@ -295,6 +295,26 @@ def _workers_in_need(process: ProcessView) -> Iterator[Metric]:
         [((worker.name,), worker.stretch) for worker in checkers],
     )
     yield gauge(
+        "lvs_worker_sentinels",
+        "Idle connections to real servers: held, given up because the server closes them soon, or without a descriptor.",
+        ("worker", "state"),
+        [
+            ((worker.name, state), count)
+            for worker in checkers
+            for state, count in (
+                ("held", worker.sentinels),
+                ("given_up", worker.sentinels_given_up),
+                ("unaffordable", worker.sentinels_unaffordable),
+            )
+        ],
+    )
+    yield counter(
+        "lvs_worker_sentinels_ended_total",
+        "Idle connections that a real server closed, reset or let die, each of which brings a probe forward.",
+        ("worker",),
+        [((worker.name,), worker.sentinels_ended) for worker in checkers],
+    )
+    yield gauge(
         "lvs_worker_resident_memory_bytes",
         "Memory that a worker has in use.",
         ("worker",),

@@ -168,6 +168,15 @@ OWN_EVENTS: Mapping[str, Entry] = {
         means="A checker was stopped or starved, so what it could not see in time does not count.",
         remedy="Give the machine more processor time, or more workers.",
     ),
+    "worker.sentinels_short": _entry(
+        "warning",
+        "worker reason",
+        integer="sentinels",
+        boolean="over",
+        calm=("over", True),
+        means="There are not descriptors enough for an idle connection to each real server; those without one are noticed by probes alone.",
+        remedy="Raise LimitNOFILE, have more workers, or say `sentinel no` where it matters least.",
+    ),
     "worker.suspects": _entry(
         "warning",
         "worker",

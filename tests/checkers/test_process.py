@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ import pytest
 
 from checkers.kit import wire
 from checkers.kit.options import CLIENT as CLIENT_OPTION
+from checkers.kit.sentinel import RESERVE_FILES
 from tests.fakes.tls import AUTHORITY, CLIENT, CLIENT_KEY, CLIENT_KEY_ENCRYPTED, PASSWORD, context_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -459,3 +460,95 @@ def test_started_by_hand_it_says_what_to_do_instead(arguments: list[str], told: 
     )
     assert done.returncode == 2
     assert told in done.stderr
+
+
+LISTENER = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
+print(server.getsockname()[1], flush=True)
+held = []
+while True:
+    client, _ = server.accept()
+    held.append(client)
+    if len(held) > 200:
+        held.pop(0).close()
+"""
+"""A server that takes connections and says nothing."""
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a server in a process of its own; yields it and its port."""
+    with subprocess.Popen([sys.executable, "-c", LISTENER, "0"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def watched(port: int, **changes: Any) -> wire.Job:
+    settings = {"retry": 3, "delay_before_retry": 30.0, "delay_loop": 300.0, "sentinel": True, "fast_retry": True}
+    return dataclasses.replace(job(port), **{**settings, **changes})
+
+
+def until_held(worker: Process, count: int) -> wire.Beat:
+    """Wait until the worker holds so many sentinels."""
+    while True:
+        beat = worker.until(wire.Beat)
+        assert isinstance(beat, wire.Beat)
+        if beat.sentinels_held == count:
+            return beat
+
+
+def test_a_killed_server_is_noticed_by_its_sentinel_in_the_cage_and_long_before_the_next_probe() -> None:
+    with listening() as (server, port), Process("--max-files", "1024", *AS_NOBODY) as worker:
+        worker.until(wire.Hello)
+        worker.assign(watched(port))
+        until_held(worker, 1)
+        server.kill()
+        killed = time.monotonic()
+        healths = []
+        while "DOWN" not in healths:
+            report = worker.until(wire.Report)
+            assert isinstance(report, wire.Report)
+            healths.append(report.health.name)
+        took_s = time.monotonic() - killed
+    assert healths == ["UP", "UP", "UP", "DOWN"]
+    assert took_s < SLACK_S  # on an idle machine some milliseconds (bench/noticing.py); the next probe is due in 300 s
+
+
+def test_a_server_that_only_closes_its_idle_connections_stays_up() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.settimeout(20)
+        with Process("--max-files", "1024", *AS_NOBODY) as worker:
+            worker.until(wire.Hello)
+            worker.assign(watched(server.getsockname()[1]))
+            clients = [server.accept()[0]]  # the first probe
+            until_held(worker, 1)
+            clients.append(server.accept()[0])
+            clients[-1].close()
+            clients.append(server.accept()[0])  # the probe that the end has hastened, or the new sentinel
+            beat = until_held(worker, 1)
+            while not beat.sentinels_ended:
+                beat = until_held(worker, 1)
+            for client in clients:
+                client.close()
+    assert beat.sentinels_ended == 1
+    assert [count for _, _, count in beat.counts] == [2]
+
+
+def test_there_are_no_more_sentinels_than_the_descriptors_allow() -> None:
+    with (
+        socket.create_server(("0.0.0.0", 0), backlog=256) as server,
+        Process("--max-files", "190", files=190) as worker,
+    ):
+        worker.until(wire.Hello)
+        one = watched(server.getsockname()[1], delay_loop=0.3)
+        jobs = [dataclasses.replace(one, id=number, address=f"127.0.0.{number}") for number in range(1, 41)]
+        worker.assign(*jobs)
+        room = 190 - RESERVE_FILES - len(jobs)
+        until_held(worker, room)
+        beat = until_held(worker, room)
+    assert beat.sentinels_unaffordable == len(jobs) - room
+    assert not beat.faults

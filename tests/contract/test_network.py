@@ -12,11 +12,24 @@ import trio
 
 from checkers.kit.api import Reason, Target, load
 from checkers.kit.dial import Network
+from checkers.kit.held import SocketWatch
 from checkers.kit.schedule import LATE_MAX
+from checkers.kit.sentinel import News, Watch
 from checkers.kit.timer import TICK_S, Timer
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.checkers.test_conformance import verdict_of
-from tests.fakes.network import Connect
+from tests.fakes.network import (
+    Behaviour,
+    Connect,
+    FakeNetwork,
+    banner,
+    blackhole,
+    close_at_once,
+    endless_noise,
+    hang,
+    refuse,
+    reset_at_once,
+)
 from tests.fakes.played import serve, serve_datagrams
 
 SLACK_S = 0.4
@@ -97,3 +110,59 @@ def test_real_sockets_give_the_same_verdicts_as_the_fake_and_within_the_same_dea
 
     trio.run(main)
     assert wrong == []
+
+
+SENTINELS: dict[str, tuple[Behaviour, list[News]]] = {
+    "stands": (hang(), [News.CONNECTED]),
+    "has a banner": (banner(), [News.CONNECTED]),
+    "is closed at once": (close_at_once(), [News.CONNECTED, News.ENDED]),
+    "is reset": (reset_at_once(), [News.CONNECTED, News.ENDED]),
+    "is talked to without end": (endless_noise(), [News.CONNECTED, News.NOISE]),
+    "is refused": (refuse(), [News.REFUSED]),
+    "gets no answer": (blackhole(), [News.FAILED]),
+}
+"""What a sentinel meets, and what is told of it."""
+
+
+async def told_of(watch: Watch, target: Target) -> list[News]:
+    """What is told of one sentinel within its limit and a little more."""
+    told: list[News] = []
+    held = watch.hold(target, LIMIT_S, 1, told.append)
+    if isinstance(held, News):
+        return [held]
+    await trio.sleep(LIMIT_S + TICK_S + SLACK_S)
+    held.close()
+    held.close()
+    return told
+
+
+def test_sentinels_on_real_sockets_are_told_the_same_of_as_the_fakes() -> None:
+    async def main() -> tuple[dict[str, list[News]], dict[str, list[News]]]:
+        timer = Timer()
+        network, fake = Network(timer), FakeNetwork()
+        keep: list[socket.socket] = []
+        real: dict[str, list[News]] = {}
+        faked: dict[str, list[News]] = {}
+
+        async def note(into: dict[str, list[News]], name: str, watch: Watch, target: Target) -> None:
+            into[name] = await told_of(watch, target)
+
+        async with trio.open_nursery() as servers:
+            servers.start_soon(timer.run)
+            servers.start_soon(network.run)
+            async with trio.open_nursery() as watching:
+                for number, (name, (behaviour, _)) in enumerate(SENTINELS.items()):
+                    target = await target_of(Case(behaviour, ()), servers, keep)
+                    watching.start_soon(note, real, name, SocketWatch(network), target)
+                    fake.server("192.0.2.1", 1000 + number).behaviour = behaviour
+                    watching.start_soon(note, faked, name, fake.watch(timer), Target("192.0.2.1", 1000 + number))
+            assert not network.connections
+            servers.cancel_scope.cancel()
+        for some in keep:
+            some.close()
+        return real, faked
+
+    real, faked = trio.run(main)
+    wanted = {name: news for name, (_, news) in SENTINELS.items()}
+    assert real == wanted
+    assert faked == wanted

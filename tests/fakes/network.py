@@ -8,7 +8,8 @@
 
 A behaviour is data (what happens at connect, then steps: send, pause, end, reset), so the contract suite plays the same
 behaviours on real sockets. It needs trio's clock and nothing else: no task, no socket, no thread. An address where nobody is
-refuses connections. What is not modelled: a change of behaviour reaches only connections that are made afterwards.
+refuses connections. What is not modelled: a change of behaviour reaches only connections that are made afterwards, and those of
+sentinels, which are what they are for.
 
 With `loss` packets get lost on both ways, and the kernels send them again as Linux does: a SYN that has no answer after 1 s, 3 s and 7 s
 (tcp_syn_retries; RFC 6298, section 2), data after 0.2 s (TCP_RTO_MIN) and twice as long each time.
@@ -20,7 +21,7 @@ import enum
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import trio
@@ -38,6 +39,9 @@ from checkers.kit.api import (
     Target,
 )
 from checkers.kit.favours import NO_FAVOURS
+from checkers.kit.held import DROPPED_MAX_BYTES
+from checkers.kit.sentinel import TIMES_SILENT, Held, News
+from checkers.kit.timer import Timer
 from tests.fakes.tls import TlsServerStream
 
 LATENCY_S = 0.001
@@ -298,22 +302,51 @@ class Asked:
     data: bytes
 
 
-@dataclass(slots=True)
 class FakeServer:
     """One address and port. `connections` counts attempts, `open` what stands now; `server_names` are those of TLS clients,
     `farewells` counts their close_notify. All of it may be read at any time.
+
+    `idle_limit_s` is after how long it closes connections that say nothing; `held` are those of sentinels, `holds` counts how many
+    were begun, `holds_ended` how many ended by themselves. A change of `behaviour` reaches them: a process that dies closes them, and
+    a host that dies is silent.
     """
 
-    address: str
-    port: int
-    behaviour: Behaviour = field(default_factory=healthy)
-    latency_s: float = LATENCY_S
-    idle_limit_s: float = math.inf  # a connection that is idle for longer is ended by the server
-    connections: int = 0
-    open: int = 0
-    requests: list[Asked] = field(default_factory=list)
-    server_names: list[str] = field(default_factory=list)
-    farewells: int = 0
+    def __init__(self, address: str, port: int, behaviour: Behaviour | None = None) -> None:
+        self.address = address
+        self.port = port
+        self._behaviour = healthy() if behaviour is None else behaviour
+        self.latency_s = LATENCY_S
+        self.connections = 0
+        self.open = 0
+        self.requests: list[Asked] = []
+        self.server_names: list[str] = []
+        self.farewells = 0
+        self.idle_limit_s = math.inf
+        self.held: set[FakeHeld] = set()
+        self.holds = 0
+        self.holds_ended = 0
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """What it does."""
+        return self._behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        match behaviour.connect:
+            case Connect.REFUSE:
+                self.close_idle()
+            case Connect.BLACKHOLE | Connect.UNREACHABLE:
+                for held in list(self.held):
+                    held.fall_silent()
+            case Connect.ACCEPT | Connect.NO_DESCRIPTOR:
+                pass
+
+    def close_idle(self) -> None:
+        """Close all connections that say nothing, as a graceful reload does."""
+        for held in sorted(self.held, key=lambda held: held.number):
+            held.end(News.ENDED)
 
 
 class FakeNetwork:
@@ -345,6 +378,107 @@ class FakeNetwork:
     def dialer(self, limit_s: float, favours: Favours = NO_FAVOURS) -> FakeDialer:
         """Return the dialer of one probe whose connections may last `limit_s` seconds each."""
         return FakeDialer(self, limit_s, favours)
+
+    def watch(self, timer: Timer) -> FakeWatch:
+        """Return where the sentinels of one worker come from."""
+        return FakeWatch(self, timer)
+
+
+class FakeWatch:
+    """Where the connections of sentinels come from (kit.sentinel.Watch)."""
+
+    def __init__(self, network: FakeNetwork, timer: Timer) -> None:
+        self._network = network
+        self._timer = timer
+
+    def hold(self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None]) -> Held | News:
+        """See `kit.sentinel.Watch.hold`."""
+        server = self._network.servers.get((target.address, target.port))
+        if server is None:
+            return News.REFUSED
+        if server.behaviour.connect is Connect.NO_DESCRIPTOR:
+            return News.SHORT
+        server.holds += 1
+        return FakeHeld(server, self._timer, limit_s, keepalive_s, told)
+
+
+class FakeHeld:
+    """One idle connection to a scripted server (kit.sentinel.Held). It needs no task: the worker's timer does everything."""
+
+    def __init__(
+        self, server: FakeServer, timer: Timer, limit_s: float, keepalive_s: float, told: Callable[[News], None]
+    ) -> None:
+        self.number = server.holds
+        self._server = server
+        self._timer = timer
+        self._limit_s = limit_s
+        self._silence_s = keepalive_s + TIMES_SILENT - 1
+        self._told = told
+        self._closed = False
+        self.connected = False
+        server.held.add(self)
+        self._after(server.latency_s, self._arrive)
+
+    def close(self) -> None:
+        """See `kit.sentinel.Held.close`."""
+        self._closed = True
+        self._server.held.discard(self)
+
+    def end(self, news: News) -> None:
+        """It is over."""
+        if not self._closed and self.connected:
+            self._server.holds_ended += 1
+            self.close()
+            self._told(news)
+
+    def fall_silent(self) -> None:
+        """The host is gone: the kernel finds out when no sign of life comes."""
+        self._after(self._silence_s, self._find_out)
+
+    def _find_out(self) -> None:
+        if self._server.behaviour.connect in {Connect.BLACKHOLE, Connect.UNREACHABLE}:
+            self.end(News.LOST)
+
+    def _arrive(self) -> None:
+        match self._server.behaviour.connect:
+            case Connect.REFUSE:
+                self._fail(News.REFUSED)
+            case Connect.UNREACHABLE:
+                self._fail(News.FAILED)
+            case Connect.BLACKHOLE:
+                self._after(self._limit_s, lambda: self._fail(News.FAILED))
+            case Connect.ACCEPT | Connect.NO_DESCRIPTOR:
+                self.connected = True
+                self._told(News.CONNECTED)
+                self._greet()
+
+    def _greet(self) -> None:
+        """What the server does unasked: speak, which is dropped, or end."""
+        after_s, said_bytes = self._server.latency_s, 0
+        for step in self._server.behaviour.greeting:
+            match step:
+                case Pause():
+                    after_s += step.duration_s
+                case Send():
+                    said_bytes += len(step.data)
+                case End() | Reset():
+                    self._after(after_s, lambda: self.end(News.ENDED))
+                    return
+                case Mirror() | Echo():
+                    raise AssertionError("nothing was said")
+            if said_bytes > DROPPED_MAX_BYTES:
+                self._after(after_s, lambda: self.end(News.NOISE))
+                return
+        self._after(self._server.idle_limit_s, lambda: self.end(News.ENDED))
+
+    def _fail(self, news: News) -> None:
+        if not self._closed:
+            self.close()
+            self._told(news)
+
+    def _after(self, seconds: float, deed: Callable[[], None]) -> None:
+        if seconds < math.inf:
+            self._timer.call_at(trio.current_time() + seconds, lambda: None if self._closed else deed())
 
 
 class FakeDialer:

@@ -92,6 +92,13 @@ async def _flap(stage: Stage, rng: random.Random) -> bool:
     return True
 
 
+@action("graceful reload")
+async def _graceful_reload(stage: Stage, rng: random.Random) -> bool:
+    """A host closes the connections that say nothing, and goes on."""
+    stage.watched.host(_host(stage, rng)).close_idle()
+    return True
+
+
 @action("outage")
 async def _outage(stage: Stage, rng: random.Random) -> bool:
     pool, name = rng.choice(stage.site.pools), rng.choice(BAD)
@@ -232,7 +239,9 @@ async def _worker_talks_nonsense(stage: Stage, rng: random.Random) -> bool:
     choice = rng.randrange(8)
     tap = stage.taps[index]
 
-    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
+    def lie(
+        frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold,
+    ) -> tuple[bytes, bool]:
         desk = stage.ledger.desk(index)
         generation = desk.generation  # of which a busy worker may not have heard yet
         epoch, seq = frame.epoch, frame.seq
@@ -273,7 +282,9 @@ async def _worker_speaks_of_the_past(stage: Stage, rng: random.Random) -> bool:
     if index is None or stage.ledger.desk(index).generation < 2:
         return False
 
-    def lie(frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> tuple[bytes, bool]:
+    def lie(
+        frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold,
+    ) -> tuple[bytes, bool]:
         jobs = stage.ledger.desk(index).jobs
         numbers = sorted(jobs) or [1]
         job = rng.choice(numbers)

@@ -163,7 +163,9 @@ class TappedLink:
         """What was said for the worker that no worker of ours would say, and for which it must be ended at once."""
         self.went_on: Callable[[str], None] = lambda _what: None
         self.lies: list[
-            Callable[[wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed], tuple[bytes, bool]]
+            Callable[
+                [wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold], tuple[bytes, bool]
+            ]
         ] = []
         """Each makes, of the worker's next frame, one to be said before it, and tells whether it counts in the sequence."""
         self._pending: bytes | None = None
@@ -240,11 +242,13 @@ class TappedLink:
         self.accepted = None
         return said
 
-    def _shifted(self, frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed) -> bytes:
+    def _shifted(
+        self, frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold
+    ) -> bytes:
         return wire.encode(_later(frame, self._behind))
 
 
 def _later(
-    frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed, by: int
-) -> wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed:
+    frame: wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold, by: int
+) -> wire.Report | wire.State | wire.Beat | wire.Ask | wire.Probed | wire.SentinelTold:
     return replace(frame, seq=frame.seq + by)

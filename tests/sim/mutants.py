@@ -42,6 +42,31 @@ def _kit(name: str, old: str, new: str, why: str, **more: bool) -> Mutant:
 
 
 MUTANTS: tuple[Mutant, ...] = (
+    # -- sentinels -----------------------------------------------------------------------------------------------------
+    _kit(
+        "urgency",
+        "if health is not Health.UP or self._doubtful:",
+        "if health is not Health.DOWN:",
+        "the end of a sentinel hastens nothing",
+    ),
+    _kit(
+        "urgency",
+        "        if health is Health.UP:\n            self.at_once = self._refusals <= AT_ONCE_MAX\n",
+        "        if health is Health.UP:\n            self.at_once = False\n",
+        "retries wait though the port refuses",
+    ),
+    _kit(
+        "sentinel",
+        "            runner.hasten(hint)\n",
+        "            runner.hasten(Hint.NONE)\n",
+        "nobody hears of the end of a sentinel",
+    ),
+    _kit(
+        "schedule",
+        "if self.retry_it < settings.retry:",
+        "if self.retry_it < settings.retry and verdict.detail != 'connection refused':",
+        "a refused port needs no retries at all",
+    ),
     # -- the kit: when a probe comes ----------------------------------------------------------------------------------
     _kit(
         "schedule",
@@ -229,8 +254,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _core(
         "director",
-        "                self._mark(jobs, stale=False)",
-        "                self._mark(jobs, stale=True)",
+        "self._mark(jobs, stale=isinstance(event, WorkerSilent))",
+        "self._mark(jobs, stale=True)",
         "verdicts stay marked as old",
         quick=True,
     ),

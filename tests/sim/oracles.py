@@ -30,7 +30,7 @@ from supervisor.model import Endpoint, ServiceKey
 from supervisor.wiring import INBOX_MAX
 from tests.sim.expectation import ABSENT, Opinion, opinions
 from tests.sim.ledger import Level
-from tests.sim.site import DRAIN_MAX_S, FILE, MISC, CheckKey, PoolPlan, ServerPlan
+from tests.sim.site import DRAIN_MAX_S, FILE, HTTP, MISC, TCP, CheckKey, PoolPlan, ServerPlan
 
 if TYPE_CHECKING:
     from tests.sim.stage import Stage
@@ -49,6 +49,9 @@ MEDDLED_MAX_S = 60.0
 """So long after drift was told of it may be told again: the kernel may refuse to have it repaired."""
 
 SAME_LINES_MAX = 13
+
+AT_ONCE_S = 5.0
+"""The probe that is under way when a sentinel ends may last for its time-out, 3 s at most, and frames may come late."""
 
 
 @dataclass(frozen=True)
@@ -320,6 +323,30 @@ class Oracles:
         if was is not None and was.up is not now.up:
             self.only_what_was_seen_is_said(name, now)
             self.a_server_falls_after_its_retries_and_rises_after_its_successes(name, now)
+
+    def on_weather(self, host: int, name: str, watched: bool) -> None:
+        """A host is about to do something else; `watched`: a sentinel stands there."""
+        stage = self._stage
+        if name != "refuse" or not watched or stage.disturbed_until + SLACK_S > trio.current_time():
+            return
+        ups = [
+            key
+            for key, level in stage.ledger.levels.items()
+            if key.kind in {HTTP, TCP} and key.host == host and level.up
+        ]
+        since = trio.current_time()
+        if stage.weather.was(host, "no descriptor", after=since - 2 * max((key.delay_loop for key in ups), default=0)):
+            return  # what the last probe said of us and not of the host has its own time
+        stage.after(AT_ONCE_S, lambda: self.a_killed_server_is_noticed_at_once(host, ups, since))
+
+    def a_killed_server_is_noticed_at_once(self, host: int, ups: Sequence[CheckKey], since: float) -> None:
+        """A host that had a sentinel, and refuses since, is down after all its retries long before a probe was due."""
+        stage = self._stage
+        same = stage.weather.state_of(host) == ("refuse", since) and stage.disturbed_until < since
+        for key in ups if same and stage.alive and not self._missing() else ():
+            level = stage.ledger.levels.get(key)
+            if level is not None and level.up:
+                self.say("a_killed_server_is_noticed_at_once", f"{key} is still said to be UP")
 
     def only_what_was_seen_is_said(self, name: CheckKey, now: Level) -> None:
         """A check turns DOWN only if the server was ill within the time that noticing takes, and UP only if it was well."""
@@ -695,6 +722,7 @@ class Oracles:
         """With the weather standing still nothing is written, nothing is said, and every server is probed as often as it should be."""
         stage = self._stage
         await trio.sleep(max(0.0, stage.seldom_until - trio.current_time()))
+        ended = stage.watched.holds_ended()
         ops, lines, probes = (
             len(stage.backend.history),
             Counter(line["event"] for line in stage.lines),
@@ -709,6 +737,7 @@ class Oracles:
             self.say("it_is_quiet_when_nothing_happens", f"it said {dict(more)}")
         names = {name for _, _, name in stage.site.checks() if name.kind not in {MISC, FILE}}
         most = sum(lasts_s / name.shortest + 2 for name in names)
+        most += (stage.watched.holds_ended() - ended) * max(Counter(name.host for name in names).values(), default=0)
         least = sum(int(lasts_s / (name.longest + name.timeout + name.pause + 0.2)) - 1 for name in names)
         if not least <= stage.watched.probes - probes <= most:
             self.say(

@@ -111,6 +111,7 @@ class Stage(World):
         self.backend.watch_refusal = self.oracles.on_refusal
         self.ledger.changed = self.oracles.on_level
         self.ledger.turned = self.oracles.on_turn
+        self.weather.turned = self.oracles.on_weather
 
     # -- the life --------------------------------------------------------------------------------------------------
 
@@ -295,7 +296,9 @@ class WatchedChild(TaskChild):
         del poison
         try:
             with self.scope:
-                await checker_worker.main(link, network.dialer, rng, punctuality=self.punctuality)
+                await checker_worker.main(
+                    link, network.dialer, rng, punctuality=self.punctuality, make_watch=network.watch
+                )
         finally:
             link.close()
             self._over.set()

@@ -60,7 +60,7 @@ def test_looking_at_a_server_takes_it_neither_out_nor_in(tmp_path: Path) -> None
         await world.later(60)
         assert world.weights() == {21: 1, 22: 0}
 
-    play(story, ARTICLE, tmp_path)
+    play(story, ARTICLE.replace("router_id", "sentinel no\n  router_id"), tmp_path)
 
 
 def test_the_same_check_in_two_virtual_servers_is_one_probe(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def until_probed(world: World, last: int, times: int) -> None:
 
 def test_trap_1_failures_are_counted_in_a_row_and_not_in_a_lifetime(tmp_path: Path) -> None:
     """loxilb PR #1087: a cumulative failure counter takes out a server that fails now and then."""
-    text = pool(member(21, TCP.replace("retry 1", "retry 3")), member(22))
+    text = pool(member(21, TCP.replace("retry 1", "retry 3\nsentinel no")), member(22))
 
     async def story(world: World) -> None:
         alive(world, 21, 22)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +57,15 @@ NEVER = -1
 HISTORY_MAX = 64
 
 
+IDLE_LIMITS_S = (math.inf, math.inf, 75.0, 20.0, 5.0)
+"""After what time hosts close connections that say nothing."""
+
+
+def idle_limit_of(host: int) -> float:
+    """The limit of a host: always the same."""
+    return IDLE_LIMITS_S[random.Random(host * 6007 + 5).randrange(len(IDLE_LIMITS_S))]
+
+
 @dataclass
 class Source:
     """One thing that checks ask: a host's behaviour, a script's exit status, a file's number; newest state last."""
@@ -75,6 +85,8 @@ class Weather:
         self._programs = programs
         self._files = files
         self._sources: dict[tuple[str, int], Source] = {}
+        self.turned: Callable[[int, str, bool], None] = lambda _host, _name, _watched: None
+        """Told before a host does something else: which, what, and whether a sentinel stands there."""
 
     def source(self, kind: str, host: int) -> Source:
         family = kind if kind in {MISC, FILE} else "host"
@@ -88,6 +100,7 @@ class Weather:
 
     def behave(self, host: int, name: str) -> None:
         """A host does something else from now on."""
+        self.turned(host, name, self._network.is_watched(host))
         self.source("host", host).turn(name)
         self._network.host(host).behaviour = KINDS[name].make()
         self._network.names[host] = name
@@ -102,6 +115,20 @@ class Weather:
         """A file says another number."""
         self.source(FILE, host).turn(value)
         self._files[path] = str(value)
+
+    def state_of(self, host: int) -> tuple[str | int, float]:
+        """What a host does, and since when."""
+        since, state = self.source("host", host).history[-1]
+        return state, since
+
+    def was(self, host: int, name: str, *, after: float) -> bool:
+        """Tell whether a host did this at any time since `after`."""
+        ends = math.inf
+        for at, state in reversed(self.source("host", host).history):
+            if ends >= after and state == name:
+                return True
+            ends = at
+        return False
 
     def truth(self, key: CheckKey) -> tuple[bool | None, int | None]:
         """What an honest probe finds now: whether it is well, and what it says of the weight."""
@@ -175,7 +202,17 @@ class WatchedNetwork(FakeNetwork):
         where = endpoint_of(number)
         address = str(where.address), where.port
         self._hosts[address] = number
-        return self.server(*address)
+        server = self.server(*address)
+        server.idle_limit_s = idle_limit_of(number)
+        return server
+
+    def is_watched(self, number: int) -> bool:
+        """Whether a sentinel stands there."""
+        return any(held.connected for held in self.host(number).held)
+
+    def holds_ended(self) -> int:
+        """How many sentinels have ended by themselves."""
+        return sum(server.holds_ended for server in self.servers.values())
 
     def dialer(self, limit_s: float, favours: Favours = NO_FAVOURS) -> WatchedDialer:
         return WatchedDialer(self, limit_s, favours)

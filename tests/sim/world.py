@@ -74,7 +74,7 @@ class TaskChild:
 
         try:
             with self.scope:
-                await checker_worker.main(link, dialer, rng, punctuality=self.punctuality)
+                await checker_worker.main(link, dialer, rng, punctuality=self.punctuality, make_watch=network.watch)
         finally:
             link.close()
             self._over.set()

@@ -42,13 +42,18 @@ beats = st.builds(
     uint32,
     st.integers(1, 255),
     st.lists(st.tuples(texts, uint64), max_size=wire.FAULTS_MAX).map(tuple),
+    uint32,
+    uint64,
+    uint32,
+    uint32,
 )
+sentinels = st.builds(wire.SentinelTold, uint32, uint32, uint64, uint32, st.sampled_from(wire.SentinelState), seconds)
 hellos = st.builds(wire.Hello, uint32, texts)
 lines = st.lists(texts, max_size=3).map("\n".join)
 steps = st.builds(wire.Step, st.sampled_from(wire.StepKind), seconds, lines, uint32)
 several_steps = st.lists(steps, max_size=5).map(tuple)
 probed = st.builds(wire.Probed, uint32, uint32, uint64, uint32, uint32, st.none() | results, weights, several_steps)
-from_worker = hellos | reports | states | beats | asks | probed
+from_worker = hellos | reports | states | beats | asks | probed | sentinels
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -279,3 +284,11 @@ def test_a_job_with_a_field_out_of_its_range_is_refused_and_the_field_is_named(c
 
 def test_histograms_have_the_same_buckets_on_both_sides() -> None:
     assert wire.DURATION_BUCKETS_S == DURATION_BUCKETS_S
+
+
+@pytest.mark.parametrize(("state", "age_s"), [(9, 1.0), (1, -1.0), (1, float("nan")), (1, float("inf"))])
+def test_a_sentinel_of_no_state_or_no_age_is_refused(state: int, age_s: float) -> None:
+    good = wire.encode(wire.SentinelTold(1, 2, 3, 4, wire.SentinelState.CLOSED, 5.0))
+    bad = good[: -struct.calcsize(">Bd")] + struct.pack(">Bd", state, age_s)
+    with pytest.raises(wire.WireError, match="sentinel"):
+        wire.decode_from_worker(bad)

@@ -24,7 +24,7 @@ from supervisor.children.favours import Granted
 from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
 from supervisor.children.requests import UNANSWERED_MAX, TooMany
 from supervisor.children.spawn import Child
-from supervisor.core.events import CheckReported, Event, Health, WorkerSilent, WorkerSpeaking
+from supervisor.core.events import CheckReported, Event, Health, SentinelReported, WorkerSilent, WorkerSpeaking
 from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskReady, AskSnapshot, Question
 from supervisor.log import Log
 
@@ -673,3 +673,54 @@ def test_children_never_run_as_root_or_as_a_user_that_does_not_exist(monkeypatch
     assert spawn.account("nobody").arguments()[0] == "--uid"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert spawn.account("nobody").arguments() == []
+
+
+def beat_with(seq: int, unaffordable: int) -> wire.Beat:
+    return wire.Beat(
+        1, 1, seq, 0.0, 0, 0, (), (), wire.Histogram(), sentinels_held=7, sentinels_unaffordable=unaffordable
+    )
+
+
+def test_that_sentinels_lack_descriptors_is_told_once_and_once_when_it_is_over() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        for seq, unaffordable in enumerate((0, 3, 3, 5, 0, 0), 1):
+            await stage.say(beat_with(seq, unaffordable))
+            await trio.sleep(0.01)
+
+    told = [line for line in on_stage(part).lines if "worker.sentinels_short" in line]
+    assert len(told) == 2
+    assert "3 idle connections lack a descriptor, 7 are held" in told[0]
+    assert "no longer" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "trouble"),
+    [
+        (wire.SentinelState.FINE, ""),
+        (wire.SentinelState.CLOSED, "given up, closes idle connections after 5 s"),
+        (wire.SentinelState.ENDS, "given up, ended again and again with the server, last after 5 s"),
+        (wire.SentinelState.TALKS, "given up, the server talks without being asked"),
+    ],
+)
+def test_what_a_worker_says_of_a_sentinel_becomes_an_event(state: wire.SentinelState, trouble: str) -> None:
+    heard: list[Event] = []
+
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.say(wire.SentinelTold(1, 1, 1, JOB.id, state, 5.02))
+        await trio.sleep(0.01)
+        heard.extend(stage.events())
+
+    on_stage(part)
+    assert SentinelReported(JOB.id, trouble) in heard
+
+
+def test_a_worker_that_speaks_of_somebody_elses_sentinel_is_ended() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.say(wire.SentinelTold(1, 1, 1, 99, wire.SentinelState.CLOSED, 5.0))
+        await trio.sleep(1)
+        assert stage.children[0].killed.is_set()
+
+    on_stage(part)

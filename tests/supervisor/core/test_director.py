@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from supervisor.core import views
 from supervisor.core.causes import Kind
 from supervisor.core.director import Director
 from supervisor.core.events import (
@@ -12,6 +13,7 @@ from supervisor.core.events import (
     KernelRead,
     KernelWritten,
     Result,
+    SentinelReported,
     WorkerSilent,
     WorkerSpeaking,
 )
@@ -388,3 +390,24 @@ def test_a_virtual_server_that_a_reload_takes_out_goes_down_unless_it_was_alread
         report(director, last, up=False)
     told = director.reconfigure(config(), now=2.0)
     assert [(type(t), getattr(t, "in_service", None)) for t in told] == [(RealServerRemoved, False)] * 2
+
+
+def test_a_sentinel_that_is_given_up_is_seen_until_it_is_fine_again_or_its_worker_is_gone() -> None:
+    spec = replace(check(endpoint(21)), sentinel=True)
+    director = started(config(virtual_server(real_server(21, checks=(spec,)), real_server(22))))
+    job = director.jobs.jobs[spec]
+
+    def seen() -> list[str]:
+        (view,) = views.virtual_servers(director, 1.0)
+        return [one.sentinel for server in view.real_servers for one in server.checks]
+
+    assert seen() == ["on", ""]
+    before = director.desired()
+    assert director.handle(SentinelReported(job, "given up"), 1.0) == []
+    assert director.desired() is before
+    assert seen() == ["given up", ""]
+    director.handle(SentinelReported(job, ""), 2.0)
+    assert seen() == ["on", ""]
+    director.handle(SentinelReported(job, "given up"), 3.0)
+    director.handle(WorkerSilent((job,)), 4.0)
+    assert seen() == ["on", ""]
