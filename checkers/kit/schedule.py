@@ -151,7 +151,12 @@ class CheckState:
 
     @property
     def steady(self) -> bool:
-        """Whether it is in no transition: up without a failure, or down without a success. Then a probe may come a little early."""
+        """Whether it is in no transition: up without a failure, or down without a success. Then a probe may come a little early.
+
+        What waits for a fresh round after we stood still waits the whole of it: links need that time.
+        """
+        if self._late:
+            return False
         if self.health is Health.DOWN:
             return not self._successes
         return self.health is Health.UP and not self.failures

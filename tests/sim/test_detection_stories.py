@@ -57,7 +57,7 @@ def a_file(rng: random.Random) -> str:
         for host in HOSTS
     )
     return (
-        f"global_defs {{\nself_blame off\nprobe_rate_max {rng.choice([0, 3, 20])}\n}}\n"
+        f"global_defs {{\nself_blame off\nsentinel no\nprobe_rate_max {rng.choice([0, 3, 20])}\n}}\n"
         f"virtual_server 203.0.113.100 80 {{\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n{servers}}}\n"
     )
 
