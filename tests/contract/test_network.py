@@ -39,9 +39,13 @@ SLACK_S = 0.4
 async def udp_target_of(case: Case, nursery: trio.Nursery) -> Target:
     """Start a real server of datagrams that behaves like the case."""
     server = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    await server.bind(("127.0.0.1", 0))
-    target = Target("127.0.0.1", server.getsockname()[1])
-    if case.behaviour.connect is Connect.REFUSE:
+    refuses = case.behaviour.connect is Connect.REFUSE
+    address = (
+        "127.0.0.3" if refuses else "127.0.0.1"
+    )  # where no server of another case may take the port that was given back
+    await server.bind((address, 0))
+    target = Target(address, server.getsockname()[1])
+    if refuses:
         server.close()
     else:
         nursery.start_soon(serve_datagrams, case.behaviour, server)

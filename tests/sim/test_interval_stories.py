@@ -19,7 +19,7 @@ HERE = Endpoint(ip_address("192.168.100.21"), 80)
 def pool(*lines: str, check: str = "TCP_CHECK {\nconnect_timeout 1\nretry 2\ndelay_before_retry 3\nwarmup 0\n}") -> str:
     servers = "".join(f"real_server 192.168.100.{last} 80 {{\n{check}\n}}\n" for last in (21, 22))
     more = "\n".join(lines)
-    return f"virtual_server 203.0.113.100 80 {{\ndelay_loop 5\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n{more}\n{servers}}}\n"
+    return f"virtual_server 203.0.113.100 80 {{\ndelay_loop 5\nsentinel no\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n{more}\n{servers}}}\n"
 
 
 async def connections(world: World, seconds: float) -> int:
