@@ -28,7 +28,7 @@ def configuration(addresses: list[str], port: int) -> str:
         for address in addresses
     )
     head = "virtual_server 203.0.113.100 80 {\n  delay_loop 5\n  lb_algo rr\n  lb_kind NAT\n  protocol TCP\n"
-    return f"{head}  inhibit_on_failure\n{servers}}}\n"
+    return f"{head}  inhibit_on_failure\n  sentinel\n{servers}}}\n"
 
 
 def main() -> None:

@@ -135,9 +135,12 @@ class Desk:
         )
 
     def begins(self, command: str) -> subprocess.Popen[str]:
-        """Type a command that goes on until somebody ends it; the shell makes way for it."""
+        """Type a command that goes on until somebody ends it; the shell makes way for it.
+
+        At a terminal it can be interrupted; where the tests run in the background, they inherit that it cannot.
+        """
         return subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
+            ["env", "--default-signal=INT", "bash", "-c", f"exec {command}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -189,8 +189,8 @@ _SENTINEL = (
     Keyword(
         "sentinel",
         Kind.FLAG,
-        "hold an idle connection to each real server, whose end brings its next probe forward: TCP_CHECK, HTTP_GET and SSL_GET (yes), "
-        "SMTP_CHECK (no); not by itself where uthreshold is below 100, never with fwmark or bind_port",
+        "hold an idle connection to each real server, whose end brings its next probe forward (no); in global_defs it means TCP_CHECK, "
+        "HTTP_GET and SSL_GET where uthreshold is not below 100; never with fwmark or bind_port",
         own=True,
     ),
     Keyword(

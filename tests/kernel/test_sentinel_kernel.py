@@ -31,7 +31,7 @@ def lab(directory: Path) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def daemon(lab: Lab, directory: Path) -> Iterator[Daemon]:
     file = directory / "keepalived.conf"
-    file.write_text(ARTICLE.read_text())
+    file.write_text("global_defs {\n  sentinel\n}\n" + ARTICLE.read_text())
     daemon = Daemon(lab, file)
     daemon.wait_until_whole(within=60)
     yield daemon

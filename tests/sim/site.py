@@ -184,7 +184,7 @@ class Site:
 
     def text(self) -> str:
         files = sorted({s.host for p in self.pools for s in p.servers for c in s.checks if c.kind == FILE})
-        head = "global_defs {\nrouter_id sim\ndrift_grace 0\n"
+        head = "global_defs {\nrouter_id sim\ndrift_grace 0\nsentinel\n"
         head += f"self_blame {'yes' if self.blames_itself else 'no'}\n}}\n"
         head += "".join(f"track_file file{n} {{\nfile {self.file_of(n)}\nweight 1\n}}\n" for n in files)
         return head + "".join(pool.text() for pool in self.pools)
