@@ -508,7 +508,9 @@ class Oracles:
     def nobody_is_ended_who_did_nothing(self, line: dict[str, Any]) -> None:
         """Nothing that a worker of ours says by itself, whatever is reloaded meanwhile, is taken for nonsense."""
         index = int(line["worker"].rpartition("-")[2])
-        is_end = "silent for" in line["reason"] or line["reason"].endswith("got the end")  # some are stopped or killed
+        reason = line["reason"]
+        is_end = "silent for" in reason or reason.endswith("got the end")  # some are stopped or killed
+        is_end |= reason.startswith("to be replaced")  # no descriptors, too much memory
         if not is_end and not self._stage.taps[index].nonsense:
             self.say("nobody_is_ended_who_did_nothing", f"{line['worker']}: {line['reason']}")
 
