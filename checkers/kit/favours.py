@@ -45,14 +45,17 @@ class Desk:
 
     def __init__(self, stir: Callable[[], None]) -> None:
         """`stir` is called when there is something to send."""
-        self.unsent: deque[tuple[int, int, Favour]] = deque()
-        """(number, job, favour) to be asked, for the worker's one sender."""
+        self.unsent: deque[tuple[int, Callable[[], int], Favour]] = deque()
+        """(number, job, favour) to be asked, for the worker's one sender; the job by its number when that is said, for it may change."""
         self._stir = stir
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
 
-    async def ask(self, job: int, favour: Favour, patience_s: float) -> tuple[Answer, int | None]:
-        """Ask and wait. Return the answer and the descriptor that came with it. Raises LocalTrouble."""
+    async def ask(self, job: Callable[[], int], favour: Favour, patience_s: float) -> tuple[Answer, int | None]:
+        """Ask for a job, whose present number `job` returns, and wait.
+
+        Return the answer and the descriptor that came with it. Raises LocalTrouble.
+        """
         number = next(self._numbers) & 0xFFFF_FFFF
         asked = self._waiting[number] = _Waiting()
         self.unsent.append((number, job, favour))
@@ -94,7 +97,7 @@ class JobFavours:
 
     async def socket(self, favour: Favour) -> int:
         """See `kit.api.Favours.socket`."""
-        _, descriptor = await self._desk.ask(self._job(), favour, SOCKET_PATIENCE_S)
+        _, descriptor = await self._desk.ask(self._job, favour, SOCKET_PATIENCE_S)
         if descriptor is None:
             raise LocalTrouble("the supervisor sent no socket", FAVOUR)
         return descriptor
@@ -104,7 +107,7 @@ class JobFavours:
         patience_s = SOCKET_PATIENCE_S
         if favour is Favour.SCRIPT:
             patience_s = self._script_limit_s + SCRIPT_PATIENCE_S
-        answer, descriptor = await self._desk.ask(self._job(), favour, patience_s)
+        answer, descriptor = await self._desk.ask(self._job, favour, patience_s)
         if descriptor is not None:
             os.close(descriptor)
         return answer

@@ -429,9 +429,11 @@ class Worker:
         report = wire.Report(self._epoch, self._generation, self._seq, *level, result, now.weight)
         await self._link.send(wire.encode(report))
 
-    async def _send_ask(self, number: int, job: int, favour: wire.Favour) -> None:
+    async def _send_ask(self, number: int, job: Callable[[], int], favour: wire.Favour) -> None:
+        if job() not in self._numbers:
+            return  # it left with the assignment that came a moment ago, and whoever asks is being cancelled
         self._seq += 1
-        await self._link.send(wire.encode(wire.Ask(self._epoch, self._generation, self._seq, number, job, favour)))
+        await self._link.send(wire.encode(wire.Ask(self._epoch, self._generation, self._seq, number, job(), favour)))
 
     async def _send_probed(self, asked: wire.Probe, seen: Seen) -> None:
         self._seq += 1

@@ -37,7 +37,7 @@ def test_an_answer_reaches_the_job_that_asked() -> None:
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
             ((number, job, favour),) = desk.unsent
-            assert (job, favour) == (7, Favour.FILE)
+            assert (job(), favour) == (7, Favour.FILE)
             desk.granted(Grant(number + 1, Ending.DONE, text="for somebody else"), None)
             desk.granted(Grant(number, Ending.DONE, text="12"), None)
         return answers[0]
@@ -138,3 +138,20 @@ def test_a_script_is_run_by_whoever_runs_scripts() -> None:
         return (await grant(JOB, Favour.SCRIPT, run)).answer
 
     assert trio.run(main) == Answer(Ending.DONE, 7)
+
+
+def test_a_job_that_was_given_another_number_meanwhile_asks_under_that_one() -> None:
+    async def main() -> None:
+        desk = Desk(lambda: None)
+        number = [7]
+        favours = JobFavours(desk, lambda: number[0], 1.0)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(favours.answer, Favour.FILE)
+            await trio.testing.wait_all_tasks_blocked()
+            number[0] = 9
+            ((_, job, _),) = desk.unsent
+            assert job() == 9
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
