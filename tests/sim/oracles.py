@@ -44,6 +44,9 @@ BACK_MAX_S = 75.0
 HELD_MAX_S = 60.0
 """Removals are held for so long, and once more, when nearly nobody answers (core.blame, ROUND_MAX_S)."""
 
+YOUNG_S = 10.0
+"""A worker that was just started has made its first probes, and holds its sentinels, within this."""
+
 OPINIONS_MAX = 400
 MEDDLED_MAX_S = 60.0
 """So long after drift was told of it may be told again: the kernel may refuse to have it repaired."""
@@ -343,6 +346,7 @@ class Oracles:
         """A host that had a sentinel, and refuses since, is down after all its retries long before a probe was due."""
         stage = self._stage
         same = stage.weather.state_of(host) == ("refuse", since) and stage.disturbed_until < since
+        same = same and stage.ledger.speaking_since() < since - YOUNG_S  # a young worker has looked at nobody yet
         for key in ups if same and stage.alive and not self._missing() else ():
             level = stage.ledger.levels.get(key)
             if level is not None and level.up:
@@ -507,8 +511,8 @@ class Oracles:
 
     def nobody_is_ended_who_did_nothing(self, line: dict[str, Any]) -> None:
         """Nothing that a worker of ours says by itself, whatever is reloaded meanwhile, is taken for nonsense."""
-        index = int(line["worker"].rpartition("-")[2])
-        reason = line["reason"]
+        number, reason = line["worker"].rpartition("-")[2], line["reason"]
+        index = int(number) if number.isdigit() else self._stage.workers  # the ward
         is_end = "silent for" in reason or reason.endswith("got the end")  # some are stopped or killed
         is_end |= reason.startswith("to be replaced")  # no descriptors, too much memory
         if not is_end and not self._stage.taps[index].nonsense:
