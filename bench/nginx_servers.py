@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +10,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+from bench import accounting
 
 _CONFIGURATION = """
 daemon off;
@@ -29,10 +30,10 @@ http {{
 
 def program() -> str:
     """Return the path of nginx; ends the benchmark with a sentence where there is none."""
-    found = shutil.which("nginx") or shutil.which("nginx", path=".lab/root/usr/sbin")
-    if found is None:
-        sys.exit("nginx is needed: deploy/demo/setup programs nginx")
-    return found
+    try:
+        return accounting.program("nginx")
+    except accounting.Missing as missing:
+        sys.exit(str(missing))
 
 
 class Nginx:
