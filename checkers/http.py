@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError
-from checkers.kit.api import ConnectionLost, Dialer, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError, end_of
+from checkers.kit.api import ConnectionLost, Dialer, Glance, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.pattern import GaveUpError, Pattern, compile_pattern
@@ -330,6 +330,42 @@ def _regex(url: Mapping[str, Json]) -> Pattern | None:
     pattern = url.get("regex")
     compiled = compile_pattern("" if pattern is None else str(pattern), options)
     return None if pattern is None else compiled
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """A request whose last answer was judged by its head alone: one with the same head, whatever its date, is as good."""
+
+    first: bytes
+    probes: int
+    bodiless: bool
+    request: Request
+
+    def recognise(self, data: bytes) -> Verdict | None:
+        """Return the last verdict if the answer begins in the same way, and is here whole where the connection is to be used again."""
+        head, verdict = self.request.last
+        if head is None:
+            return None
+        end = end_of(head, data)
+        if not end or (self.probes > 1 and not (head.stays_open and end + _size(head, self.bodiless) == len(data))):
+            return None
+        return verdict
+
+
+def _size(head: Head, bodiless: bool) -> int:
+    """Return how many bytes come after a head, -1 where it does not say."""
+    if bodiless:
+        return 0
+    return -1 if head.body_bytes is None else head.body_bytes
+
+
+def glance(target: Target, prepared: tuple[Url, ...]) -> Glance | None:
+    """Return how a probe goes if nothing happens: a single url whose answers are judged by their heads."""
+    if len(prepared) != 1 or prepared[0].needs_body:
+        return None
+    url = prepared[0]
+    request = url.request(target)
+    return _Glance(request.data, url.probes, url.bodiless, request)
 
 
 async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verdict:

@@ -227,6 +227,12 @@ def parse(head: bytes, last: Head | None = None) -> Head:
     return parsed
 
 
+def end_of(head: Head, data: bytes) -> int:
+    """Return where the head ends with which `data` begins, if it is like `head`; 0 if it is not, or not complete."""
+    end = data.find(_BLANK_LINE) + len(_BLANK_LINE)
+    return end if end >= len(_BLANK_LINE) and _dateless(data[:end]) == head.key else 0
+
+
 def _dateless(head: bytes) -> bytes:
     """Return a head without its Date, or as it is when that is missing or not an ordinary one."""
     start = head.find(_DATE)

@@ -11,7 +11,8 @@ A checker type is a public module of `checkers` with three things:
   never sleeps, never retries, never logs and keeps no state: the kit does timing, deadlines, isolation and counting
   once, around every check. Failure of the server is a value; an exception that is not `ProbeError` is a bug.
 
-A module may also have `COMMON` (the common keywords that it knows, where it does not know all), `WEIGHS` (what its verdicts' weights
+A module may also have `glance(target, prepared)`, which returns how a probe goes that is like the last (`Glance`; None: it is looked at
+properly each time), `COMMON` (the common keywords that it knows, where it does not know all), `WEIGHS` (what its verdicts' weights
 mean), `SENTINEL` (whether an idle TCP connection to its targets is held by itself) and `remarks(options)`, which yields a sentence
 for each value that is allowed and without effect.
 Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
@@ -216,6 +217,21 @@ class Answer:
     text: str = ""
 
 
+class Glance(Protocol):
+    """How a probe goes as long as nothing happens (`kit.glance`): what is said, and how the answer of last time is known again."""
+
+    @property
+    def first(self) -> bytes:
+        """What is said as soon as the connection stands; empty: that it stands is all."""
+
+    @property
+    def probes(self) -> int:
+        """So many probes may use one connection."""
+
+    def recognise(self, data: bytes) -> Verdict | None:
+        """Return the verdict of last time, if `data`, the first that came, is as good; None: the checker is to judge."""
+
+
 class Dialer(Protocol):
     """The only way to the network. One value serves one job, a probe at a time, and carries its time limit.
 
@@ -260,6 +276,19 @@ class Dialer(Protocol):
         """Close everything: there will be no further probe. Never raises; may be called twice."""
 
 
+class JobDialer(Dialer, Protocol):
+    """The dialer of a job as its worker sees it: it can begin a probe at a glance."""
+
+    def glance(self, target: Target, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+        """Begin a probe without waiting, and call `done` with its verdict; False, and nothing is begun, where that takes a task.
+
+        `done(None)`: it did not go as ever. Then a probe is to be made in the ordinary way; its `kept` or `connect` goes on with this one.
+        """
+
+    def glanced(self, probes: int) -> None:
+        """The verdict of a glance is in: keep its connection, unless `probes` probes have used it, or close it."""
+
+
 class SentinelState(enum.IntEnum):
     """Why a target has no sentinel though the file wants one (`kit.sentinel`). The number is the wire form."""
 
@@ -289,7 +318,7 @@ class Favour(enum.IntEnum):
     FILE = 5  # to read the first line of the job's file
 
 
-MakeDialer: TypeAlias = Callable[[float, Favours], Dialer]
+MakeDialer: TypeAlias = Callable[[float, Favours], JobDialer]
 """Makes the dialer of one job from its time limit in seconds (connect_timeout) and what its job may ask for."""
 
 
@@ -320,6 +349,13 @@ def sentinel(keyword: str) -> bool | None:
 def weighs(keyword: str) -> Weighs:
     """Return what a checker type's word on the weight means: nothing, unless its module has a `WEIGHS`."""
     found: Weighs = getattr(load(keyword), "WEIGHS", Weighs.NOTHING)
+    return found
+
+
+def glance_of(checker: CheckerType, target: Target, prepared: object) -> Glance | None:
+    """Return how a probe of a target goes if nothing happens; None where the module has no `glance`, or it knows none."""
+    make = getattr(checker, "glance", None)
+    found: Glance | None = None if make is None else make(target, prepared)
     return found
 
 

@@ -1,13 +1,14 @@
 """One connection of a probe on a real socket, or with SOCK_DGRAM its datagrams. Made by `kit.dial`, which also says what is ready.
 
-A probe costs its task two turns: one when it is due, which connects, and one when the server has said something. What is to be said
-first is said in between by whoever hears of the connection (`wake`), without a turn of the task; and it is said together with the last
-packet of the handshake, which saves one: TCP_QUICKACK off has the kernel wait with that acknowledgement for data, tcp(7).
+A probe costs its task two turns: one when it is due, which connects, and one when the server has said something; at a glance it costs
+none (`kit.glance`). What is to be said first is said in between by whoever hears of the connection (`wake`); and it is said together with
+the last packet of the handshake, which saves one: TCP_QUICKACK off has the kernel wait with that acknowledgement for data, tcp(7).
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import select
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from checkers.kit.api import ConnectionLost, DeadlinePassed, LocalTrouble, ProbeError, Target
 from checkers.kit.punctuality import Mark
@@ -33,14 +34,19 @@ _END = _BROKEN | select.EPOLLRDHUP
 _TOLD = _END | select.EPOLLIN
 _NO_MARK = Mark(0.0, 0.0, 0)
 
+GLIMPSE_BYTES = 8_192
+"""So much is read at a glance: head and body of a health page in one go, and little to put aside."""
+
 
 class Connection:
     """One connection of a probe (kit.api.Stream), or with SOCK_DGRAM its datagrams (kit.api.Datagrams). One task uses it.
 
-    The epoll tells an edge once, so what it told is kept until the task has acted on it, and the end of the stream for ever.
+    The epoll tells an edge once, so what it told is kept until the task has acted on it, and the end of the stream for ever. `then` is
+    called once when there is something to act on. What a glance read and said is kept for the task that takes the connection over.
     """
 
     __slots__ = (
+        "_aside",
         "_ended",
         "_events",
         "_expired",
@@ -51,12 +57,13 @@ class Connection:
         "_mark",
         "_network",
         "_note",
+        "_said",
         "_sock",
-        "_task",
         "closed",
         "connected",
         "deadline",
         "paused",
+        "then",
     )
 
     def __init__(
@@ -72,7 +79,9 @@ class Connection:
         self._sock: socket.SocketType | None = None
         self._fd = -1
         self._first = b""
-        self._task: Task | None = None
+        self._said = b""  # at a glance
+        self._aside: bytes | OSError = b""  # what a glance read
+        self.then: Callable[[], object] | None = None
         self._events = 0
         self._ended = False
         self._expired = False
@@ -85,6 +94,14 @@ class Connection:
 
         Raises ConnectFailed, DeadlinePassed, LocalTrouble; with `first` nothing once it was said: that is for `receive` to find.
         """
+        self.begin(target, functools.partial(reschedule, current_task()), sock, first)
+        await wait_task_rescheduled(self._abort)
+        await self.opened()
+
+    def begin(
+        self, target: Target, then: Callable[[], object], sock: socket.SocketType | None = None, first: bytes = b""
+    ) -> None:
+        """Begin to `open`; call `then` where that would return. Raises LocalTrouble, ConnectFailed."""
         network = self._network
         self._begin()
         self._sock = sock = open_socket(target, self._kind) if sock is None else sock
@@ -97,13 +114,48 @@ class Connection:
             raise connect_error(error, at_once=True)
         network.watch(self, self._fd)
         network.expire(self, self._limit_s)
-        self._task = current_task()
-        await wait_task_rescheduled(self._abort)
+        self.then = then
+
+    async def opened(self) -> None:
+        """Do the rest of `open` once it was told of."""
         if not self.connected:
             self._connected()
         rest, self._first = self._first, b""
         if rest:
             await self.send(rest)
+
+    def say_again(self, data: bytes, then: Callable[[], object]) -> bool:
+        """Say all of `data` now, on a connection that stands, and call `then` when something comes; False when that is not possible."""
+        try:
+            if self._socket().send(data) < len(data):
+                return False
+        except OSError:
+            return False
+        self._said, self.then = data, then
+        return True
+
+    def glimpse(self, *, silent: bool) -> bytes | None:
+        """Return what came, without waiting for more; b"" when nothing did yet. What was read is kept for `receive`.
+
+        With `silent`, b"" tells that the connection stands. None: it is for a task to see what happened.
+        """
+        if self._expired or self._events & _BROKEN:
+            return None
+        if silent:
+            return b""
+        if not self.connected or self._first:
+            return None
+        try:
+            data = self._socket().recv(GLIMPSE_BYTES)
+        except BlockingIOError:
+            self._events, self._ended = 0, False
+            return b""
+        except OSError as error:
+            self._aside = error
+            return None
+        self._events = select.EPOLLIN if len(data) == GLIMPSE_BYTES else 0  # that edge is not told again
+        self._aside = data
+        return data or None
 
     def _begin(self) -> None:
         """Begin the time limit."""
@@ -132,6 +184,9 @@ class Connection:
 
     async def send(self, data: bytes) -> None:
         """See `kit.api.Stream.send`."""
+        said, self._said = self._said, b""
+        if said and said == data:
+            return
         sent = 0
         unread = 0
         while True:
@@ -147,6 +202,11 @@ class Connection:
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `kit.api.Stream.receive`."""
+        aside, self._aside = self._aside, b""
+        if isinstance(aside, OSError):
+            raise self._broken(aside) from aside
+        if aside:
+            return aside
         while True:
             if self._events:
                 self._events = 0
@@ -184,6 +244,7 @@ class Connection:
     def pause(self) -> None:
         """See `kit.api.Stream.pause`."""
         self.paused = True
+        self._said = self._aside = b""
         self._network.paused += 1
         self.deadline = math.inf
         self._network.gate.leave(self)
@@ -202,7 +263,7 @@ class Connection:
         self._network.paused -= 1
 
     def wake(self, events: int) -> None:
-        """Take note of what the kernel told, say what is to be said first, and wake the task if there is something for it."""
+        """Take note of what the kernel told, say what is to be said first, and go on with `then` if there is something for it."""
         self._events |= events
         if events & _END:
             self._ended = True
@@ -211,9 +272,12 @@ class Connection:
             return
         if self.paused and self._ended:
             self.close()  # a server need not hold what is of no use any more
-        task, self._task = self._task, None
-        if task is not None:
-            reschedule(task)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        then, self.then = self.then, None
+        if then is not None:
+            then()
 
     def _say_first(self) -> bool:
         """Say what is to be said first; whether that worked whole. What did not, the task says, or finds why."""
@@ -231,7 +295,7 @@ class Connection:
         if not self._events:
             if self._expired:
                 self._raise_expired()
-            self._task = current_task()
+            self.then = functools.partial(reschedule, current_task())
             await wait_task_rescheduled(self._abort)
             if not self._events:
                 self._raise_expired()
@@ -239,17 +303,15 @@ class Connection:
         return events
 
     def _abort(self, _: object) -> Abort:
-        self._task = None
+        self.then = None
         return Abort.SUCCEEDED
 
     def expire(self) -> None:
-        """The deadline passed: take a second look, then wake the task to find it."""
+        """The deadline passed: take a second look, then have it found."""
         self._expired = True
-        if self._task is not None:
+        if self.then is not None:
             self._network.look()
-        task, self._task = self._task, None
-        if task is not None:
-            reschedule(task)
+        self._go_on()
 
     def _raise_expired(self) -> NoReturn:
         now, punctuality = trio.current_time(), self._network.punctuality

@@ -16,17 +16,29 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 import trio
 from trio.lowlevel import wait_readable
 
-from checkers.kit.api import Answer, Datagrams, Favour, Favours, LocalTrouble, Stream, Target
+from checkers.kit.api import (
+    Answer,
+    Datagrams,
+    Favour,
+    Favours,
+    Glance,
+    LocalTrouble,
+    ProbeError,
+    Stream,
+    Target,
+    Verdict,
+)
 from checkers.kit.connection import EVENTS, Connection
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
+from checkers.kit.glance import Look
 from checkers.kit.punctuality import Mark, Punctuality, RunQueue, suspended_s
 from checkers.kit.sockets import privileged
 from checkers.kit.timer import Timer
@@ -152,9 +164,19 @@ def _stands(deadline: float, connection: Connection) -> bool:
 
 
 class SocketDialer:
-    """The dialer of one job (kit.api.Dialer)."""
+    """The dialer of one job (kit.api.JobDialer)."""
 
-    __slots__ = ("_connections", "_favours", "_kept", "_limit_s", "_network", "_used", "fault")
+    __slots__ = (
+        "_begun",
+        "_begun_afresh",
+        "_connections",
+        "_favours",
+        "_kept",
+        "_limit_s",
+        "_network",
+        "_used",
+        "fault",
+    )
 
     def __init__(self, network: Network, limit_s: float, favours: Favours) -> None:
         self.fault = ""
@@ -163,7 +185,43 @@ class SocketDialer:
         self._favours = favours
         self._connections: list[Connection] = []
         self._kept: Stream | None = None
+        self._begun: Connection | None = None  # at a glance
+        self._begun_afresh = False  # it is no kept one
         self._used = 0  # by so many probes before this one
+
+    def glance(self, target: Target, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+        """See `kit.api.JobDialer.glance`."""
+        network = self._network
+        if network.gate.full or privileged(target):
+            return False
+        kept = self._kept
+        if kept is not None:
+            return isinstance(kept, Connection) and self._glance_at(kept, glance, done)
+        connection = Connection(network, self._limit_s, socket.SOCK_STREAM, self._note)
+        try:
+            Look(connection, glance, done).open(target)
+        except ProbeError:
+            connection.close()
+            return False  # the task finds it, too
+        self._connections.append(connection)
+        self._used = 0
+        self._begun, self._begun_afresh = connection, True
+        return True
+
+    def _glance_at(self, kept: Connection, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+        """Ask on a kept connection. One that is of no use is closed, and the task makes a fresh one."""
+        self._kept = None
+        if not kept.resume() or not Look(kept, glance, done).ask():
+            kept.close()
+            return False
+        self._begun, self._begun_afresh = kept, False
+        return True
+
+    def glanced(self, probes: int) -> None:
+        """See `kit.api.JobDialer.glanced`."""
+        connection, self._begun = self._begun, None
+        if connection is not None and (probes == 1 or not self.keep(connection, probes)):
+            connection.close()
 
     def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Connection]:
         """See `kit.api.Dialer.connect`."""
@@ -203,7 +261,12 @@ class SocketDialer:
     async def _connect(
         self, target: Target, kind: socket.SocketKind, favour: Favour | None, first: bytes = b""
     ) -> Connection:
-        """Connect with a socket of our own, or one that the supervisor opens."""
+        """Connect with a socket of our own, or one that the supervisor opens; or go on with what a glance began."""
+        begun = self._begun
+        if begun is not None and self._begun_afresh:
+            self._begun = None
+            await begun.opened()
+            return begun
         sock = None if favour is None else await self._asked(favour)
         gate = self._network.gate
         if gate.full:
@@ -223,6 +286,10 @@ class SocketDialer:
 
     async def kept(self) -> Stream | None:
         """See `kit.api.Dialer.kept`."""
+        begun = self._begun
+        if begun is not None and not self._begun_afresh:
+            self._begun = None
+            return begun
         stream, self._kept = self._kept, None
         if stream is None:
             return None
@@ -249,6 +316,7 @@ class SocketDialer:
             if not connection.paused:
                 connection.close()
         self.fault = ""
+        self._begun = None
         if self._kept is None:
             self._connections.clear()
         else:

@@ -36,6 +36,16 @@ class Pacing:
             if count > 1 or most_per_s * TICK_S < 1  # a single check begins one probe a tick at most
         }
 
+    def has_turn(self, address: str, port: int, now: float) -> bool:
+        """Take a turn if it is now; whether it is."""
+        turns = self.turns.get((address, port))
+        if turns is None:
+            return True
+        if len(turns) == self._most and turns[0] + WINDOW_S > now:
+            return False
+        turns.append(now)
+        return True
+
     def turn(self, address: str, port: int, now: float) -> float:
         """Take a turn and return when it is: `now` unless too many others were before it (seconds)."""
         turns = self.turns.get((address, port))

@@ -1,11 +1,11 @@
-"""One probe: whatever happens in a checker becomes a verdict. The one broad `except` of the project is here."""
+"""One probe: whatever happens in a checker becomes a verdict. The broad `except` of the project is here, and nowhere else."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
 
-from checkers.kit.api import ProbeError, Reason, Verdict
+from checkers.kit.api import Glance, ProbeError, Reason, Verdict
 from checkers.kit.excerpt import clip
 from checkers.kit.frames import ReportResult
 
@@ -18,6 +18,14 @@ async def verdict_of(keyword: str, begin: Callable[[], Awaitable[Verdict]]) -> V
         return Verdict(error.reason, str(error))
     except Exception as error:  # noqa: BLE001  the one broad except: a bug in a checker is this job's trouble alone
         return Verdict(Reason.CRASHED, f"bug in {keyword}: {type(error).__name__}: {error} ({_place(error)})")
+
+
+def recognised(glance: Glance, data: bytes) -> Verdict | None:
+    """Return the verdict of last time if `data` is as good. A bug in that is found again, and told, where the checker itself looks."""
+    try:
+        return glance.recognise(data)
+    except Exception:  # noqa: BLE001  see above: a bug in a checker is this job's trouble alone
+        return None
 
 
 def result_of(verdict: Verdict, probe: int, duration_s: float) -> ReportResult:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import trio
 
-from checkers.kit.api import MakeDialer, Reason, Verdict
+from checkers.kit.api import Glance, MakeDialer, Reason, Verdict
 from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
@@ -27,20 +28,32 @@ NOT_PREPARED = object()
 """Stands where a checker has not seen the options yet."""
 
 
+class Probing(NamedTuple):
+    """What is done with a runner: begin a probe; begin one at a glance, if it can; take in how that went."""
+
+    begin: Callable[[Runner], Probe]
+    glance: Callable[[Runner], bool]
+    glanced: Callable[[Runner, Verdict | None], None]
+
+
 class Runner:
     """One job with its task and its state."""
 
     __slots__ = (
         "_hint",
+        "began",
         "booking",
         "dial",
         "doze",
         "due",
         "due_by",
         "favours",
+        "glance",
+        "glanced",
         "job",
         "last_told",
         "longest_s",
+        "looking",
         "naps",
         "prepared",
         "probe",
@@ -58,13 +71,13 @@ class Runner:
         job: Job,
         desk: Desk,
         make_dialer: MakeDialer,
-        begin: Callable[[Runner], Probe],
+        probing: Probing,
         naps: int,
         timer: Timer,
     ) -> None:
-        """`begin` begins a probe of the runner that it is given."""
         self.job = job
-        self.probe = functools.partial(begin, self)
+        self.probe = functools.partial(probing.begin, self)
+        self.glanced = functools.partial(probing.glanced, self)
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
         self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
@@ -75,10 +88,13 @@ class Runner:
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        self.doze = Doze(timer)
+        self.doze = Doze(timer, functools.partial(probing.glance, self))
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
+        self.looking = False  # a probe is under way
+        self.began = math.nan  # of the latest probe
         self.prepared: object = NOT_PREPARED
+        self.glance: Glance | None = None  # how the next probe goes if nothing happens
         self.turns: Turns | None = None  # of a check whose requests are made one by one
         self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
         self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
@@ -96,7 +112,12 @@ class Runner:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
         self._hint = max(self._hint, hint)
         if self.urgency.hastens(hint, self.state.health, self.state.failures):
-            self.doze.wake()
+            self.doze.hurry()
+
+    @property
+    def hinted(self) -> bool:
+        """Whether a sentinel saw something that nobody has acted on yet."""
+        return self._hint is not Hint.NONE
 
     def _heed(self) -> bool:
         """Bring the next probe forward if a sentinel saw something that does; return whether it did."""

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Callable
 
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 TICK_S = 0.05
 """Least time between two ticks (performance.md: 50 ms costs 72 µs a check, 10 ms 101)."""
@@ -44,48 +44,63 @@ class Alarm:
         self.action = None
         return Abort.SUCCEEDED
 
-    def ring(self) -> None:
-        """Do it now instead, without waiting for a tick; harmless when it was done."""
-        action, self.action = self.action, None
-        if action is not None:
-            action()
-
 
 class Doze:
-    """The sleep of one task that somebody else may shorten."""
+    """The sleep of one task between its probes. Somebody else may shorten it, or do what it waits for and let it sleep on."""
 
-    __slots__ = ("_alarm", "_timer")
+    __slots__ = ("_alarm", "_instead", "_sleeper", "_timer")
 
-    def __init__(self, timer: Timer) -> None:
+    def __init__(self, timer: Timer, instead: Callable[[], bool]) -> None:
+        """`instead` is asked when the time has come: whether it does what is due itself, and will call `on` or `wake`."""
         self._timer = timer
+        self._instead = instead
         self._alarm: Alarm | None = None
+        self._sleeper: Task | None = None
 
     async def until(self, due: float) -> None:
         """Sleep until the first tick at or after `due` (trio's clock), or an earlier one that `shorten` names."""
-        self._alarm = self._timer.call_at(due, functools.partial(reschedule, current_task()))
-        try:
-            await wait_task_rescheduled(self._abort)
-        finally:
-            self._alarm = None
+        self._sleeper = current_task()
+        self._alarm = self._timer.call_at(due, self._ring)
+        await wait_task_rescheduled(self._abort)
+
+    def on(self, due: float) -> None:
+        """What was due is done: sleep on until `due`. Harmless when nobody sleeps any more."""
+        if self._sleeper is not None:
+            self._alarm = self._timer.call_at(due, self._ring)
 
     def shorten(self, due: float) -> None:
         """Have the sleeper wake at `due` if that is earlier; harmless when nobody sleeps."""
         alarm = self._alarm
         if alarm is None or alarm.action is None or due >= alarm.due:
             return
-        action = alarm.action
         alarm.cancel()
-        self._alarm = self._timer.call_at(due, action)
+        self._alarm = self._timer.call_at(due, self._ring)
+
+    def hurry(self) -> None:
+        """Have the sleeper wake now, without waiting for a tick; harmless when nobody sleeps, or what is due is being done."""
+        if self._alarm is not None and self._alarm.action is not None:
+            self.wake()
 
     def wake(self) -> None:
-        """Have the sleeper wake now, without waiting for a tick; harmless when nobody sleeps."""
-        if self._alarm is not None:
-            self._alarm.ring()
+        """Have the sleeper wake; harmless when nobody sleeps."""
+        sleeper = self._sleeper
+        if sleeper is not None:
+            self._forget()
+            reschedule(sleeper)
+
+    def _ring(self) -> None:
+        if not self._instead():
+            self.wake()
 
     def _abort(self, _: object) -> Abort:
+        self._forget()
+        return Abort.SUCCEEDED
+
+    def _forget(self) -> None:
+        self._sleeper = None
         if self._alarm is not None:
             self._alarm.cancel()
-        return Abort.SUCCEEDED
+            self._alarm = None
 
 
 class Timer:

@@ -30,7 +30,7 @@ from typing import Any
 import trio
 
 from checkers.kit import wire
-from checkers.kit.api import TYPES, CheckerType, Dialer, Health, MakeDialer, Verdict, load
+from checkers.kit.api import TYPES, CheckerType, Health, MakeDialer, Verdict, glance_of, load
 from checkers.kit.beside import Seen, look
 from checkers.kit.excerpt import clip
 from checkers.kit.favours import Desk
@@ -39,7 +39,7 @@ from checkers.kit.link import Link, LinkError
 from checkers.kit.pacing import Pacing
 from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
-from checkers.kit.runner import NOT_PREPARED, Runner
+from checkers.kit.runner import NOT_PREPARED, Probing, Runner
 from checkers.kit.schedule import Random
 from checkers.kit.sentinel import MakeWatch, Sentinels, Watch
 from checkers.kit.shedding import Shedding
@@ -211,7 +211,8 @@ class Worker:
                 runner.state.idle = False
             else:
                 naps = self._punctuality.naps
-                runner = Runner(job, self._desk, self._make_dialer, self._begin, naps, self._timer)
+                probing = Probing(self._begin, self._glance, self._glanced)
+                runner = Runner(job, self._desk, self._make_dialer, probing, naps, self._timer)
                 runner.due = runner.state.start(now, self._rng)
                 fresh.append(runner)
             if not same or runner.booking is not NOWHERE:
@@ -242,56 +243,99 @@ class Worker:
 
     async def _run(self, runner: Runner) -> None:
         """Probe one job for ever, by its schedule."""
-        state, tally = runner.state, self._tally
         with runner.scope, closing(runner.dial):
-            while True:
-                due = await self._turn_of(runner)
-                began = trio.current_time()
-                self._excuse(runner, began)  # a nap before this probe
-                tally.schedule_lag.add(began - due)
-                runner.due_by = began + runner.longest_s + OVERDUE_S
-                self._in_flight += 1
-                try:
-                    verdict = await verdict_of(runner.job.type, runner.probe)
-                finally:
-                    self._in_flight -= 1
-                    self._finish(runner.dial)
-                now = trio.current_time()
-                runner.probes += 1
-                self._excuse(runner, now)  # a nap during it
-                turns = runner.turns
-                if turns is not None:
-                    verdict = turns.weigh(verdict, state.health)
-                changed, runner.due, verdict = state.record(verdict, now, began)
-                if turns is not None:
-                    went_down = changed and state.health is Health.DOWN
-                    runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
-                due = self._shedding.due(verdict, now, runner.due)
-                due = runner.urgency.due(verdict, state.health, due, now)
-                runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
-                runner.due = runner.booking.due
-                if runner.sentinel is not None and self._sentinels is not None:
-                    self._sentinels.judged(runner, verdict)
-                tally.add(runner.job.type, verdict, now - began)
-                used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
-                if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
-                    self._report(runner, verdict, now - began)
+            try:
+                while True:
+                    began = await self._turn_of(runner)
+                    try:
+                        verdict = await verdict_of(runner.job.type, runner.probe)
+                    finally:
+                        self._finish(runner)
+                    self._judge(runner, verdict, began)
+            finally:
+                self._in_flight -= runner.looking
 
     async def _turn_of(self, runner: Runner) -> float:
-        """Wait until the next probe is due and its server may be asked again; return when that was."""
+        """Wait until the next probe is due and its server may be asked again; return when it began. A glance may have begun it."""
         runner.due_by = runner.due + OVERDUE_S
         urgent = await runner.rest()
+        if runner.looking:
+            return runner.began
         self._spread.leave(runner.booking)
         runner.booking = NOWHERE
-        if urgent:
-            return runner.due
-        now, target = trio.current_time(), runner.target
-        turn = self._pacing.turn(target.address, target.port, now)
-        if turn <= now:
-            return runner.due
-        runner.due_by = turn + OVERDUE_S
-        await self._timer.sleep_until(turn)
-        return turn
+        due = runner.due
+        if not urgent:
+            now, target = trio.current_time(), runner.target
+            turn = self._pacing.turn(target.address, target.port, now)
+            if turn > now:
+                due = turn
+                runner.due_by = turn + OVERDUE_S
+                await self._timer.sleep_until(turn)
+        return self._start(runner, due, trio.current_time())
+
+    def _start(self, runner: Runner, due: float, now: float) -> float:
+        """A probe that was due at `due` begins."""
+        self._excuse(runner, now)  # a nap before this probe
+        self._tally.schedule_lag.add(now - due)
+        runner.due_by = now + runner.longest_s + OVERDUE_S
+        runner.began = now
+        runner.looking = True
+        self._in_flight += 1
+        return now
+
+    def _glance(self, runner: Runner) -> bool:
+        """Begin the probe of a sleeping job without waking it, if nothing speaks against that; whether it began."""
+        glance, state, target, now = runner.glance, runner.state, runner.target, trio.current_time()
+        if glance is None or state.health is not Health.UP or state.failures:
+            return False
+        if not self._pacing.has_turn(target.address, target.port, now):
+            return False
+        if not runner.dial.glance(target, glance, runner.glanced):
+            return False
+        self._spread.leave(runner.booking)
+        runner.booking = NOWHERE
+        self._start(runner, runner.due, now)
+        return True
+
+    def _glanced(self, runner: Runner, verdict: Verdict | None) -> None:
+        """A glance told that all is as it was, or that the job is to look properly (None)."""
+        glance = runner.glance
+        if runner.scope.cancel_called:
+            return
+        if verdict is None or glance is None:
+            runner.doze.wake()
+            return
+        runner.dial.glanced(glance.probes)
+        self._finish(runner)
+        self._judge(runner, verdict, runner.began)
+        if runner.hinted:
+            runner.doze.wake()
+        else:
+            runner.due_by = runner.due + OVERDUE_S
+            runner.doze.on(runner.due)
+
+    def _judge(self, runner: Runner, verdict: Verdict, began: float) -> None:
+        """Draw the conclusions from the verdict of a probe that began at `began`: when is the next one, and what is to be told?"""
+        state, now = runner.state, trio.current_time()
+        runner.probes += 1
+        self._excuse(runner, now)  # a nap during it
+        turns = runner.turns
+        if turns is not None:
+            verdict = turns.weigh(verdict, state.health)
+        changed, runner.due, verdict = state.record(verdict, now, began)
+        if turns is not None:
+            went_down = changed and state.health is Health.DOWN
+            runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
+        due = self._shedding.due(verdict, now, runner.due)
+        due = runner.urgency.due(verdict, state.health, due, now)
+        runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
+        runner.due = runner.booking.due
+        if runner.sentinel is not None and self._sentinels is not None:
+            self._sentinels.judged(runner, verdict)
+        self._tally.add(runner.job.type, verdict, now - began)
+        used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
+        if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
+            self._report(runner, verdict, now - began)
 
     def _take_idle(self, word: wire.Idle) -> None:
         """Some servers have no users any more, or have them again: those are looked at within a delay_loop, spread over it."""
@@ -327,10 +371,12 @@ class Worker:
         turns = runner.turns
         return checker.check(runner.target, prepared if turns is None else turns.take(), runner.dial)
 
-    def _finish(self, dial: Dialer) -> None:
+    def _finish(self, runner: Runner) -> None:
         """A probe is over."""
-        fault = dial.fault
-        dial.rest()
+        self._in_flight -= runner.looking
+        runner.looking = False
+        fault = runner.dial.fault
+        runner.dial.rest()
         if fault:
             self._tally.add_fault(fault)
             if self._sentinels is not None and fault in SHORTAGES:
@@ -343,6 +389,8 @@ class Worker:
         if runner.prepared is NOT_PREPARED:
             runner.prepared = prepared = checker.prepare(runner.job.options)
             runner.turns = Turns(prepared) if isinstance(prepared, OneByOne) else None
+            if runner.turns is None:
+                runner.glance = glance_of(checker, runner.target, prepared)
         return checker, runner.prepared
 
     # Probes on request

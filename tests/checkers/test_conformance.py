@@ -9,6 +9,7 @@ from trio.testing import MockClock
 from checkers.kit.api import TYPES, CheckerType, Dialer, ProbeError, Reason, Target, Verdict, load
 from checkers.kit.options import Json
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
+from tests.checkers.glancing import verdict_with_a_glance
 from tests.fakes.network import FakeNetwork, no_descriptor, unreachable
 
 
@@ -38,6 +39,24 @@ def test_every_checker_type_gives_the_wanted_verdict_within_its_deadline(case: C
             assert verdict.reason is wanted, (keyword, verdict)
             assert verdict.detail
             assert trio.current_time() - start <= LIMIT_S + 1e-6
+            assert server.open == 0
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize("acquainted", [False, True])
+@pytest.mark.parametrize("case", [case for case in CASES if not case.behaviour.udp], ids=str)
+def test_a_glance_changes_no_verdict(case: Case, acquainted: bool) -> None:
+    async def main() -> None:
+        network = FakeNetwork()
+        target = Target("192.168.100.20", 80)
+        server = network.server(target.address, target.port)
+        server.behaviour = case.behaviour
+        for keyword, options, wanted in case.flavours:
+            dial = network.dialer(LIMIT_S)
+            verdict = await verdict_with_a_glance(load(keyword), options, target, dial, acquainted=acquainted)
+            assert verdict.reason is wanted, (keyword, verdict)
+            assert verdict.detail
             assert server.open == 0
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

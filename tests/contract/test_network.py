@@ -10,13 +10,14 @@ import socket
 
 import trio
 
-from checkers.kit.api import Reason, Target, load
+from checkers.kit.api import Reason, Target, Verdict, load
 from checkers.kit.dial import Network
 from checkers.kit.held import SocketWatch
 from checkers.kit.schedule import LATE_MAX
 from checkers.kit.sentinel import News, Watch
 from checkers.kit.timer import TICK_S, Timer
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
+from tests.checkers.glancing import verdict_with_a_glance
 from tests.checkers.test_conformance import verdict_of
 from tests.fakes.network import (
     Behaviour,
@@ -78,6 +79,20 @@ async def target_of(case: Case, nursery: trio.Nursery, keep: list[socket.socket]
 def test_real_sockets_give_the_same_verdicts_as_the_fake_and_within_the_same_deadline() -> None:
     wrong: list[str] = []
 
+    async def glance(network: Network, case: Case, target: Target) -> None:
+        """The same at a glance, for whom the answer is new, and for whom it is not."""
+        for keyword, options, wanted in case.flavours:
+            for acquainted in (False, True):
+                verdict = Verdict(Reason.LATE)
+                for _ in range(LATE_MAX + 1):
+                    if verdict.reason is Reason.LATE:
+                        dial = network.dialer(LIMIT_S)
+                        verdict = await verdict_with_a_glance(
+                            load(keyword), options, target, dial, acquainted=acquainted
+                        )
+                if verdict.reason not in (wanted, Reason.LATE):
+                    wrong.append(f"{case} {keyword} {options} at a glance: wanted {wanted.name}, got {verdict}")
+
     async def probe(network: Network, case: Case, target: Target) -> None:
         for keyword, options, wanted in case.flavours:
             for again in range(LATE_MAX, -1, -1):
@@ -107,6 +122,8 @@ def test_real_sockets_give_the_same_verdicts_as_the_fake_and_within_the_same_dea
             async with trio.open_nursery() as probes:
                 for case, target in zip(CASES, targets, strict=True):
                     probes.start_soon(probe, network, case, target)
+                    if not case.behaviour.udp:
+                        probes.start_soon(glance, network, case, target)
             assert not network.connections
             servers.cancel_scope.cancel()
         for some in keep:

@@ -34,12 +34,16 @@ from checkers.kit.api import (
     DeadlinePassed,
     Favour,
     Favours,
+    Glance,
     LocalTrouble,
+    ProbeError,
     Stream,
     Target,
+    Verdict,
 )
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.held import DROPPED_MAX_BYTES
+from checkers.kit.probing import recognised
 from checkers.kit.sentinel import TIMES_SILENT, Held, News
 from checkers.kit.timer import Timer
 from tests.fakes.tls import TlsServerStream
@@ -482,7 +486,7 @@ class FakeHeld:
 
 
 class FakeDialer:
-    """The dialer of one job (kit.api.Dialer)."""
+    """The dialer of one job (kit.api.JobDialer)."""
 
     def __init__(self, network: FakeNetwork, limit_s: float, favours: Favours) -> None:
         self._network = network
@@ -491,10 +495,57 @@ class FakeDialer:
         self._streams: list[FakeStream | FakeDatagrams] = []
         self._kept: Stream | None = None
         self._used = 0
+        self._glancing: trio.CancelScope | None = None
+        self._begun: Glimpsed | ProbeError | None = None  # what a glance left for the probe that goes on with it
+        self._begun_afresh = False
         self.fault = ""
+
+    def glance(self, target: Target, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+        """See `kit.api.JobDialer.glance`. Here it needs a task, which is nobody's."""
+        kept, self._kept = self._kept, None
+        if kept is not None and not kept.resume():
+            kept.close()
+            return False
+        self._begun_afresh = kept is None
+        self._glancing = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._look, self._glancing, target, kept, glance, done)
+        return True
+
+    async def _look(
+        self,
+        scope: trio.CancelScope,
+        target: Target,
+        stream: Stream | None,
+        glance: Glance,
+        done: Callable[[Verdict | None], None],
+    ) -> None:
+        with scope:
+            verdict = None
+            try:
+                stream = stream or await self._connect(target)
+                self._begun = Glimpsed(stream, glance.first)
+                verdict = recognised(glance, await self._begun.glimpse())
+            except ProbeError as error:
+                self._begun = self._begun or error
+            if not scope.cancel_called:
+                self._glancing = None
+                done(verdict)
+
+    def glanced(self, probes: int) -> None:
+        """See `kit.api.JobDialer.glanced`."""
+        begun, self._begun = self._begun, None
+        assert isinstance(begun, Glimpsed)
+        if not self.keep(begun.stream, probes):
+            begun.stream.close()
 
     async def connect(self, target: Target, first: bytes = b"") -> Stream:
         """See `kit.api.Dialer.connect`."""
+        if self._begun is not None and self._begun_afresh:
+            begun, self._begun = self._begun, None
+            await trio.lowlevel.checkpoint()
+            if isinstance(begun, ProbeError):
+                raise begun
+            return begun
         stream = await self._connect(target)
         if first:
             await stream.send(first)
@@ -502,6 +553,9 @@ class FakeDialer:
 
     async def kept(self) -> Stream | None:
         """See `kit.api.Dialer.kept`."""
+        if isinstance(self._begun, Glimpsed) and not self._begun_afresh:
+            begun, self._begun = self._begun, None
+            return begun
         stream, self._kept = self._kept, None
         if stream is None or stream.resume():
             return stream
@@ -510,6 +564,8 @@ class FakeDialer:
 
     def keep(self, stream: Stream, probes: int) -> bool:
         """See `kit.api.Dialer.keep`."""
+        if isinstance(stream, Glimpsed):
+            stream = stream.stream
         if self._kept is not None or self._used + 1 >= probes:
             return False
         stream.pause()
@@ -571,6 +627,10 @@ class FakeDialer:
 
     def rest(self) -> None:
         """See `kit.api.Dialer.rest`."""
+        if self._glancing is not None:
+            self._glancing.cancel()
+            self._glancing = None
+        self._begun = None
         for stream in self._streams:
             if not stream.paused:
                 stream.close()
@@ -584,6 +644,55 @@ class FakeDialer:
         self.rest()
         if self._kept is not None:
             self._kept.close()
+
+
+class Glimpsed:
+    """A connection on which a glance said and heard something, for the probe that goes on with it (kit.api.Stream)."""
+
+    def __init__(self, stream: Stream, first: bytes) -> None:
+        self.stream = stream
+        self._first = first
+        self._said = False
+        self._heard: bytes | ProbeError = b""
+
+    async def glimpse(self) -> bytes:
+        """Say what is to be said, and return the first that comes. Raises ProbeError."""
+        if not self._first:
+            return b""
+        try:
+            await self.stream.send(self._first)
+            self._said = True
+            heard = await self.stream.receive()
+        except ProbeError as error:
+            self._heard = error
+            raise
+        self._heard = heard
+        return heard
+
+    async def send(self, data: bytes) -> None:
+        """See `kit.api.Stream.send`: what was said already is not said again."""
+        said, self._said = self._said, False
+        if not (said and data == self._first):
+            await self.stream.send(data)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See `kit.api.Stream.receive`."""
+        heard, self._heard = self._heard, b""
+        if isinstance(heard, ProbeError):
+            raise heard
+        return heard or await self.stream.receive(max_bytes)
+
+    def close(self) -> None:
+        """See `kit.api.Stream.close`."""
+        self.stream.close()
+
+    def pause(self) -> None:
+        """See `kit.api.Stream.pause`."""
+        self.stream.pause()
+
+    def resume(self) -> bool:
+        """See `kit.api.Stream.resume`."""
+        return self.stream.resume()
 
 
 class FakeStream:

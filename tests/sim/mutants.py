@@ -428,8 +428,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _kit(
         "worker",
-        "                if changed or used_retry or",
-        "                if used_retry or",
+        "        if changed or used_retry or",
+        "        if used_retry or",
         "a change is told with the next full state at best",
     ),
     _kit(

@@ -227,10 +227,14 @@ def test_a_bug_in_a_checker_takes_no_server_out_and_is_told_of(tmp_path: Path, m
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
+    def broken_at_a_glance(*_: object) -> None:
+        raise ZeroDivisionError
+
     async def story(world: World) -> None:
         servers(world)
         await world.later(30)
         monkeypatch.setattr(tcp, "check", broken)
+        monkeypatch.setattr(tcp.Standing, "recognise", broken_at_a_glance)
         await world.later(60)
         assert world.weights() == ALL
         counts = {count.reason: count.count for count in world.snapshot().process.checks}

@@ -238,6 +238,6 @@ class WatchedDialer(FakeDialer):
         super().__init__(network, limit_s, favours)
         self._watched = network
 
-    async def connect(self, target: Target, first: bytes = b"") -> Stream:
+    async def _connect(self, target: Target) -> Stream:
         self._watched.probed(target)
-        return await super().connect(target, first)
+        return await super()._connect(target)

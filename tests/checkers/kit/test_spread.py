@@ -156,11 +156,11 @@ class CountingDialer(FakeDialer):
         self, begun: Counter[int], network: FakeNetwork, limit_s: float, favours: Favours = NO_FAVOURS
     ) -> None:
         super().__init__(network, limit_s, favours)
-        self._begun = begun
+        self._moments = begun
 
-    async def connect(self, target: Target, first: bytes = b"") -> Stream:
-        self._begun[int(trio.current_time() / BUCKET_S)] += 1
-        return await super().connect(target, first)
+    async def _connect(self, target: Target) -> Stream:
+        self._moments[int(trio.current_time() / BUCKET_S)] += 1
+        return await super()._connect(target)
 
 
 def test_a_worker_probes_a_rack_evenly_without_a_warm_up_after_a_failure_a_recovery_and_a_reload() -> None:
