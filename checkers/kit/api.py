@@ -279,9 +279,10 @@ class Dialer(Protocol):
 class JobDialer(Dialer, Protocol):
     """The dialer of a job as its worker sees it: it can begin a probe at a glance."""
 
-    def glance(self, target: Target, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
-        """Begin a probe without waiting, and call `done` with its verdict; False, and nothing is begun, where that takes a task.
+    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
+        """Begin a probe at `now` (trio's clock) without waiting; False, and nothing is begun, where that takes a task.
 
+        `done` is called with its verdict, later.
         `done(None)`: it did not go as ever. Then a probe is to be made in the ordinary way; its `kept` or `connect` goes on with this one.
         """
 

@@ -94,16 +94,21 @@ class Connection:
 
         Raises ConnectFailed, DeadlinePassed, LocalTrouble; with `first` nothing once it was said: that is for `receive` to find.
         """
-        self.begin(target, functools.partial(reschedule, current_task()), sock, first)
+        self.begin(target, trio.current_time(), functools.partial(reschedule, current_task()), sock, first)
         await wait_task_rescheduled(self._abort)
         await self.opened()
 
     def begin(
-        self, target: Target, then: Callable[[], object], sock: socket.SocketType | None = None, first: bytes = b""
+        self,
+        target: Target,
+        now: float,
+        then: Callable[[], object],
+        sock: socket.SocketType | None = None,
+        first: bytes = b"",
     ) -> None:
-        """Begin to `open`; call `then` where that would return. Raises LocalTrouble, ConnectFailed."""
+        """Begin to `open` at `now`; call `then` where that would return. Raises LocalTrouble, ConnectFailed."""
         network = self._network
-        self._begin()
+        self._begin(now)
         self._sock = sock = open_socket(target, self._kind) if sock is None else sock
         self._fd = sock.fileno()
         if first:
@@ -157,10 +162,9 @@ class Connection:
         self._aside = data
         return data or None
 
-    def _begin(self) -> None:
+    def _begin(self, now: float) -> None:
         """Begin the time limit."""
         network = self._network
-        now = trio.current_time()
         network.gate.enter(self, now)
         self._mark = network.mark(now)
         self.deadline = now + self._limit_s
@@ -251,10 +255,14 @@ class Connection:
 
     def resume(self) -> bool:
         """See `kit.api.Stream.resume`."""
+        return self.resume_at(trio.current_time())
+
+    def resume_at(self, now: float) -> bool:
+        """Do the same, with the time at hand."""
         if not self.paused or self._events or self._ended:
             return False
         self._wake_up()
-        self._begin()
+        self._begin(now)
         self._network.expire(self, self._limit_s)
         return True
 

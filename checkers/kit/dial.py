@@ -189,17 +189,17 @@ class SocketDialer:
         self._begun_afresh = False  # it is no kept one
         self._used = 0  # by so many probes before this one
 
-    def glance(self, target: Target, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
         """See `kit.api.JobDialer.glance`."""
         network = self._network
         if network.gate.full or privileged(target):
             return False
         kept = self._kept
         if kept is not None:
-            return isinstance(kept, Connection) and self._glance_at(kept, glance, done)
+            return isinstance(kept, Connection) and self._glance_at(kept, glance, now, done)
         connection = Connection(network, self._limit_s, socket.SOCK_STREAM, self._note)
         try:
-            Look(connection, glance, done).open(target)
+            Look(connection, glance, done).open(target, now)
         except ProbeError:
             connection.close()
             return False  # the task finds it, too
@@ -208,10 +208,10 @@ class SocketDialer:
         self._begun, self._begun_afresh = connection, True
         return True
 
-    def _glance_at(self, kept: Connection, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+    def _glance_at(self, kept: Connection, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
         """Ask on a kept connection. One that is of no use is closed, and the task makes a fresh one."""
         self._kept = None
-        if not kept.resume() or not Look(kept, glance, done).ask():
+        if not kept.resume_at(now) or not Look(kept, glance, done).ask():
             kept.close()
             return False
         self._begun, self._begun_afresh = kept, False

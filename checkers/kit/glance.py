@@ -31,9 +31,9 @@ class Look:
         self._glance = glance
         self._done = done
 
-    def open(self, target: Target) -> None:
+    def open(self, target: Target, now: float) -> None:
         """Connect; what is to be said first is said as soon as the connection stands. Raises ProbeError."""
-        self._connection.begin(target, self.told, first=self._glance.first)
+        self._connection.begin(target, now, self.told, first=self._glance.first)
 
     def ask(self) -> bool:
         """Say on a kept connection what is to be said; False when it is of no use any more."""

@@ -290,7 +290,7 @@ class Worker:
             return False
         if not self._pacing.has_turn(target.address, target.port, now):
             return False
-        if not runner.dial.glance(target, glance, runner.glanced):
+        if not runner.dial.glance(target, glance, now, runner.glanced):
             return False
         self._spread.leave(runner.booking)
         runner.booking = NOWHERE

@@ -37,7 +37,7 @@ async def _at_a_glance(glance: Glance, target: Target, dial: JobDialer) -> Verdi
         found.append(verdict)
         told.set()
 
-    if not dial.glance(target, glance, done):
+    if not dial.glance(target, glance, trio.current_time(), done):
         return None
     await told.wait()
     (verdict,) = found

@@ -500,8 +500,9 @@ class FakeDialer:
         self._begun_afresh = False
         self.fault = ""
 
-    def glance(self, target: Target, glance: Glance, done: Callable[[Verdict | None], None]) -> bool:
+    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
         """See `kit.api.JobDialer.glance`. Here it needs a task, which is nobody's."""
+        del now  # its streams look themselves
         kept, self._kept = self._kept, None
         if kept is not None and not kept.resume():
             kept.close()

@@ -434,6 +434,18 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _kit(
         "worker",
+        "        if verdict is None or glance is None:\n            runner.doze.wake()\n",
+        "        if verdict is None or glance is None:\n",
+        "what a glance does not recognise is looked at by nobody",
+    ),
+    Mutant(
+        "checkers/http.py",
+        "        if not end or (self.probes",
+        "        if (self.probes",
+        "every answer passes for the last one",
+    ),
+    _kit(
+        "worker",
         "            gone.scope.cancel()\n",
         "",
         "checks that left the configuration run for ever",
