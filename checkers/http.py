@@ -333,7 +333,7 @@ def _regex(url: Mapping[str, Json]) -> Pattern | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Glance:
+class SameHead:
     """A request whose last answer was judged by its head alone: one with the same head, whatever its date, is as good."""
 
     first: bytes
@@ -365,7 +365,7 @@ def glance(target: Target, prepared: tuple[Url, ...]) -> Glance | None:
         return None
     url = prepared[0]
     request = url.request(target)
-    return _Glance(request.data, url.probes, url.bodiless, request)
+    return SameHead(request.data, url.probes, url.bodiless, request)
 
 
 async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verdict:

@@ -46,7 +46,7 @@ def hunt(seeds: int) -> int:
     """Play seeds until an oracle speaks."""
     for seed in range(1, seeds + 1):
         for nets in (False, True):
-            result = live(draw(seed, nets=nets), limit_s=10)
+            result = live(draw(seed, nets=nets), limit_s=30)
             if result.violations:
                 first = result.violations[0]
                 print(
