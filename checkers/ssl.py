@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from checkers import http
 from checkers.kit.api import Dialer, Reason, Target, Verdict
@@ -35,6 +35,14 @@ _TLS_OPTIONS: tuple[Keyword, ...] = (
         "file of the authorities that may sign the certificate; sets verify (the system's store)",
         own=True,
     ),
+    Keyword(
+        "tls_resume",
+        Kind.INTEGER,
+        "go on with the TLS session of the last probe, with a whole handshake for each N-th (each is whole)",
+        low=2,
+        high=1000,
+        own=True,
+    ),
 )
 
 _TLS_NAMES = frozenset(keyword.name for keyword in _TLS_OPTIONS)
@@ -51,13 +59,24 @@ _PORT = re.compile(r":[0-9]*$")
 class SecureUrl:
     """One url and the TLS that it is asked over; `server_name` may be empty.
 
-    `context` is None when it cannot be made, and `trouble` says why.
+    `context` is None when it cannot be made, and `trouble` says why. Of each `resume` connections to a target one has a whole handshake.
+    `sessions` has the one to go on with for each target, and how many have.
     """
 
     url: http.Url
     context: ssl.SSLContext | None
     server_name: str
     trouble: str = ""
+    resume: int = 1
+    sessions: dict[Target, tuple[ssl.SSLSession, int]] = field(default_factory=dict, compare=False)
+
+    def session(self, target: Target) -> tuple[ssl.SSLSession | None, int]:
+        """Take the session to go on with, if the next handshake need not be a whole one, and how many connections had it already.
+
+        It is to be put back after a success: after anything else the next handshake is a whole one.
+        """
+        session, used = self.sessions.pop(target, (None, 0))
+        return (session, used) if used < self.resume else (None, 0)
 
 
 def prepare(options: Mapping[str, Json]) -> tuple[SecureUrl, ...] | OneByOne:
@@ -67,8 +86,12 @@ def prepare(options: Mapping[str, Json]) -> tuple[SecureUrl, ...] | OneByOne:
     context, trouble = _context(verify=verify, ca=ca if verify else "", client=options.get(CLIENT))
     chosen = str(options.get("sni_name") or "")
     named = verify or bool(options.get("enable_sni"))
+    resume = options.get("tls_resume")
+    resume = resume if isinstance(resume, int) else 1
     urls = tuple(
-        SecureUrl(url, context, _server_name(chosen or _without_port(url.host.decode())) if named else "", trouble)
+        SecureUrl(
+            url, context, _server_name(chosen or _without_port(url.host.decode())) if named else "", trouble, resume
+        )
         for url in http.urls_of(options)
     )
     one_by_one = len(urls) > 1 and options.get("urls_one_by_one")
@@ -115,8 +138,12 @@ async def check(target: Target, prepared: tuple[SecureUrl, ...], dial: Dialer) -
     for secure in prepared:
         if secure.context is None:
             return Verdict(Reason.L6RSP, secure.trouble)
-        dialer = TlsDialer(dial, secure.context, secure.server_name)
+        session, used = secure.session(target)
+        dialer = TlsDialer(dial, secure.context, secure.server_name, session)
         verdict = await http.ask(target, secure.url, dialer, farewell if secure.url.orderly else None)
+        newest = dialer.newest_session
+        if secure.resume > 1 and verdict.ok and newest is not None:
+            secure.sessions[target] = newest, used + 1
         ends = min(ends or dialer.expires_at, dialer.expires_at or ends)
         if not verdict.ok:
             break

@@ -182,15 +182,25 @@ class TlsDialer:
 
     `server_name` goes to the server and, when the context verifies, must be in the certificate. Empty: nothing is sent, and the
     certificate must be for the address. `expires_at` is when the certificate of the last server ends, in Unix seconds; 0: unknown.
+    `session` is one that is resumed, but never while somebody listens in (check-now): then he sees what a new client sees.
     """
 
-    __slots__ = ("_context", "_dial", "_server_name", "expires_at")
+    __slots__ = ("_context", "_dial", "_server_name", "_stream", "expires_at", "session")
 
-    def __init__(self, dial: Dialer, context: ssl.SSLContext, server_name: str) -> None:
+    def __init__(
+        self, dial: Dialer, context: ssl.SSLContext, server_name: str, session: ssl.SSLSession | None = None
+    ) -> None:
         self._dial = dial
         self._context = context
         self._server_name = server_name
+        self._stream: TlsStream | None = None
+        self.session = session
         self.expires_at = 0.0
+
+    @property
+    def newest_session(self) -> ssl.SSLSession | None:
+        """The session to resume the next time; TLS 1.3 has it only after the first bytes of an answer. None: there was no connection."""
+        return None if self._stream is None else self._stream.session
 
     @property
     def fault(self) -> str:
@@ -211,7 +221,8 @@ class TlsDialer:
         context = self._context
         name = self._server_name or (target.address if context.check_hostname else None)
         below = await self._dial.connect(target)
-        stream = TlsStream(below, context, name)
+        overheard = isinstance(below, TappedStream)
+        self._stream = stream = TlsStream(below, context, name, None if overheard else self.session)
         if not isinstance(below, TappedStream):
             await stream.shake_hands()
             self.expires_at = stream.expires_at
@@ -267,11 +278,13 @@ class TlsStream:
 
     __slots__ = ("_answered", "_engine", "_incoming", "_outgoing", "_silent_bytes", "_stream", "dialled")
 
-    def __init__(self, stream: Stream, context: ssl.SSLContext, server_name: str | None) -> None:
+    def __init__(
+        self, stream: Stream, context: ssl.SSLContext, server_name: str | None, session: ssl.SSLSession | None = None
+    ) -> None:
         self._stream = stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name, session=session)
         self._silent_bytes = 0
         self._answered = False
         self.dialled: tuple[ssl.SSLContext, str] | None = None  # what it was kept for
@@ -315,6 +328,11 @@ class TlsStream:
         """When the server's certificate ends, in Unix seconds; 0.0: unknown. Whether anything was verified does not matter."""
         der = self._engine.getpeercert(binary_form=True)
         return 0.0 if der is None else expires_at(der)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What another connection may resume."""
+        return self._engine.session
 
     @property
     def words(self) -> str:

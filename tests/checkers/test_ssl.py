@@ -15,8 +15,11 @@ from checkers import http
 from checkers import ssl as ssl_get
 from checkers.kit import tls
 from checkers.kit.api import DeadlinePassed, ProbeError, Reason, Target, Verdict
+from checkers.kit.masking import Mask
 from checkers.kit.options import CLIENT as CLIENT_OPTION
 from checkers.kit.options import UNREADABLE, Json
+from checkers.kit.tap import TappedDialer
+from checkers.kit.transcript import Transcript
 from checkers.kit.turns import OneByOne
 from tests.fakes.network import (
     Behaviour,
@@ -42,6 +45,7 @@ from tests.fakes.tls import (
     OTHER_AUTHORITY,
     PASSWORD,
     SERVER_KEY,
+    context_of,
 )
 
 TARGET = Target("192.168.100.20", 443)
@@ -410,3 +414,72 @@ def test_one_url_in_each_loop_is_prepared_as_one_check_for_each_turn() -> None:
     assert isinstance(turns, OneByOne)
     assert [[secure.url.path for secure in part] for part in turns.parts] == [["/a"], ["/b"]]
     assert not turns.hurry
+
+
+def resumptions(
+    behaviours: list[Behaviour], *, tapped: bool = False, **options: Json
+) -> tuple[list[bool], list[Verdict]]:
+    """Probe so often, with `tls_resume 4`; return which handshakes went on with a session, as the server counts, and the verdicts."""
+
+    async def main() -> tuple[list[bool], list[Verdict]]:
+        network = FakeNetwork()
+        server = network.server(TARGET.address, TARGET.port)
+        prepared = prepared_of({"url": [URL], "tls_resume": 4, **options})
+        resumed, verdicts = [], []
+        for behaviour in behaviours:
+            server.behaviour = behaviour
+            context = context_of(behaviour.tls)
+            before = context.session_stats()["hits"]
+            dial = network.dialer(3.0)
+            try:
+                verdicts.append(
+                    await ssl_get.check(
+                        TARGET, prepared, TappedDialer(dial, Transcript(0.0, Mask())) if tapped else dial
+                    )
+                )
+            except ProbeError as error:
+                verdicts.append(Verdict(error.reason, str(error)))
+            finally:
+                dial.close()
+            resumed.append(context.session_stats()["hits"] > before)
+        return resumed, verdicts
+
+    return trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize("certificate", ["good", "old"])
+def test_with_tls_resume_each_nth_handshake_is_a_whole_one(certificate: str) -> None:
+    resumed, verdicts = resumptions([healthy().over_tls(certificate)] * 9)
+    assert resumed == [False, True, True, True, False, True, True, True, False]
+    assert {verdict.reason for verdict in verdicts} == {Reason.L7OK}
+    assert len({verdict.expires_at for verdict in verdicts}) == 1, (
+        "the end of the certificate is known from the session"
+    )
+
+
+def test_after_a_failure_the_next_handshake_is_a_whole_one() -> None:
+    good, bad = healthy().over_tls(), status(503).over_tls()
+    resumed, verdicts = resumptions([good, good, bad, good, good])
+    assert resumed == [False, True, True, False, True]
+    assert [verdict.ok for verdict in verdicts] == [True, True, False, True, True]
+
+
+def test_a_server_that_knows_nothing_of_the_session_is_asked_with_a_whole_handshake() -> None:
+    resumed, verdicts = resumptions([healthy().over_tls("good"), healthy().over_tls("expired")])
+    assert resumed == [False, False]
+    assert [verdict.ok for verdict in verdicts] == [True, True]
+
+
+def test_a_certificate_that_is_refused_is_found_though_sessions_are_resumed() -> None:
+    _, verdicts = resumptions([healthy().over_tls("good"), healthy().over_tls("expired")], ca=AUTHORITY)
+    assert [verdict.reason for verdict in verdicts] == [Reason.L7OK, Reason.L6RSP]
+
+
+def test_whoever_listens_in_sees_a_whole_handshake() -> None:
+    resumed, _ = resumptions([healthy().over_tls()] * 3, tapped=True)
+    assert resumed == [False, False, False]
+
+
+def test_without_tls_resume_every_handshake_is_a_whole_one() -> None:
+    resumed, _ = resumptions([healthy().over_tls()] * 3, tls_resume=None)
+    assert resumed == [False, False, False]
