@@ -86,7 +86,7 @@ def test_what_an_operator_finds_is_what_we_mean_to_ship(package: Path) -> None:
         if path
         and not path.endswith("/")
         and not path.startswith(SITE)
-        and not re.match(r"usr/share/doc/vipervisor/(runbooks/|schemas/|data/)?[\w-]+\.(md|json|conf)$", path)
+        and not re.match(r"usr/share/doc/vipervisor/(runbooks/|schemas/|data/(performance/)?|performance/)?[\w-]+\.(md|json|conf|svg)$", path)
     ]
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text("\n".join(shipped) + "\n")
@@ -100,6 +100,7 @@ def test_the_whole_manual_is_in_it(package: Path) -> None:
         *manual.glob("*.md"),
         *manual.glob("runbooks/*.md"),
         *manual.glob("*/*.png"),
+        *manual.glob("*/*.svg"),
         *manual.glob("schemas/*"),
         *(path for path in manual.glob("data/**/*") if path.is_file()),
     ]

@@ -1,0 +1,39 @@
+"""Which benchmarks `python -m bench` runs, in which order, and how long each may take: half an hour in all, quick five minutes.
+
+A benchmark is a module of this folder that takes `--quick` and `--out FILE` (`bench.section`). Without other words it does what is
+published, within `limit_s`; with `--quick` a fraction of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WHOLE_S, QUICK_S = 1800, 300
+"""All limits together (issue: half an hour, five minutes on an idle machine of two processors)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One module, and the seconds after which it is ended."""
+
+    name: str
+    limit_s: int
+    quick_limit_s: int
+
+
+PLAN = (
+    Benchmark("cpu_per_check", 530, 70),
+    Benchmark("punctuality", 150, 30),
+    Benchmark("noticing", 110, 20),
+    Benchmark("graceful_reload", 80, 12),
+    Benchmark("sentinel_storm", 50, 10),
+    Benchmark("scrape", 90, 25),
+    Benchmark("page", 20, 8),
+    Benchmark("verbs", 50, 15),
+    Benchmark("start_reload", 210, 30),
+    Benchmark("memory", 60, 15),
+    Benchmark("kernel_writer", 50, 10),
+    Benchmark("convergence", 120, 20),
+    Benchmark("noticing_kernel", 180, 20),
+    Benchmark("traffic_under_faults", 100, 15),
+)
