@@ -50,11 +50,10 @@ def program(name: str) -> str:
     return found
 
 
-def version(name: str, *question: str) -> str:
-    """Return the first line of what a program says of its version."""
-    done = subprocess.run(
-        [program(name), *question], capture_output=True, text=True, env=lab_environment(), check=False
-    )
+def version(name: str, *question: str, environment: dict[str, str] | None = None) -> str:
+    """Return the first line of what a program says of its version; `environment`: what it needs, None for the lab's."""
+    where = environment or lab_environment()
+    done = subprocess.run([program(name), *question], capture_output=True, text=True, env=where, check=False)
     return (done.stdout + done.stderr).strip().partition("\n")[0]
 
 

@@ -1,225 +1,155 @@
-"""What one health check costs: Vipervisor, keepalived, HAProxy and a program in C that does nothing else, in one run on the same targets.
+"""What one health check costs: Vipervisor, keepalived, HAProxy, ldirectord and a program in C that does nothing else, on the same targets.
 
-    python -m bench.cpu_per_check [--kinds HTTP TLS TCP] [--servers 200 1000] [--interval 1] [--seconds 10] [--rounds 3]
-                                  [--distinct] [--peers NAME …] [--out FILE]
+    python -m bench.cpu_per_check                    all that docs/performance.md shows, within ten minutes
+    python -m bench.cpu_per_check --quick            HTTP with 1,000 real servers, one short round
+    python -m bench.cpu_per_check --kinds HTTP --servers 1000 --interval 1 --rounds 5 --peers vipervisor HAProxy
 
 Every round starts each program in turn, lets it settle, and measures CPU (user + system of all its processes) and resident memory while
 the targets count what they are asked. Each address is a real server; a check is an accepted connection, or with HTTP an answered request.
 Printed are medians and ranges; the same goes to a JSON file, of which `python -m bench.report` makes docs/performance.md. The last
-lines are the judged ratios. Compare within one run only: machines are noisy.
+lines are the judged ratios. Compare within one run only: machines are noisy. It ends within --limit seconds: what there was no time for
+is left out, and said.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench import accounting, peers, targets
+from bench import cpu_section, ldirectord, peers, section, targets
+from bench.cpu_rows import FRUGAL, Case, Found, Purpose, Sample, row
 from bench.peers import Kind, Peer, Work
 from checkers.kit.cage import raise_file_limit
 
-SETTLE_S = 4.0
+SETTLE_S = 2.0
+IDLE_SETTLE_S = 8.0
+"""Whose checks are spread over an hour is up by then, and has made the first checks if it makes them all at once."""
 FILES = 60_000
 ENOUGH = 0.5
 """Least part of the wanted rate that counts as doing the work."""
+FIRST_S = 60.0
+"""So long a program may take to check everything once, beside two intervals."""
+LIMIT_S, QUICK_LIMIT_S = 600.0, 55.0
+PEERS = (*peers.PEERS, *ldirectord.PEERS)
 
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One program in one round: µs of CPU for each check, checks a second, resident KB."""
-
-    cost_us: float
-    rate_hz: float
-    resident_kb: int
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A judged ratio: the median of one line by that of another, with so many servers, plain HTTP."""
-
-    name: str
-    ours: str
-    theirs: str
-    target: float
-
-
-_WORKERS = f"{peers.OURS}: workers"
-_KEPT = f"{peers.OURS_KEPT} {peers.FRESH_EVERY}: workers"
-GOAL_SERVERS = 1000
-GOALS = (
-    Goal("http_fresh_by_keepalived", _WORKERS, "keepalived", 0.8),
-    Goal("http_fresh_by_haproxy", _WORKERS, "HAProxy", 1.2),
-    Goal("http_fresh_by_c_floor", _WORKERS, "C floor", 2.0),
-    Goal("http_kept_by_keepalived", _KEPT, "keepalived", 0.3),
+WHOLE = (
+    Case(Kind.HTTP, 1000, 1, 5.0, 3),
+    Case(Kind.HTTP, 200, 1, 4.0, 1),
+    Case(Kind.TLS, 1000, 2, 5.0, 2),
+    Case(Kind.TCP, 1000, 1, 5.0, 2),
+    Case(Kind.HTTP, 10_000, 5, 6.0, 1),
+    Case(Kind.HTTP, 10_000, 1, 6.0, 1, Purpose.SATURATED, FRUGAL),
+    Case(Kind.HTTP, 1000, 3600, 8.0, 1, Purpose.IDLE, FRUGAL),
+    Case(Kind.HTTP, 1000, 1, 5.0, 1, Purpose.SERIAL, (ldirectord.NAME,)),
+    Case(Kind.TLS, 200, 1, 4.0, 1),
+    Case(Kind.TCP, 200, 1, 4.0, 1),
+    Case(Kind.TCP, 10_000, 5, 6.0, 1),
+    Case(Kind.TLS, 10_000, 10, 10.0, 1),
 )
+"""What is published, what matters most first."""
+QUICK = (Case(Kind.HTTP, 1000, 1, 3.0, 1),)
 
 
-def measured(peer: Peer, work: Work, served: targets.Targets, seconds: float) -> dict[str, Sample]:
+def measured(peer: Peer, case: Case, served: targets.Targets) -> dict[str, Sample]:
     """Run one program for a while; return a sample for each of its parts. Raises RuntimeError when it does not do the work."""
+    work = Work(case.kind, case.servers, case.interval_s, served.port, case.purpose is Purpose.SATURATED)
+    idle = case.purpose is Purpose.IDLE
 
     def done() -> int:
         count = served.count()
         return count.connections if work.kind is Kind.TCP else count.requests
 
     with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as folder, peer.start(work, Path(folder)) as tree:
-        before, until = done(), time.monotonic() + 60 + 2 * work.interval_s
-        while done() - before < work.servers and tree.runs and time.monotonic() < until:
+        before, until = done(), time.monotonic() + FIRST_S + 2 * work.interval_s
+        while not idle and done() - before < work.servers and tree.runs and time.monotonic() < until:
             time.sleep(0.2)  # until each was checked once
-        time.sleep(SETTLE_S)
+        time.sleep(IDLE_SETTLE_S if idle else SETTLE_S)
         start, first, cpu = time.monotonic(), done(), {name: tree.cpu_s(part) for name, part in peer.parts.items()}
-        time.sleep(seconds)
+        time.sleep(case.seconds)
         elapsed_s, checks = time.monotonic() - start, done() - first
-        if not tree.runs or checks < ENOUGH * work.servers / (work.interval_s + 1) * elapsed_s:
+        wanted = ENOUGH * work.servers / (work.interval_s + 1) * elapsed_s if case.purpose is Purpose.RATE else 0
+        if not tree.runs or checks < wanted:
             raise RuntimeError(f"{peer.name} made {checks} checks in {elapsed_s:.0f} s")
         return {
-            name: Sample((tree.cpu_s(part) - cpu[name]) / checks * 1e6, checks / elapsed_s, tree.resident_kb(part))
+            name: Sample(tree.cpu_s(part) - cpu[name], checks, elapsed_s, tree.resident_kb(part))
             for name, part in peer.parts.items()
         }
 
 
-def compared(
-    work: Work, served: targets.Targets, some: Sequence[Peer], arguments: argparse.Namespace
-) -> dict[str, list[Sample]]:
-    """Measure all programs by turns; return the samples of each line."""
-    rows: dict[str, list[Sample]] = {}
-    for number in range(arguments.rounds):
+def compared(case: Case, served: targets.Targets, some: Sequence[Peer], end: float) -> Found:
+    """Measure all programs by turns until it is time to end (monotonic); return the samples of each line."""
+    found: Found = {}
+    for number in range(case.rounds):
         for peer in some if number % 2 == 0 else reversed(some):
+            if time.monotonic() > end:
+                return found
             try:
-                for name, sample in measured(peer, work, served, arguments.seconds).items():
-                    rows.setdefault(name, []).append(sample)
-                    print(f"  round {number + 1}: {name:<42} {sample.cost_us:7.1f} µs", flush=True)
+                for name, sample in measured(peer, case, served).items():
+                    found.setdefault(name, []).append(sample)
+                    print(f"  round {number + 1}: {name:<42} {sample.told(case.purpose)}", flush=True)
             except RuntimeError as error:
                 print(f"  round {number + 1}: {error}: left out", flush=True)
-    return rows
-
-
-def table(work: Work, rows: dict[str, list[Sample]]) -> list[dict[str, object]]:
-    """Print and return medians and ranges."""
-    found: list[dict[str, object]] = []
-    for name, samples in rows.items():
-        costs = [sample.cost_us for sample in samples]
-        row: dict[str, object] = {
-            "kind": work.kind.value,
-            "servers": work.servers,
-            "interval_s": work.interval_s,
-            "name": name,
-            "cost_us": round(statistics.median(costs), 1),
-            "low_us": round(min(costs), 1),
-            "high_us": round(max(costs), 1),
-            "rate_hz": round(statistics.median(sample.rate_hz for sample in samples)),
-            "resident_kb": round(statistics.median(sample.resident_kb for sample in samples)),
-            "rounds": len(samples),
-        }
-        found.append(row)
-        span = f"({row['low_us']}-{row['high_us']})"
-        print(f"{name:<42} {row['cost_us']:>7} µs {span:<16} {row['rate_hz']:>6} checks/s {row['resident_kb']:>8,} KB")
     return found
 
 
-def ratios(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """Return the judged ratios that these rows have something to say of."""
-    cost = {str(row["name"]): row["cost_us"] for row in rows if (row["kind"], row["servers"]) == ("HTTP", GOAL_SERVERS)}
-    found = []
-    for goal in GOALS:
-        ours, theirs = cost.get(goal.ours), cost.get(goal.theirs)
-        if isinstance(ours, float) and isinstance(theirs, float) and theirs:
-            found.append({"name": goal.name, "value": round(ours / theirs, 2), "target": goal.target})
-    return found
+def played(cases: Iterable[Case], some: Sequence[Peer], limit_s: float, *, distinct: bool) -> dict[Case, Found]:
+    """Measure each case while there is time; say what there is none for."""
+    end, all_found = time.monotonic() + limit_s, dict[Case, Found]()
+    for case in cases:
+        able = [peer for peer in some if case.has(peer)]
+        if not able:
+            continue
+        if time.monotonic() > end - case.about_s:
+            print(f"NO TIME for {case.caption}", flush=True)
+            continue
+        print(case.caption, flush=True)
+        with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as name:
+            plain = functools.partial(targets.native, distinct=distinct)
+            with (targets.nginx if case.kind is Kind.TLS else plain)(Path(name)) as served:
+                all_found[case] = compared(case, served, able, end)
+        for line, samples in all_found[case].items():
+            print(f"{line:<42} {' | '.join(map(str, row(case.purpose, samples)))}", flush=True)
+    return all_found
 
 
-TEXT = (
-    """User + system CPU of all processes of a program for each check, and their resident memory (shared pages counted for each process).
-The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses
-as there are real servers; for TLS it is nginx. All send keepalived's request, on a fresh connection but for `http_keepalive`. Of ours,
-one line is for the checker processes alone, walls included, and one for all: supervisor, exporter and checkers, with the table in
-memory. Where there is no IPVS, keepalived is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`). The C floor does
-nothing but check.""",
-    """On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn
-comes; on an idle one they cost more. Ours wakes every 50 ms and for what comes in between, whatever the machine does.""",
-)
-"""What the page says of it."""
-
-
-def result(
-    rows: Sequence[dict[str, object]], judged: list[dict[str, object]], some: Sequence[Peer]
-) -> dict[str, object]:
-    """Return the section of docs/performance.md (`bench.report`)."""
-    words = [sys.argv[i] for i in range(1, len(sys.argv)) if "--out" not in (sys.argv[i], sys.argv[i - 1])]
-    captions = list(dict.fromkeys((row["kind"], row["servers"], row["interval_s"]) for row in rows))
-    columns = ["program", "µs of CPU a check", "checks/s", "resident KB"]
-    tables = [
-        {
-            "caption": f"{kind}, {servers} real servers, each checked every {interval_s} s",
-            "columns": columns,
-            "rows": [
-                [
-                    row["name"],
-                    f"{row['cost_us']} ({row['low_us']}-{row['high_us']})",
-                    row["rate_hz"],
-                    row["resident_kb"],
-                ]
-                for row in rows
-                if (row["kind"], row["servers"], row["interval_s"]) == (kind, servers, interval_s)
-            ],
-        }
-        for kind, servers, interval_s in captions
-    ]
-    return {
-        "title": "What a check costs",
-        "order": 10,
-        "text": TEXT,
-        "command": " ".join(["python -m bench.cpu_per_check", *words]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {**accounting.machine(), "load average": accounting.load()},
-        "versions": {peer.name: peer.version() for peer in some if peer.name not in (peers.OURS, peers.OURS_KEPT)},
-        "tables": tables,
-        "ratios": judged,
-    }
+def cases(arguments: argparse.Namespace) -> tuple[Case, ...]:
+    """Return what the command line wants to have measured."""
+    if arguments.quick:
+        return QUICK
+    if not (arguments.kinds or arguments.servers):
+        return WHOLE
+    kinds, sizes = arguments.kinds or [kind.value for kind in Kind], arguments.servers or [1000]
+    own = arguments.interval, arguments.seconds, arguments.rounds
+    return tuple(Case(Kind(kind), servers, *own) for kind in kinds for servers in sizes)
 
 
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = [kind.value for kind in Kind]
-    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds)
-    parser.add_argument("--servers", nargs="+", type=int, default=[200, 1000])
+    parser.add_argument("--kinds", nargs="+", choices=[kind.value for kind in Kind])
+    parser.add_argument("--servers", nargs="+", type=int)
     parser.add_argument("--interval", type=int, default=1, metavar="SECONDS")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of all (default 600, --quick 55)")
     parser.add_argument(
         "--distinct", action="store_true", help="each address has an ETag and a Last-Modified of its own"
     )
-    parser.add_argument(
-        "--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in peers.PEERS)
-    )
-    parser.add_argument("--out", type=Path, help="JSON file for the result")
-    arguments = parser.parse_args()
+    parser.add_argument("--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in PEERS))
+    arguments = section.options(parser)
     raise_file_limit(FILES)
-    some = [peer for peer in peers.PEERS if arguments.peers is None or peer.name in arguments.peers]
-    rows: list[dict[str, object]] = []
-    for kind in map(Kind, arguments.kinds):
-        able = [peer for peer in some if kind in peer.kinds]
-        for servers in arguments.servers:
-            print(f"{kind.value}, {servers} real servers, one check each in {arguments.interval} s", flush=True)
-            with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as name:
-                folder = Path(name)
-                plain = functools.partial(targets.native, distinct=arguments.distinct)
-                with (targets.nginx if kind is Kind.TLS else plain)(folder) as served:
-                    work = Work(kind, servers, arguments.interval, served.port)
-                    rows += table(work, compared(work, served, able, arguments))
-    judged = ratios(rows)
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(result(rows, judged, some), indent=1, ensure_ascii=False) + "\n")
-    for ratio in judged:
-        print(f"ratio {ratio['name']} {ratio['value']} target {ratio['target']}")
+    able = PEERS if ldirectord.is_there() else peers.PEERS
+    if able is not PEERS:
+        print(f"ldirectord is not measured: {ldirectord.ABSENT}")
+    some = [peer for peer in able if arguments.peers is None or peer.name in arguments.peers]
+    limit_s = arguments.limit or (QUICK_LIMIT_S if arguments.quick else LIMIT_S)
+    found = played(cases(arguments), some, limit_s, distinct=arguments.distinct)
+    section.finish(arguments, cpu_section.of(found, some))
     return 0
 
 

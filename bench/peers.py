@@ -35,12 +35,13 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be checked, how often."""
+    """What is to be checked, how often; `one_core`: by one process, so that it can be seen how much that can do."""
 
     kind: Kind
     servers: int
     interval_s: int
     port: int
+    one_core: bool = False
 
 
 Start: TypeAlias = Callable[[Work, Path], Tree]
@@ -48,13 +49,21 @@ Start: TypeAlias = Callable[[Work, Path], Tree]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One program. `parts` are the lines of a result: its name → the part of a command line that tells its processes, "" for all."""
+    """One program. `parts` are the lines of a result: its name → the part of a command line that tells its processes, "" for all.
+
+    It is measured with up to `servers_max` real servers.
+    """
 
     name: str
     start: Start
     version: Callable[[], str]
     parts: Mapping[str, str]
     kinds: frozenset[Kind] = frozenset(Kind)
+    servers_max: int = 1_000_000
+
+    def can(self, kind: Kind, servers: int) -> bool:
+        """Tell whether it can be measured with that."""
+        return kind in self.kinds and servers <= self.servers_max
 
 
 def keepalived_conf(work: Work, own: str = "") -> str:
@@ -79,7 +88,8 @@ def _ours(own: str, work: Work, folder: Path) -> Tree:
     file.write_text(keepalived_conf(work, own))
     command = [sys.executable, "-m", "supervisor", "run", "-f", str(file), "--backend", "memory", "--state-dir", "off"]
     options = ["--exporter", f"127.0.0.1:{free_port()}", "--admin-socket", str(folder / "run/admin.sock")]
-    return Tree([*command, *options], {**os.environ, "PYTHONPATH": str(ROOT)})
+    workers = ["--workers", "1"] if work.one_core else []
+    return Tree([*command, *options, *workers], {**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def _keepalived(work: Work, folder: Path) -> Tree:

@@ -37,7 +37,7 @@ def draw(plot: Plot, file: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415  see above
 
     mpl.use("svg")
-    words = {"svg.hashsalt": "vipervisor", "svg.fonttype": "none", "font.size": 9, "text.color": INK}
+    words: Any = {"svg.hashsalt": "vipervisor", "svg.fonttype": "none", "font.size": 9, "text.color": INK}
     with mpl.rc_context(words):
         height = HEAD_IN + BAR_IN * len(plot["bars"]) if "bars" in plot else LINES_IN
         figure, axes = plt.subplots(figsize=(WIDTH_IN, height), layout="constrained")

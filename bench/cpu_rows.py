@@ -1,0 +1,141 @@
+"""What `cpu_per_check` measures and the lines of its tables: cases, samples, medians with ranges."""
+
+from __future__ import annotations
+
+import enum
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from bench import peers
+from bench.peers import Kind, Peer
+
+FRUGAL = (peers.OURS, "keepalived", "HAProxy", "C floor")
+OVERHEAD_S = 5.0
+"""About what starting and ending a program takes, beside an interval and what is measured."""
+
+
+class Purpose(enum.Enum):
+    """What a case is to show."""
+
+    RATE = enum.auto()
+    """What a check costs at a rate that all can keep."""
+    SATURATED = enum.auto()
+    """How many checks one core can do: far more are wanted."""
+    IDLE = enum.auto()
+    """What is used while next to nothing is to be done."""
+    SERIAL = enum.auto()
+    """How many checks come of one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """So many real servers, each to be checked in each interval; measured for `seconds` in each round; `names`: of the peers, () all."""
+
+    kind: Kind
+    servers: int
+    interval_s: int
+    seconds: float
+    rounds: int
+    purpose: Purpose = Purpose.RATE
+    names: tuple[str, ...] = ()
+
+    def has(self, peer: Peer) -> bool:
+        """Tell whether a program takes part."""
+        return peer.name in self.names or (not self.names and peer.can(self.kind, self.servers))
+
+    @property
+    def about_s(self) -> float:
+        """About how long one round takes for one program."""
+        return self.seconds + OVERHEAD_S + (0 if self.purpose is Purpose.IDLE else self.interval_s)
+
+    @property
+    def caption(self) -> str:
+        """What stands above its table."""
+        who = f"{self.kind.value}, {self.servers:,} real servers"
+        match self.purpose:
+            case Purpose.RATE | Purpose.SERIAL:
+                return f"{who}, each checked every {self.interval_s} s"
+            case Purpose.SATURATED:
+                return f"Saturation: {who}, each every {self.interval_s} s, which is more than one core can do"
+            case Purpose.IDLE:
+                return f"Idling: {who}, each checked once in {self.interval_s // 3600} h"
+            case _ as never:
+                assert_never(never)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One program in one round: CPU seconds, checks and seconds of the measurement, resident KB."""
+
+    cpu_s: float
+    checks: int
+    seconds: float
+    resident_kb: int
+
+    @property
+    def cost_us(self) -> float:
+        """µs of CPU for each check."""
+        return self.cpu_s / max(self.checks, 1) * 1e6
+
+    @property
+    def rate_hz(self) -> float:
+        """Checks a second."""
+        return self.checks / self.seconds
+
+    @property
+    def by_core_hz(self) -> float:
+        """Checks for each second of CPU."""
+        return self.checks / max(self.cpu_s, 1e-9)
+
+    @property
+    def idle_ms(self) -> float:
+        """Milliseconds of CPU a second."""
+        return self.cpu_s / self.seconds * 1000
+
+    def told(self, purpose: Purpose) -> str:
+        """Return it for the one who waits."""
+        return f"{self.idle_ms:7.2f} ms/s" if purpose is Purpose.IDLE else f"{self.cost_us:7.1f} µs"
+
+
+Found: TypeAlias = dict[str, list[Sample]]
+"""The samples of each line."""
+
+COLUMNS = {
+    Purpose.RATE: ("µs of CPU a check", "checks/s", "resident KB"),
+    Purpose.SERIAL: ("µs of CPU a check", "checks/s", "resident KB"),
+    Purpose.SATURATED: ("µs of CPU a check", "checks/s", "checks a second of CPU", "resident KB"),
+    Purpose.IDLE: ("ms of CPU a second", "resident KB"),
+}
+
+
+def row(purpose: Purpose, samples: Sequence[Sample]) -> list[object]:
+    """Return the cells of a line, without its name."""
+    cost, rate = spread(samples, lambda one: one.cost_us, 1), _whole(samples, lambda one: one.rate_hz)
+    resident = _whole(samples, lambda one: one.resident_kb)
+    match purpose:
+        case Purpose.RATE | Purpose.SERIAL:
+            return [cost, rate, resident]
+        case Purpose.SATURATED:
+            return [cost, rate, _whole(samples, lambda one: one.by_core_hz), resident]
+        case Purpose.IDLE:
+            return [spread(samples, lambda one: one.idle_ms, 2), resident]
+        case _ as never:
+            assert_never(never)
+
+
+def median_us(samples: Sequence[Sample]) -> float:
+    """Return the median cost of a check."""
+    return statistics.median(sample.cost_us for sample in samples)
+
+
+def spread(samples: Sequence[Sample], of: Callable[[Sample], float], digits: int) -> str:
+    """Return a median, with the range where there is one: "71.5 (70.8-72.1)"."""
+    values = [of(sample) for sample in samples]
+    median = f"{statistics.median(values):.{digits}f}"
+    return median if len(values) == 1 else f"{median} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def _whole(samples: Sequence[Sample], of: Callable[[Sample], float]) -> int:
+    return round(statistics.median(map(of, samples)))
