@@ -91,9 +91,10 @@ def _of_ldirectord(found: Mapping[Case, Found]) -> Iterator[str]:
         if case.purpose is Purpose.SERIAL and ldirectord.NAME in lines:
             rate_hz = statistics.median(sample.rate_hz for sample in lines[ldirectord.NAME])
             most = ldirectord.interval_kept_by(rate_hz, Work(case.kind, case.servers, case.interval_s, 0))
+            period_s = case.servers / rate_hz
             yield (
-                "As it comes, ldirectord checks one real server after another and sleeps `checkinterval` after each round, so a round\n"
-                f"of {case.servers:,} comes every {case.servers / rate_hz:.1f} s instead of every {case.interval_s} s; with {most:,} the period is\n"
+                "As it comes, ldirectord checks one real server after another and sleeps `checkinterval` after each round, so\n"
+                f"a round of {case.servers:,} comes every {period_s:.1f} s instead of every {case.interval_s} s; with {most:,} the period is\n"
                 "twice what its file says, and a server that does not answer keeps all others waiting for `negotiatetimeout`. With `fork`\n"
                 "there is a process for each virtual server."
             )
