@@ -93,8 +93,8 @@ def _of_ldirectord(found: Mapping[Case, Found]) -> Iterator[str]:
             most = ldirectord.interval_kept_by(rate_hz, Work(case.kind, case.servers, case.interval_s, 0))
             period_s = case.servers / rate_hz
             yield (
-                "As it comes, ldirectord checks one real server after another and sleeps `checkinterval` after each round, so\n"
-                f"a round of {case.servers:,} comes every {period_s:.1f} s instead of every {case.interval_s} s; with {most:,} the period is\n"
+                "As it comes, ldirectord checks one real server after another and sleeps `checkinterval` after each round:\n"
+                f"a round of {case.servers:,} comes every {period_s:.1f} s instead of {case.interval_s} s. With {most:,} the period is\n"
                 "twice what its file says, and a server that does not answer keeps all others waiting for `negotiatetimeout`. With `fork`\n"
                 "there is a process for each virtual server."
             )

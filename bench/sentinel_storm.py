@@ -1,6 +1,6 @@
 """A thousand servers that die at once under sentinels: until all are known to be down, and the longest stall of the worker's loop.
 
-    python -m bench.sentinel_storm [--servers 1000] [--rounds 5]
+    python -m bench.sentinel_storm [--servers 1000] [--rounds 5] [--quick]
 
 One process listens on `--servers` addresses of loopback and is killed; the worker is a real one in its cage, with the article's retries.
 The stall is what the worker says of its own timer (the lateness of a tick, `loop_lag_s` of its beats), the greatest of all rounds.
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 
+from bench import section
 from checkers.kit import wire
 from checkers.kit.cage import raise_file_limit
 
@@ -102,17 +103,22 @@ class Worker:
                 return
 
 
-def main() -> None:
+TEXT = """One process listens on all addresses and is killed; the worker is a real one in its cage, with the article's retries, and holds a
+sentinel to each. The stall is what the worker says of its own timer, the greatest of each round."""
+
+
+def main() -> int:
     """Kill and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, help="default 5, --quick 1")
+    arguments = section.options(parser)
+    rounds: int = arguments.rounds or (1 if arguments.quick else 5)
     count: int = arguments.servers
     raise_file_limit(4 * count + 64)
     took: list[float] = []
     stalls: list[float] = []
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         server = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(count), str(FIRST_ADDRESS), "0"], stdout=subprocess.PIPE, text=True
         )
@@ -134,15 +140,21 @@ def main() -> None:
         worker.link.close()
         worker.process.kill()
         worker.process.wait()
-    print(
-        f"{count} servers, {arguments.rounds} rounds, limit of descriptors {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
-    )
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    print(f"{count} servers, {rounds} rounds, limit of descriptors {files}")
     print(
         f"all are down        median {statistics.median(took):.3f} s   worst {max(took):.3f} s   (all retries were made)"
     )
     print(f"longest stall       median {statistics.median(stalls) * 1000:.0f} ms   worst {max(stalls) * 1000:.0f} ms")
-    print(f"ratio longest_loop_stall_s {statistics.median(stalls):.3f} target 0.05")
+    rows = [
+        ["until all are known to be down", f"{statistics.median(took):.3f} s", f"{max(took):.3f} s"],
+        ["longest stall of the loop", f"{statistics.median(stalls):.3f} s", f"{max(stalls):.3f} s"],
+    ]
+    table = section.table(f"{count:,} servers, {rounds} rounds", ["what", "median", "worst"], rows)
+    judged = [section.ratio("sentinel_storm_longest_loop_stall_s", round(statistics.median(stalls), 3), 0.05)]
+    section.finish(arguments, section.of("A thousand servers die at once", 34, [TEXT], [table], judged))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
