@@ -67,8 +67,8 @@ def measured(daemon: Daemon, words: tuple[str, ...], times: int) -> tuple[float,
     return statistics.median(used), longest, cells
 
 
-TEXT = """The command line with {servers:,} real servers, from start to end as the shell sees it, its processor time (medians), and the longest stroke
-that answering took of the daemon's loop, during which nobody else has a turn."""
+TEXT = """The command line with {servers:,} real servers, from start to end as the shell sees it, its processor time (medians), and
+the longest stroke that answering took of the daemon's loop, during which nobody else has a turn."""
 
 
 def main() -> int:
