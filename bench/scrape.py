@@ -329,9 +329,9 @@ def alone_scrapes(exporter: int, accept: str, times: int) -> str:
     )
 
 
-ABOUT = """A scrape of {servers:,} real servers in {pools:,} virtual servers as Prometheus sees it, from the connection to the last
-byte of gzip, while the daemon checks them all: the first ones of a daemon's life, and medians. Meanwhile another reader asks for a small page again and again;
-its worst time is there, too."""
+ABOUT = """A scrape of {servers:,} real servers in {pools:,} virtual servers as Prometheus sees it, from the connection to the
+last byte of gzip, while the daemon checks them all: the first ones of a daemon's life, and medians. Meanwhile another reader asks for a
+small page again and again; its worst time is there, too."""
 COLUMNS = ("scrape", "first (s)", "median (s)", "worst (s)", "supervisor (s of processor)", "exporter (s of processor)")
 
 

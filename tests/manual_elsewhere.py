@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bench.report import published
+
 MACHINE = "tests/package/test_on_a_clean_debian.py"
 TYPED_ON_A_MACHINE = f"{MACHINE}::test_what_the_manual_says_of_the_service_is_typed"
 INSTALLED = "tests/package/test_installation.py::test_apt_installs_it_with_all_that_it_needs"
@@ -40,7 +42,9 @@ ELSEWHERE: Mapping[str, str] = {
     'kill -0 "$(cat checkers.pid)" && echo "it is there"': OBSERVED,
     "make pictures": NOBODY + "tests/process/test_status_page.py plays the same scene",
     "python -m bench.traffic_under_faults --times 100": NOBODY + "as `make traffic`",
-    "python -m bench.cpu_per_check --servers 1000 --seconds 6": NOBODY + "a measurement of minutes, run by hand",
+    "make bench": NOBODY + "it takes half an hour; tests/test_bench.py holds the runner to what it says",
+    "make bench QUICK=1": NOBODY + "it takes five minutes; as `make bench`",
+    **{section["command"]: NOBODY + "a measurement of minutes, run by hand" for section in published()},
     "python -m bench.report": "tests/test_performance.py::test_the_page_is_what_the_measurements_make",
     "python -m bench.scrape": NOBODY + "a measurement of minutes, run by hand",
     "python -m bench.scrape --alone": NOBODY + "a measurement of minutes, run by hand",
