@@ -109,23 +109,24 @@ class Tree:
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
 
-    def pids(self) -> Iterator[int]:
-        """Yield the processes that there are now, the one that was started first."""
+    def pids(self, part: str = "") -> Iterator[int]:
+        """Yield the processes that there are now, the first one first; with `part` those whose command line has it in it."""
         waiting = [self._process.pid]
         while waiting:
             pid = waiting.pop()
-            yield pid
+            if part in _command_line(pid):
+                yield pid
             with suppress(OSError):
                 for children in Path(f"/proc/{pid}/task").glob("*/children"):
                     waiting += map(int, children.read_text().split())
 
     def cpu_s(self, part: str = "") -> float:
         """Return the CPU seconds used so far; with `part` only of processes whose command line has it in it."""
-        return sum(_cpu_s(pid) for pid in self.pids() if part in _command_line(pid))
+        return sum(map(_cpu_s, self.pids(part)))
 
     def resident_kb(self, part: str = "") -> int:
         """Return the resident memory in KB, shared pages of each process counted again."""
-        return sum(_resident_kb(pid) for pid in self.pids() if part in _command_line(pid))
+        return sum(map(_resident_kb, self.pids(part)))
 
     @property
     def runs(self) -> bool:

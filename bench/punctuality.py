@@ -4,8 +4,8 @@
 
 The daemon is real but for its table, which is in memory; the real servers are bench/native/targets.c on loopback, and every check is an
 HTTP request on a fresh connection. Lateness is what the workers say of themselves (lvs_check_schedule_lag_seconds): from when a probe
-was due until it began. Beside it stands how often a bare timer of 50 ms in a thread of this program was as late, which is the machine's
-part: where that is not nil, others wanted the processors. The phases take turns: nothing else happens; /metrics is asked for, one
+was due until it began. Beside it stands how long the workers waited for a processor meanwhile (the kernel's run queues,
+/proc/PID/schedstat), which is the machine's part. The phases take turns: nothing else happens; /metrics is asked for, one
 scrape after another; the file is reloaded again and again as it is; reloaded with one weight changed. Judged are the probes that began
 more than 100 ms late, in per cent.
 """
@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,7 +32,7 @@ from bench.section import Section
 from bench.targets import free_port
 from checkers.kit.cage import raise_file_limit
 
-LATE_S, TICK_S = 0.1, 0.05
+LATE_S = 0.1
 LATE_PERCENT = 0.1
 START_MAX_S = 60.0
 PAUSE_S = 1.0
@@ -44,29 +43,14 @@ FILES = 60_000
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-class Yardstick:
-    """A timer of 50 ms for ever, and how often it was late."""
-
-    def __init__(self) -> None:
-        self.ticks = self.late = 0
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            began = time.monotonic()
-            time.sleep(TICK_S)
-            self.ticks += 1
-            self.late += time.monotonic() - began > TICK_S + LATE_S
-
-
 @dataclass(slots=True)
 class Seen:
-    """What was seen in all windows of one phase: how late probes began, what was done how often, ticks of the yardstick."""
+    """What was seen in all windows of one phase: how late probes began, what was done how often; seconds a worker waited, and in all."""
 
     lag: Lag = field(default_factory=dict)
     times: int = 0
-    ticks: int = 0
-    late_ticks: int = 0
+    waited_s: float = 0.0
+    seconds: float = 0.0
 
     @property
     def late_percent(self) -> float:
@@ -74,9 +58,9 @@ class Seen:
         return lag.late(self.lag, LATE_S) * 100
 
     @property
-    def machine_percent(self) -> float:
-        """Ticks that came too late."""
-        return self.late_ticks / max(self.ticks, 1) * 100
+    def waited_ms(self) -> float:
+        """Milliseconds of each second for which a worker wanted a processor and had none."""
+        return self.waited_s / max(self.seconds, 0.001) * 1000
 
 
 class Daemon:
@@ -107,6 +91,11 @@ class Daemon:
         with urlopen(asked, timeout=lag.ANSWER_MAX_S) as answer:
             answer.read()
 
+    def waited_s(self) -> float:
+        """Return how long the workers have waited for a processor so far, on the average of them."""
+        waits = [wait for pid in self.tree.pids("-m checkers") if (wait := _waited_s(pid)) is not None]
+        return sum(waits) / max(len(waits), 1)
+
     def nothing(self) -> None:
         """Leave it alone for a moment."""
         time.sleep(0.5)
@@ -130,6 +119,12 @@ class Daemon:
         self.reload()
 
 
+def _waited_s(pid: int) -> float | None:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return None
+
+
 PHASES: dict[str, Callable[[Daemon], None]] = {
     "left alone": Daemon.nothing,
     "scrapes": Daemon.scrape,
@@ -140,19 +135,20 @@ PHASES: dict[str, Callable[[Daemon], None]] = {
 
 def measured(daemon: Daemon, rounds: int, window_s: float) -> dict[str, Seen]:
     """Play all phases by turns; return what was seen in each."""
-    seen, yardstick = {name: Seen() for name in PHASES}, Yardstick()
+    seen = {name: Seen() for name in PHASES}
     for number in range(rounds):
         for name, act in PHASES.items():
             one = seen[name]
-            ticks, late = yardstick.ticks, yardstick.late
-            before, end = lag.read(daemon.port), time.monotonic() + window_s
+            before, waited_s, began = lag.read(daemon.port), daemon.waited_s(), time.monotonic()
+            end = began + window_s
             while time.monotonic() < end:
                 act(daemon)
                 one.times += 1
             time.sleep(TELL_S)
             one.lag = lag.since(before, lag.read(daemon.port), one.lag)
-            one.ticks, one.late_ticks = one.ticks + yardstick.ticks - ticks, one.late_ticks + yardstick.late - late
-            told = f"{one.late_percent:6.3f} % of probes late so far, {one.machine_percent:6.3f} % of bare timers"
+            one.waited_s += max(daemon.waited_s() - waited_s, 0.0)  # less: a worker was replaced
+            one.seconds += time.monotonic() - began
+            told = f"{one.late_percent:6.3f} % late so far; waited for a processor {one.waited_ms:3.0f} ms/s"
             print(f"  round {number + 1}: {name:<26} {told}", flush=True)
     return seen
 
@@ -160,8 +156,8 @@ def measured(daemon: Daemon, rounds: int, window_s: float) -> dict[str, Seen]:
 TEXT = """{servers:,} real servers, each checked every {interval_s} s by HTTP on fresh connections (bench/native/targets.c answers, on the
 same machine): how many probes begin more than 100 ms after they were due, as the workers themselves say
 (`lvs_check_schedule_lag_seconds`), while nothing else happens, while /metrics is asked for one scrape after another, and while the
-file is reloaded again and again; {rounds} times {window_s:g} s of each, by turns. A bare timer is one of 50 ms in another process: it tells
-how often the machine itself was as late."""
+file is reloaded again and again; {rounds} times {window_s:g} s of each, by turns. The last column says for how much of each second a worker
+wanted a processor and had none: where it is much, the machine had more to do than it could."""
 
 
 def result(seen: dict[str, Seen], work: Work, rounds: int, window_s: float) -> Section:
@@ -173,14 +169,14 @@ def result(seen: dict[str, Seen], work: Work, rounds: int, window_s: float) -> S
             round(one.lag[lag.ALL]),
             f"{one.late_percent:.3f} %",
             *(f"{lag.within_s(one.lag, share) * 1000:g}" for share in (0.5, 0.99, 0.999, 1.0)),
-            f"{one.machine_percent:.2f} %",
+            round(one.waited_ms),
         ]
         for name, one in seen.items()
     ]
     for row in rows:
         print(" | ".join(map(str, row)), flush=True)
     text = TEXT.format(servers=work.servers, interval_s=work.interval_s, rounds=rounds, window_s=window_s)
-    columns = ["meanwhile", "times", "probes", "late", "half within (ms)", "99 %", "99.9 %", "all", "bare timer late"]
+    columns = ["meanwhile", "times", "probes", "late", "half within (ms)", "99 %", "99.9 %", "all", "waiting (ms/s)"]
     judged = [
         section.ratio(
             f"late_probes_percent_{name.replace(', ', '_').replace(' ', '_')}", round(one.late_percent, 3), LATE_PERCENT
