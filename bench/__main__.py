@@ -29,16 +29,21 @@ RESULTS = accounting.ROOT / ".lab/bench/results.json"
 
 @dataclass(slots=True)
 class Results:
-    """What a run found: sections by the names of their benchmarks, and why others have none."""
+    """What a run found: sections by the names of their benchmarks, and why others have none. `patience`: limits times so much."""
 
     quick: bool
+    patience: float = 1.0
     sections: dict[str, Section] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     took_s: dict[str, int] = field(default_factory=dict)
 
+    def limit_s(self, benchmark: plan.Benchmark) -> float:
+        """Return how long one may take."""
+        return self.patience * (benchmark.quick_limit_s if self.quick else benchmark.limit_s)
+
     def ratios(self) -> list[Section]:
         """Return all judged figures in the order of the plan."""
-        return [judged for found in self.sections.values() for judged in found["ratios"]]
+        return [figure for found in self.sections.values() for figure in section.judged(found)]
 
     def write(self, file: Path) -> None:
         """Write all of it to one file."""
@@ -55,9 +60,8 @@ class Results:
         file.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
 
-def measure(benchmark: plan.Benchmark, quick: bool) -> Section:
+def measure(benchmark: plan.Benchmark, quick: bool, limit_s: float) -> Section:
     """Run one benchmark and return its section. Raises Failed."""
-    limit_s = benchmark.quick_limit_s if quick else benchmark.limit_s
     with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as folder:
         out = Path(folder) / "section.json"
         command = [sys.executable, "-m", f"bench.{benchmark.name}", *(["--quick"] if quick else []), "--out", str(out)]
@@ -69,15 +73,17 @@ def measure(benchmark: plan.Benchmark, quick: bool) -> Section:
 
 
 def play(
-    benchmarks: Iterable[plan.Benchmark], results: Results, one: Callable[[plan.Benchmark, bool], Section] = measure
+    benchmarks: Iterable[plan.Benchmark],
+    results: Results,
+    one: Callable[[plan.Benchmark, bool, float], Section] = measure,
 ) -> None:
     """Run these and note what came of each."""
     for benchmark in benchmarks:
-        limit_s = benchmark.quick_limit_s if results.quick else benchmark.limit_s
-        print(f"\n== bench.{benchmark.name} (at most {limit_s} s)", flush=True)
+        limit_s = results.limit_s(benchmark)
+        print(f"\n== bench.{benchmark.name} (at most {limit_s:g} s)", flush=True)
         began = time.monotonic()
         try:
-            results.sections[benchmark.name] = one(benchmark, results.quick)
+            results.sections[benchmark.name] = one(benchmark, results.quick, limit_s)
         except Failed as failed:
             results.failed[benchmark.name] = str(failed)
             print(f"== bench.{benchmark.name} FAILED: {failed}", flush=True)
@@ -89,8 +95,8 @@ def conclude(results: Results) -> int:
     print(f"\n{len(results.sections)} benchmarks in {sum(results.took_s.values())} s, load average {accounting.load()}")
     for name, why in results.failed.items():
         print(f"FAILED bench.{name}: {why}")
-    for judged in results.ratios():
-        print(section.line(judged))
+    for figure in results.ratios():
+        print(section.line(figure))
     return 1 if results.failed else 0
 
 
@@ -101,6 +107,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--quick", action="store_true", help="a fraction of it")
     parser.add_argument("--publish", action="store_true", help="into docs; not with --quick")
+    parser.add_argument("--patience", type=float, default=1.0, help="all limits times so much, for a busy machine")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the one file (default .lab/bench/results.json)")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in names]:
@@ -109,7 +116,7 @@ def main() -> int:
         parser.error("a quick run is not for publishing")
     machine = "; ".join(f"{name} {value}" for name, value in accounting.machine().items())
     print(f"{machine}; load average {accounting.load()}", flush=True)
-    results = Results(options.quick)
+    results = Results(options.quick, options.patience)
     try:
         play([names[name] for name in options.names or names], results)
     finally:

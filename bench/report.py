@@ -11,7 +11,8 @@ a section like this (`bench.section`):
      "plots": [plot, …],                                                   (`bench.plots`; may be missing)
      "ratios": [{"name": …, "value": 1.2, "target": 0.8}]}
 
-A ratio is good up to its target; with `"at_least": true` from it on; `"distorted": true` says that User-Mode Linux distorts it.
+A ratio is good up to its target; with `"at_least": true` from it on. `"distorted"` says whether User-Mode Linux distorts it; if it is
+missing, that is so when the machine of the section is one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import plots
-from bench.section import Section, bound, is_reached
+from bench.section import Section, bound, is_reached, judged
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DATA = DOCS / "data/performance"
@@ -56,20 +57,20 @@ def page(sections: Iterable[Section]) -> str:
 
 def _judged(sections: Sequence[Section]) -> Iterator[str]:
     rows = [
-        [f"[{judged['name']}](#{_anchor(section['title'])})", *_verdict(judged)]
+        [f"[{figure['name']}](#{_anchor(section['title'])})", *_verdict(figure)]
         for section in sections
-        for judged in section["ratios"]
+        for figure in judged(section)
     ]
     if rows:
         yield "## The judged figures\n"
-        missed = sum(not is_reached(judged) for section in sections for judged in section["ratios"])
+        missed = sum(not is_reached(figure) for section in sections for figure in judged(section))
         yield f"{len(rows) - missed} of {len(rows)} targets are reached.\n"
         yield from _table(["figure", "value", "target", "reached"], rows)
 
 
-def _verdict(judged: Mapping[str, object]) -> list[object]:
-    mark = " (distorted by User-Mode Linux)" if judged.get("distorted") else ""
-    return [judged["value"], bound(judged), ("yes" if is_reached(judged) else "**no**") + mark]
+def _verdict(figure: Mapping[str, object]) -> list[object]:
+    mark = " (distorted by User-Mode Linux)" if figure.get("distorted") else ""
+    return [figure["value"], bound(figure), ("yes" if is_reached(figure) else "**no**") + mark]
 
 
 def _anchor(title: str) -> str:
@@ -90,7 +91,7 @@ def _section(data: Section) -> Iterator[str]:
             yield f"{table['caption']}:\n"
         yield from _table(table["columns"], table["rows"])
     if data["ratios"]:
-        rows = [[judged["name"], *_verdict(judged)] for judged in data["ratios"]]
+        rows = [[figure["name"], *_verdict(figure)] for figure in judged(data)]
         yield from _table(["ratio", "value", "target", "reached"], rows)
 
 

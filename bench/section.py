@@ -28,21 +28,27 @@ def ratio(name: str, value: float, target: float) -> dict[str, object]:
     return {"name": name, "value": value, "target": target}
 
 
-def is_reached(judged: Mapping[str, Any]) -> bool:
+def judged(section: Section) -> list[Section]:
+    """Return the judged figures of a section; those from a guest are marked, if they do not say themselves whether that distorts them."""
+    in_guest = any("User-Mode Linux" in value for value in section["machine"].values())
+    return [{"distorted": in_guest, **one} for one in section["ratios"]]
+
+
+def is_reached(figure: Mapping[str, Any]) -> bool:
     """Tell whether a figure is as good as its target: at most that, or with `at_least` at least that."""
-    value, target = judged["value"], judged["target"]
-    return bool(value >= target if judged.get("at_least") else value <= target)
+    value, target = figure["value"], figure["target"]
+    return bool(value >= target if figure.get("at_least") else value <= target)
 
 
-def bound(judged: Mapping[str, Any]) -> str:
+def bound(figure: Mapping[str, Any]) -> str:
     """Return the target with its sign: "≤ 0.8"."""
-    return f"{'≥' if judged.get('at_least') else '≤'} {judged['target']}"
+    return f"{'≥' if figure.get('at_least') else '≤'} {figure['target']}"
 
 
-def line(judged: Mapping[str, Any]) -> str:
+def line(figure: Mapping[str, Any]) -> str:
     """Return the line that ends a run, one a judged figure."""
-    mark = " (in User-Mode Linux, which distorts it)" if judged.get("distorted") else ""
-    return f"ratio {judged['name']} {judged['value']} target {judged['target']}{mark}"
+    mark = " (in User-Mode Linux, which distorts it)" if figure.get("distorted") else ""
+    return f"ratio {figure['name']} {figure['value']} target {figure['target']}{mark}"
 
 
 def options(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -95,5 +101,5 @@ def finish(arguments: argparse.Namespace, section: Section) -> None:
     """Write the section where it is wanted, and print the judged lines."""
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(section, indent=1, ensure_ascii=False) + "\n")
-    for judged in section["ratios"]:
-        print(line(judged), flush=True)
+    for figure in judged(section):
+        print(line(figure), flush=True)
