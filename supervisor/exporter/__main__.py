@@ -114,6 +114,7 @@ async def serve(link: trio.abc.Stream, terms: Terms) -> int:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(trio.serve_listeners, Doorkeeper(site, doorman).serve_socket, [listener]))
         nursery.start_soon(site.run)
+        nursery.start_soon(site.warm_up)
         await conversation.run()
         nursery.cancel_scope.cancel()
     return 0

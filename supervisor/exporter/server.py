@@ -44,6 +44,8 @@ LINGER_MAX_S = 0.5
 CONNECTIONS_MAX = 32
 CONNECTIONS_PER_PEER_MAX = 8
 CACHED_BODIES_MAX = 8
+WARM_UP_AFTER_S, WARM_UP_EVERY_S = 20.0, 5.0
+"""When it is looked whether the metrics can be written beforehand, and how often then: others need the processor first at a start."""
 NAMES_MAX = 100
 """Most name[] filters of one request."""
 MEMBERS_MAX = 40
@@ -129,6 +131,22 @@ class Site:
     async def run(self) -> None:
         """Tell whoever stays what changes; forever. Must run beside the answers."""
         await self._page.live.run()
+
+    async def warm_up(self) -> None:
+        """Write the metrics once before anybody asks, as soon as everything was checked; then return.
+
+        From one scrape to the next most of the text stays (`exporter.rendering`); so the first one, which would have to write all of it,
+        is for nobody. Where somebody has asked before, there is nothing to do.
+        """
+        everything = Selection(
+            SCOPES, frozenset(), openmetrics=True, zipped=True, extent=self._extent
+        )  # as Prometheus asks
+        await trio.sleep(WARM_UP_AFTER_S)
+        while not self._written:
+            with contextlib.suppress(NoAnswer):
+                if await self._link.ready():
+                    await self._metrics(everything)
+            await trio.sleep(WARM_UP_EVERY_S)
 
     async def answer(self, request: h11.Request) -> Answer | LiveAnswer:
         """Answer one request and count it. Never raises for anything that a reader can do."""

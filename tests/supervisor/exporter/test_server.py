@@ -28,6 +28,8 @@ from supervisor.exporter.server import (
     CONNECTIONS_PER_PEER_MAX,
     READ_MAX_S,
     TOTAL_MAX_S,
+    WARM_UP_AFTER_S,
+    WARM_UP_EVERY_S,
     Doorkeeper,
     Site,
 )
@@ -588,3 +590,50 @@ def test_listen_addresses_are_read(text: str, parsed: tuple[str, int]) -> None:
 def test_other_listen_addresses_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected a numeric ADDRESS:PORT like 127\.0\.0\.1:9720"):
         parse_listen(text)
+
+
+def warming(story: Callable[[World, Site], Awaitable[None]], snapshot: Snapshot | None = None) -> None:
+    """Run a story beside an exporter that writes beforehand."""
+
+    async def beside(world: World) -> None:
+        site = world.doorkeeper._site
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.warm_up)
+            await story(world, site)
+            nursery.cancel_scope.cancel()
+
+    play(beside, snapshot)
+
+
+def test_the_metrics_are_written_once_before_anybody_asks() -> None:
+    async def story(world: World, site: Site) -> None:
+        await trio.sleep(WARM_UP_AFTER_S + 0.1)
+        assert world.supervisor.questions == 1
+        assert ["openmetrics" in kind for kind in site._written] == [True]
+        await trio.sleep(20 * WARM_UP_EVERY_S)
+        assert world.supervisor.questions == 1
+        assert site.requests.total() == 0
+
+    warming(story)
+
+
+def test_they_are_not_written_beforehand_until_everything_was_checked() -> None:
+    async def story(world: World, site: Site) -> None:
+        await trio.sleep(2 * WARM_UP_AFTER_S)
+        assert world.supervisor.questions == 0
+        world.supervisor.snapshot = snapshots.snapshot()
+        await trio.sleep(2 * WARM_UP_EVERY_S)
+        assert world.supervisor.questions == 1
+        assert site._written
+
+    warming(story, Snapshot(replace(snapshots.process(), ready=False), ()))
+
+
+def test_nothing_is_written_beforehand_where_somebody_has_asked() -> None:
+    async def story(world: World, site: Site) -> None:
+        assert (await world.get("/metrics"))[0] == 200
+        await trio.sleep(2 * WARM_UP_AFTER_S)
+        assert world.supervisor.questions == 1
+        assert ["openmetrics" in kind for kind in site._written] == [False]
+
+    warming(story)
