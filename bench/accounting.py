@@ -35,9 +35,10 @@ class Missing(Exception):
 
 
 def lab_environment() -> dict[str, str]:
-    """Return the environment in which programs of the lab find their libraries."""
+    """Return the environment in which programs of the lab find their libraries, those of perl too."""
     libraries = [str(folder) for part in ("usr/lib", "lib") for folder in sorted((LAB / part).glob("*-linux-gnu"))]
-    return {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}
+    modules = [str(LAB / "usr/share/perl5"), *map(str, sorted((LAB / "usr/lib").glob("*/perl5/5*")))]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries), "PERL5LIB": ":".join(modules)}
 
 
 @cache
@@ -50,10 +51,11 @@ def program(name: str) -> str:
     return found
 
 
-def version(name: str, *question: str, environment: dict[str, str] | None = None) -> str:
-    """Return the first line of what a program says of its version; `environment`: what it needs, None for the lab's."""
-    where = environment or lab_environment()
-    done = subprocess.run([program(name), *question], capture_output=True, text=True, env=where, check=False)
+def version(name: str, *question: str) -> str:
+    """Return the first line of what a program says of its version."""
+    done = subprocess.run(
+        [program(name), *question], capture_output=True, text=True, env=lab_environment(), check=False
+    )
     return (done.stdout + done.stderr).strip().partition("\n")[0]
 
 

@@ -45,7 +45,7 @@ WHOLE = (
     Case(Kind.HTTP, 10_000, 5, 6.0, 1),
     Case(Kind.HTTP, 10_000, 1, 6.0, 1, Purpose.SATURATED, FRUGAL),
     Case(Kind.HTTP, 1000, 3600, 8.0, 1, Purpose.IDLE, FRUGAL),
-    Case(Kind.HTTP, 500, 1, 5.0, 1, Purpose.SERIAL, (ldirectord.NAME,)),
+    Case(Kind.HTTP, 500, 1, 10.0, 1, Purpose.SERIAL, (ldirectord.NAME,)),
     Case(Kind.TLS, 200, 1, 4.0, 1),
     Case(Kind.TCP, 200, 1, 4.0, 1),
     Case(Kind.TCP, 10_000, 5, 6.0, 1),

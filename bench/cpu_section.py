@@ -91,12 +91,12 @@ def _of_ldirectord(found: Mapping[Case, Found]) -> Iterator[str]:
         if case.purpose is Purpose.SERIAL and ldirectord.NAME in lines:
             rate_hz = statistics.median(sample.rate_hz for sample in lines[ldirectord.NAME])
             most = ldirectord.interval_kept_by(rate_hz, Work(case.kind, case.servers, case.interval_s, 0))
-            period_s = case.servers / rate_hz
+            told = f" With about {most:,} the period is\ntwice what its file says." if most else ""
             yield (
-                "As it comes, ldirectord checks one real server after another and sleeps `checkinterval` after each round:\n"
-                f"a round of {case.servers:,} comes every {period_s:.1f} s instead of {case.interval_s} s. With {most:,} the period is\n"
-                "twice what its file says, and a server that does not answer keeps all others waiting for `negotiatetimeout`. With `fork`\n"
-                "there is a process for each virtual server."
+                "As it comes, ldirectord checks one real server after another and sleeps `checkinterval` after each:\n"
+                f"{case.servers:,} come round every {case.servers / rate_hz:.1f} s instead of {case.interval_s} s.{told}\n"
+                "A server that does not answer keeps all others waiting for `negotiatetimeout`. With `fork` there is a\n"
+                "process for each virtual server."
             )
 
 

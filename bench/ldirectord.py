@@ -7,9 +7,10 @@ is run. The checks are its own (LWP). It cannot be told a request like keepalive
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
-from bench.accounting import LAB, Missing, Tree, lab_environment, program, version
+from bench.accounting import Missing, Tree, lab_environment, program, version
 from bench.peers import PER_POOL, TIMEOUT_S, Kind, Peer, Work
 from bench.targets import addresses
 
@@ -18,12 +19,6 @@ SERVERS_MAX = 200
 """Of each round; its start takes a process for each (it reads the table with ipvsadm again and again)."""
 
 ABSENT = "it is not on this machine, nor in .lab (`deploy/demo/setup programs ldirectord`), or perl lacks a module that it needs."
-
-
-def environment() -> dict[str, str]:
-    """Return the environment in which perl finds what is in the lab."""
-    folders = [LAB / "usr/share/perl5", *sorted((LAB / "usr/lib").glob("*/perl5/5*"))]
-    return {**lab_environment(), "PERL5LIB": ":".join(map(str, folders)), "PERLIO": "perlio"}
 
 
 def configuration(work: Work, folder: Path, *, fork: bool) -> str:
@@ -48,7 +43,7 @@ def _start(work: Work, folder: Path, *, fork: bool) -> Tree:
     moved = text.replace('"/sbin/ipvsadm"', f'"{standin}"').replace('"/var/run/ldirectord"', f'"{folder}/pid"')
     script.write_text(moved, encoding="latin-1")
     file.write_text(configuration(work, folder, fork=fork))
-    return Tree(["perl", str(script), str(file), "start"], environment())
+    return Tree(["perl", str(script), str(file), "start"], {**lab_environment(), "PERLIO": "perlio"})
 
 
 def start_serial(work: Work, folder: Path) -> Tree:
@@ -61,30 +56,26 @@ def start_forking(work: Work, folder: Path) -> Tree:
     return _start(work, folder, fork=True)
 
 
-def interval_kept_by(rate_hz: float, work: Work) -> int:
-    """Return the real servers with which a round of checks, one after another, takes as long as the interval.
+def interval_kept_by(rate_hz: float, work: Work) -> int | None:
+    """Return the real servers with which a round of checks, one after another, takes as long as the interval; None: cannot be told.
 
     It sleeps an interval after each round, so with so many its period is twice what the file says. `rate_hz`: checks a second as
     measured with `work`.
     """
     check_s = 1 / rate_hz - work.interval_s / work.servers
-    return round(work.interval_s / check_s)
+    return round(work.interval_s / check_s / 10) * 10 if check_s > 0 else None
 
 
 def is_there() -> bool:
     """Tell whether it can be run here: the script and all modules of perl that it needs."""
     try:
         command = ["perl", "-MLWP::UserAgent", "-wc", program("ldirectord")]
-        return subprocess.run(command, capture_output=True, env=environment(), check=False).returncode == 0
+        return subprocess.run(command, capture_output=True, env=lab_environment(), check=False).returncode == 0
     except (Missing, FileNotFoundError):
         return False
 
 
-def _version() -> str:
-    return version("ldirectord", "-v", environment=environment())
-
-
 PEERS = tuple(
-    Peer(name, start, _version, {name: ""}, frozenset({Kind.HTTP}), SERVERS_MAX)
+    Peer(name, start, partial(version, "ldirectord", "-v"), {name: ""}, frozenset({Kind.HTTP}), SERVERS_MAX)
     for name, start in ((NAME, start_serial), (FORKING, start_forking))
 )

@@ -46,6 +46,7 @@ def test_each_peer_is_measured_with_what_it_can_do() -> None:
 def test_ldirectord_keeps_its_interval_as_long_as_a_round_takes_less() -> None:
     work = Work(Kind.HTTP, 500, 1, 80)
     assert ldirectord.interval_kept_by(400.0, work) == 2000, "500 in 1.25 s: half a millisecond each beside the pause"
+    assert ldirectord.interval_kept_by(500.0, work) is None
 
 
 def test_lateness_is_what_came_between_two_readings() -> None:
