@@ -98,8 +98,10 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
 
 
 def finish(arguments: argparse.Namespace, section: Section) -> None:
-    """Write the section where it is wanted, and print the judged lines."""
+    """Write the section where it is wanted, and print versions and the judged lines."""
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(section, indent=1, ensure_ascii=False) + "\n")
+    if section["versions"]:
+        print("; ".join(f"{name}: {version}" for name, version in section["versions"].items()))
     for figure in judged(section):
         print(line(figure), flush=True)
