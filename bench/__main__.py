@@ -69,6 +69,8 @@ def measure(benchmark: plan.Benchmark, quick: bool, limit_s: float) -> Section:
         if not out.exists():
             raise Failed(f"exit status {status}" if status else "it wrote no section")
         found: Section = json.loads(out.read_text())
+        if missing := section.PARTS - found.keys():
+            raise Failed(f"its section has no {', '.join(sorted(missing))}")
         return found
 
 

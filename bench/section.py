@@ -23,6 +23,10 @@ Section: TypeAlias = dict[str, Any]
 """As `bench.report` describes it."""
 
 
+PARTS = {"title", "order", "text", "command", "date", "machine", "versions", "tables", "ratios"}
+"""What every section has; plots may be missing."""
+
+
 def ratio(name: str, value: float, target: float) -> dict[str, object]:
     """Return a judged figure: good up to its target."""
     return {"name": name, "value": value, "target": target}
