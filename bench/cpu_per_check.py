@@ -74,12 +74,16 @@ def measured(peer: Peer, case: Case, served: targets.Targets) -> dict[str, Sampl
         start, first, cpu = time.monotonic(), done(), {name: tree.cpu_s(part) for name, part in peer.parts.items()}
         time.sleep(case.seconds)
         elapsed_s, checks = time.monotonic() - start, done() - first
-        wanted = ENOUGH * work.servers / (work.interval_s + 1) * elapsed_s if case.purpose is Purpose.RATE else 0
+        wanted = (
+            ENOUGH * work.servers / (work.interval_s + 1) * elapsed_s if case.purpose is Purpose.RATE else int(not idle)
+        )
         if not tree.runs or checks < wanted:
             raise RuntimeError(f"{peer.name} made {checks} checks in {elapsed_s:.0f} s")
+        used = {name: tree.cpu_s(part) - cpu[name] for name, part in peer.parts.items()}
+        if min(used.values()) < 0:
+            raise RuntimeError(f"{peer.name} replaced one of its processes")
         return {
-            name: Sample(tree.cpu_s(part) - cpu[name], checks, elapsed_s, tree.resident_kb(part))
-            for name, part in peer.parts.items()
+            name: Sample(used[name], checks, elapsed_s, tree.resident_kb(part)) for name, part in peer.parts.items()
         }
 
 
