@@ -1,7 +1,7 @@
 """Which benchmarks `python -m bench` runs, in which order, and how long each may take: half an hour in all, quick five minutes.
 
 A benchmark is a module of this folder that takes `--quick` and `--out FILE` (`bench.section`). Without other words it does what is
-published, within `limit_s`; with `--quick` a fraction of it.
+published, within `limit_s`; with `--quick` a fraction of it. What is not here (config_load, restart, history, …) is run by hand.
 """
 
 from __future__ import annotations
