@@ -95,7 +95,7 @@ QUICK ?=
 PATIENCE ?= 1
 bench: development
 	@$(SETUP) python docs
-	@$(SETUP) programs keepalived haproxy nginx ldirectord ipvsadm linux.uml ip kmod curl || echo "not all could be set up: the benchmarks will say so"
+	@$(SETUP) programs keepalived haproxy nginx ldirectord ipvsadm linux.uml ip kmod curl $(if $(shell command -v gcc cc clang),,tcc) || echo "not all could be set up: the benchmarks will say so"
 	$(RUN) bench --patience $(PATIENCE) $(if $(QUICK),--quick,--publish)
 
 # the pictures of docs/boards.md, from a run with faults on a real IPVS kernel
