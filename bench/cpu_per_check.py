@@ -1,6 +1,6 @@
 """What one health check costs: Vipervisor, keepalived, HAProxy, ldirectord and a program in C that does nothing else, on the same targets.
 
-    python -m bench.cpu_per_check                    all that docs/performance.md shows, within nine minutes
+    python -m bench.cpu_per_check                    all that docs/performance.md shows, within eight minutes
     python -m bench.cpu_per_check --quick            HTTP with 1,000 real servers, one short round
     python -m bench.cpu_per_check --kinds HTTP --servers 1000 --interval 1 --rounds 5 --peers vipervisor HAProxy
 
@@ -34,7 +34,7 @@ ENOUGH = 0.5
 """Least part of the wanted rate that counts as doing the work."""
 FIRST_S = 60.0
 """So long a program may take to check everything once, beside two intervals."""
-LIMIT_S, QUICK_LIMIT_S = 520.0, 50.0
+LIMIT_S, QUICK_LIMIT_S = 470.0, 50.0
 PEERS = (*peers.PEERS, *ldirectord.PEERS)
 
 WHOLE = (
@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--interval", type=int, default=1, metavar="SECONDS")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of all (default 520, --quick 50)")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of all (default 470, --quick 50)")
     parser.add_argument(
         "--distinct", action="store_true", help="each address has an ETag and a Last-Modified of its own"
     )

@@ -29,7 +29,9 @@ def ended_within(command: Sequence[str], limit_s: float) -> int:
     Then it is interrupted, as by Ctrl-C, so that it ends what it started; what still runs after that is killed.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored, here and in what we start
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background has it ignored, here and in what we start
     others = set(_descendants())
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
     try:

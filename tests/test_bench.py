@@ -79,6 +79,12 @@ def test_all_limits_can_be_stretched_for_a_busy_machine() -> None:
     assert runner.Results(quick=True, patience=3.0).limit_s(ONE) == 3
 
 
+def test_a_benchmark_that_can_do_more_is_told_what_fits_its_limit() -> None:
+    more = plan.Benchmark("more", 10, 1, ("--rounds", "1"), ("--servers", "1"))
+    assert more.command(quick=False) == ["-m", "bench.more", "--rounds", "1"]
+    assert more.command(quick=True) == ["-m", "bench.more", "--quick", "--servers", "1"]
+
+
 def test_figures_of_a_guest_are_marked_unless_they_say_otherwise() -> None:
     own = {**section.ratio("native", 1, 2), "distorted": False}
     found = {"machine": {"IPVS kernel": "6.1 (User-Mode Linux)"}, "ratios": [section.ratio("there", 1, 2), own]}
