@@ -64,7 +64,7 @@ def measure(benchmark: plan.Benchmark, quick: bool, limit_s: float) -> Section:
     """Run one benchmark and return its section. Raises Failed."""
     with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as folder:
         out = Path(folder) / "section.json"
-        status = ended_within([sys.executable, *benchmark.command(quick=quick), "--out", str(out)], limit_s)
+        status = ended_within([sys.executable, *benchmark.command(limit_s, quick=quick), "--out", str(out)], limit_s)
         if not out.exists():
             raise Failed(f"exit status {status}" if status else "it wrote no section")
         found: Section = json.loads(out.read_text())

@@ -94,10 +94,6 @@ class Sample:
         """Milliseconds of CPU a second."""
         return self.cpu_s / self.seconds * 1000
 
-    def told(self, purpose: Purpose) -> str:
-        """Return it for the one who waits."""
-        return f"{self.idle_ms:7.2f} ms/s" if purpose is Purpose.IDLE else f"{self.cost_us:7.1f} µs"
-
 
 Found: TypeAlias = dict[str, list[Sample]]
 """The samples of each line."""

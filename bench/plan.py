@@ -12,26 +12,36 @@ WHOLE_S, QUICK_S = 1800, 300
 """All limits together (issue: half an hour, five minutes on an idle machine of two processors)."""
 
 
+END_BY = 0.9
+"""The part of its limit by which a benchmark that takes `--limit` is to end; what it has begun then comes to its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One module, and the seconds after which it is ended; `words` and `quick_words` keep it within them, where it can do more."""
+    """One module, and the seconds after which it is ended; `words` and `quick_words` keep it within them, where it can do more.
+
+    `limited`: it takes `--limit`, and ends by itself before that with what it has.
+    """
 
     name: str
     limit_s: int
     quick_limit_s: int
     words: tuple[str, ...] = ()
     quick_words: tuple[str, ...] = ()
+    limited: bool = False
 
-    def command(self, *, quick: bool) -> list[str]:
-        """Return what Python is to run, without where the result goes."""
-        return ["-m", f"bench.{self.name}", *(("--quick", *self.quick_words) if quick else self.words)]
+    def command(self, limit_s: float, *, quick: bool) -> list[str]:
+        """Return what Python is to run within a limit, without where the result goes."""
+        words = ("--quick", *self.quick_words) if quick else self.words
+        limit = ("--limit", f"{limit_s * END_BY:g}") if self.limited else ()
+        return ["-m", f"bench.{self.name}", *words, *limit]
 
 
 _SIZES = ("--servers", "100", "1000", "10000", "--per-pool", "50", "--rounds", "1")
 """keepalived needs most of a minute for one reload at 10,000 real servers, and four times as long at twice as many."""
 
 PLAN = (
-    Benchmark("cpu_per_check", 500, 65),
+    Benchmark("cpu_per_check", 500, 65, limited=True),
     Benchmark("punctuality", 100, 30),
     Benchmark("noticing", 100, 22),
     Benchmark("graceful_reload", 80, 13),

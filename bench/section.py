@@ -65,9 +65,9 @@ def options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def command(words: Sequence[str]) -> str:
-    """Return the command that was typed, without the file of its result."""
+    """Return the command that was typed, without the file of its result and its limit."""
     module = "bench." + Path(words[0]).stem
-    rest = [word for before, word in itertools.pairwise(words) if "--out" not in (before, word)]
+    rest = [word for before, word in itertools.pairwise(words) if not {before, word} & {"--out", "--limit"}]
     return " ".join(["python -m", module, *rest])
 
 

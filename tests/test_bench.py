@@ -81,8 +81,10 @@ def test_all_limits_can_be_stretched_for_a_busy_machine() -> None:
 
 def test_a_benchmark_that_can_do_more_is_told_what_fits_its_limit() -> None:
     more = plan.Benchmark("more", 10, 1, ("--rounds", "1"), ("--servers", "1"))
-    assert more.command(quick=False) == ["-m", "bench.more", "--rounds", "1"]
-    assert more.command(quick=True) == ["-m", "bench.more", "--quick", "--servers", "1"]
+    assert more.command(10, quick=False) == ["-m", "bench.more", "--rounds", "1"]
+    assert more.command(1, quick=True) == ["-m", "bench.more", "--quick", "--servers", "1"]
+    ending = plan.Benchmark("ending", 10, 1, limited=True)
+    assert ending.command(30, quick=False) == ["-m", "bench.ending", "--limit", "27"]
 
 
 def test_figures_of_a_guest_are_marked_unless_they_say_otherwise() -> None:
@@ -93,5 +95,5 @@ def test_figures_of_a_guest_are_marked_unless_they_say_otherwise() -> None:
 
 
 def test_the_command_of_a_section_says_nothing_of_the_file_it_went_to() -> None:
-    words = ["/somewhere/bench/noticing.py", "--quick", "--out", "/tmp/x.json", "--trials", "50"]
+    words = ["/somewhere/bench/noticing.py", "--quick", "--out", "/tmp/x.json", "--limit", "9", "--trials", "50"]
     assert section.command(words) == "python -m bench.noticing --quick --trials 50"
