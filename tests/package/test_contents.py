@@ -86,7 +86,10 @@ def test_what_an_operator_finds_is_what_we_mean_to_ship(package: Path) -> None:
         if path
         and not path.endswith("/")
         and not path.startswith(SITE)
-        and not re.match(r"usr/share/doc/vipervisor/(runbooks/|schemas/|data/(performance/)?|performance/)?[\w-]+\.(md|json|conf|svg)$", path)
+        and not re.match(
+            r"usr/share/doc/vipervisor/(runbooks/|schemas/|data/(performance/)?|performance/)?[\w-]+\.(md|json|conf|svg)$",
+            path,
+        )
     ]
     if os.environ.get("GOLDEN") == "write":
         GOLDEN.write_text("\n".join(shipped) + "\n")
