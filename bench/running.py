@@ -28,10 +28,8 @@ def ended_within(command: Sequence[str], limit_s: float) -> int:
 
     Then it is interrupted, as by Ctrl-C, so that it ends what it started; what still runs after that is killed.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background has it ignored, here and in what we start
+    _adopt(True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in a shell's background
     others = set(_descendants())
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
     try:
@@ -43,6 +41,12 @@ def ended_within(command: Sequence[str], limit_s: float) -> int:
         raise Failed(f"not within {limit_s:g} s") from None
     finally:
         _end(process, others)
+        _adopt(False)
+
+
+def _adopt(orphans: bool) -> None:
+    """Become the parent of all whose parent ended, or no longer."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(orphans), 0, 0, 0)
 
 
 def _end(process: subprocess.Popen[bytes], others: set[int]) -> None:
