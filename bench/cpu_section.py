@@ -24,6 +24,7 @@ class Goal:
 
 _WORKERS = f"{peers.OURS}: workers"
 _KEPT = f"{peers.OURS_KEPT} {peers.FRESH_EVERY}: workers"
+OURS = {peers.OURS, peers.OURS_KEPT, peers.OURS_RESUMED}
 GOAL_SERVERS = 1000
 GOALS = (
     Goal("http_fresh_by_keepalived", _WORKERS, "keepalived", 0.8),
@@ -34,12 +35,12 @@ GOALS = (
 
 TEXT = (
     """User + system CPU of all processes of a program for each check, and their resident memory (shared pages counted for each process).
-The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses
-as there are real servers; for TLS it is nginx. All send keepalived's request but ldirectord, which sends what its library sends, on a
-fresh connection but for `http_keepalive`. Of ours, one line is for the checker processes alone, walls included, and one for all:
-supervisor, exporter and checkers, with the table in memory. Where there is no IPVS, keepalived is given a kernel that agrees to
-everything (`bench/native/ipvs_standin.c`), and ldirectord an `ipvsadm` that does. HAProxy's TCP check ends before the server accepts, so
-it cannot be counted there. The C floor does nothing but check.""",
+The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses as
+there are real servers; for TLS it is nginx. All send keepalived's request but ldirectord, which sends what its library sends, on a
+fresh connection but for `http_keepalive`, with a whole handshake but for `tls_resume`. Of ours, one line is for the checker processes
+alone, walls included, and one for all: supervisor, exporter and checkers, with the table in memory. Where there is no IPVS, keepalived
+is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`), and ldirectord an `ipvsadm` that does. HAProxy's TCP check
+ends before the server accepts, so it cannot be counted there. The C floor does nothing but check.""",
     """On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn
 comes; on an idle one they cost more. Ours wakes every 50 ms and for what comes in between, whatever the machine does. At saturation each
 program has one process for its checks; the machine's other core is the targets'.""",
@@ -62,7 +63,7 @@ def of(found: Mapping[Case, Found], some: Sequence[Peer]) -> Section:
     versions = {
         peer.name: peer.version()
         for peer in some
-        if measured & set(peer.parts) and peer.name not in (peers.OURS, peers.OURS_KEPT, ldirectord.FORKING)
+        if measured & set(peer.parts) and peer.name not in {*OURS, ldirectord.FORKING}
     }
     text = [*TEXT, *_of_ldirectord(found)]
     return section.of("What a check costs", 10, text, tables, judged(found), versions=versions, plots=_plots(found))

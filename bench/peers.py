@@ -138,7 +138,7 @@ def _our_version() -> str:
 
 
 WHOLE, WORKERS = "", "-m checkers"
-OURS, OURS_KEPT = "vipervisor", "vipervisor, http_keepalive"
+OURS, OURS_KEPT, OURS_RESUMED = "vipervisor", "vipervisor, http_keepalive", "vipervisor, tls_resume"
 
 PEERS = (
     Peer(
@@ -150,6 +150,13 @@ PEERS = (
         _our_version,
         {f"{OURS_KEPT} {FRESH_EVERY}: workers": WORKERS, f"{OURS_KEPT} {FRESH_EVERY}: all processes": WHOLE},
         frozenset({Kind.HTTP, Kind.TLS}),
+    ),
+    Peer(
+        OURS_RESUMED,
+        partial(_ours, f"tls_resume {FRESH_EVERY}"),
+        _our_version,
+        {f"{OURS_RESUMED} {FRESH_EVERY}: workers": WORKERS, f"{OURS_RESUMED} {FRESH_EVERY}: all processes": WHOLE},
+        frozenset({Kind.TLS}),
     ),
     Peer("keepalived", _keepalived, partial(version, "keepalived", "-v"), {"keepalived": WHOLE}),
     Peer(  # its TCP check ends before the server accepts (no last packet of the handshake), so nobody can count it there
