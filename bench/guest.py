@@ -1,4 +1,4 @@
-"""A benchmark that needs IPVS: its host side, which boots a kernel to throw away, and the section of docs/performance.md made of what it found.
+"""A benchmark that needs IPVS: its host side boots a kernel to throw away, and makes a section of docs/performance.md of the results.
 
     found = guest.played("bench.kernel_writer", ["--quick"], limit_s=120)      # on the host: `--guest FILE` is added to the words
     guest.hand_over(file, results, guest.versions("ipvsadm"))                  # in the guest
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -138,7 +139,7 @@ def tell(section: Section, found: Found | None, out: Path | None) -> None:
 
 def command(argv: Sequence[str]) -> str:
     """Return how the benchmark was called, but for where its result went."""
-    words = [word for before, word in zip(argv, argv[1:], strict=False) if "--out" not in (before, word)]
+    words = [word for before, word in pairwise(argv) if "--out" not in (before, word)]
     return " ".join([f"python -m bench.{Path(argv[0]).stem}", *words])
 
 

@@ -46,6 +46,15 @@ RESTORE, EACH = "`ipvsadm -R`", "`ipvsadm -e` for each change"
 RESTORE_TARGET, FLOOR_TARGET = 0.025, 2.0
 """40 times the changes a second: a fortieth of the time for each."""
 
+TEXT = (
+    f"Weights of {DESTINATIONS:,} destinations of one service, changed by turns: the same changes by `KernelBackend.apply`, which"
+    f" encodes them and sends {BATCH_MAX} at a time, by `ipvsadm -R`, which reads them from its standard input, and by an `ipvsadm`"
+    f" for each ({ALONE} of them). The floor sends our datagrams again, made beforehand, and receives the answers: it is what the"
+    f" kernel takes. `writer_change_by_ipvsadm_restore` is the time for a change by that of ipvsadm, so {RESTORE_TARGET} is"
+    f" {1 / RESTORE_TARGET:.0f} times the changes a second."
+)
+DISTORTION = "That favours who makes few system calls for many changes: elsewhere ipvsadm loses less to us, and we lose more to the floor."
+
 
 def destination(number: int, weight: int) -> Destination:
     """Return one of the destinations."""
@@ -93,16 +102,16 @@ class Ways:
     def apply(self, weight: int) -> Callable[[], object]:
         """What the writer calls, encoding and all."""
         ops = self._ops(weight)
-        return lambda: [self._checked(chunk) for chunk in ops]
+        return lambda: self._checked(ops)
 
     def one_at_a_time(self, weight: int) -> Callable[[], object]:
         """The same without batches: what a change costs that comes alone."""
         ops = [[op] for chunk in self._ops(weight) for op in chunk]
-        return lambda: [self._checked(chunk) for chunk in ops]
+        return lambda: self._checked(ops)
 
-    def _checked(self, chunk: list[Op]) -> None:
-        refused = [word for word in self._backend.apply(chunk) if word]
-        assert not refused, refused
+    def _checked(self, batches: list[list[Op]]) -> None:
+        for batch in batches:
+            assert not any(self._backend.apply(batch))
 
     def floor(self, weight: int) -> Callable[[], object]:
         """Send what `apply` would, and receive the answers."""
@@ -219,7 +228,7 @@ async def latencies(backend: KernelBackend, crowd: int, verdicts: int) -> list[f
             assert await writer.settle(10)
             took.append((time.perf_counter() - began) * 1000)
         nursery.cancel_scope.cancel()
-    subprocess.run(["ipvsadm", "-C"], check=True)
+    await trio.run_process(["ipvsadm", "-C"])
     return took
 
 
@@ -256,15 +265,8 @@ def section(results: dict[str, Any]) -> guest.Section:
     return guest.Section(
         title="Writing the kernel's table",
         order=40,
-        text=[
-            f"Weights of {DESTINATIONS:,} destinations of one service, changed by turns: the same changes by `KernelBackend.apply`, which"
-            f" encodes them and sends {BATCH_MAX} at a time, by `ipvsadm -R`, which reads them from its standard input, and by an `ipvsadm`"
-            f" for each ({ALONE} of them). The floor sends our datagrams again, made beforehand, and receives the answers: it is what the"
-            f" kernel takes. `writer_change_by_ipvsadm_restore` is the time for a change by that of ipvsadm, so {RESTORE_TARGET} is"
-            f" {1 / RESTORE_TARGET:.0f} times the changes a second."
-        ],
-        distortion="That favours who makes few system calls for many changes: the ratio to ipvsadm is greater here than elsewhere, and the one to"
-        " the floor is smaller.",
+        text=[TEXT],
+        distortion=DISTORTION,
         tables=[
             guest.Table(
                 "A changed weight",
