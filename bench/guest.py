@@ -60,11 +60,12 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A judged figure; up to `target` is good."""
+    """A judged figure; up to `target` is good. `distorted`: User-Mode Linux makes it another than elsewhere, if it ran there."""
 
     name: str
     value: float
     target: float
+    distorted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,15 @@ def tell(section: Section, found: Found | None, out: Path | None) -> None:
             {"caption": table.caption, "columns": list(table.columns), "rows": [list(row) for row in table.rows]}
             for table in section.tables
         ],
-        "ratios": [{"name": ratio.name, "value": ratio.value, "target": ratio.target} for ratio in section.ratios],
+        "ratios": [
+            {
+                "name": ratio.name,
+                "value": ratio.value,
+                "target": ratio.target,
+                "distorted": ratio.distorted and found is not None and found.is_uml,
+            }
+            for ratio in section.ratios
+        ],
     }
     out.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
