@@ -150,18 +150,18 @@ def encode(op: Op) -> tuple[int, bytes]:
     """
     try:
         match op:
+            case ChangeDestination():  # first, because most are of this kind
+                return SET_DEST, service_key(op.key) + _destination(op.destination)
+            case AddDestination():
+                return NEW_DEST, service_key(op.key) + _destination(op.destination)
+            case DeleteDestination():
+                return DEL_DEST, service_key(op.key) + attribute(_CMD_DEST, _endpoint(op.endpoint))
             case AddService():
                 return NEW_SERVICE, _service(op.key, op.settings)
             case ChangeService():
                 return SET_SERVICE, _service(op.key, op.settings)
             case DeleteService():
                 return DEL_SERVICE, service_key(op.key)
-            case AddDestination():
-                return NEW_DEST, service_key(op.key) + _destination(op.destination)
-            case ChangeDestination():
-                return SET_DEST, service_key(op.key) + _destination(op.destination)
-            case DeleteDestination():
-                return DEL_DEST, service_key(op.key) + attribute(_CMD_DEST, _endpoint(op.endpoint))
             case _:
                 assert_never(op)
     except (struct.error, UnicodeEncodeError, ValueError) as error:
@@ -229,19 +229,18 @@ def _destination(destination: Destination) -> bytes:
     tunnel = _tunnel(method) if method.forwarding is Forwarding.TUN else b""
     address = endpoint.address.packed
     whole = _DESTINATION_4 if len(address) == _IPV4_BYTES else _DESTINATION_6
-    return (
-        whole.pack(
-            *(whole.size + len(tunnel), _CMD_DEST),
-            *(_HEADER.size + len(address), _DEST_ADDRESS, address),
-            *(_U16_LENGTH, _DEST_PORT, _BE16.pack(endpoint.port)),
-            *(_U16_LENGTH, _DEST_FAMILY, AF_INET if whole is _DESTINATION_4 else AF_INET6),
-            *(_U32_LENGTH, _DEST_FORWARD, method.forwarding.value),
-            *(_U32_LENGTH, _DEST_WEIGHT, destination.weight),
-            *(_U32_LENGTH, _DEST_UPPER, destination.upper_threshold),
-            *(_U32_LENGTH, _DEST_LOWER, destination.lower_threshold),
-        )
-        + tunnel
-    )
+    # positional, because unpacking pairs into the call takes longer than all the packing
+    numbers = whole.pack(
+        whole.size + len(tunnel), _CMD_DEST,
+        _HEADER.size + len(address), _DEST_ADDRESS, address,
+        _U16_LENGTH, _DEST_PORT, _BE16.pack(endpoint.port),
+        _U16_LENGTH, _DEST_FAMILY, AF_INET if whole is _DESTINATION_4 else AF_INET6,
+        _U32_LENGTH, _DEST_FORWARD, method.forwarding.value,
+        _U32_LENGTH, _DEST_WEIGHT, destination.weight,
+        _U32_LENGTH, _DEST_UPPER, destination.upper_threshold,
+        _U32_LENGTH, _DEST_LOWER, destination.lower_threshold,
+    )  # fmt: skip
+    return numbers + tunnel
 
 
 def _tunnel(method: Method) -> bytes:
