@@ -46,7 +46,6 @@ class Found:
     versions: Mapping[str, str]
     kernel: str
     is_uml: bool
-    took_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ class Section:
 
 def played(module: str, words: Sequence[str], limit_s: float) -> Found:
     """Run a benchmark's inner side in a guest and return what it handed over. Raises RuntimeError when the guest failed."""
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as folder:
         file = Path(folder) / "found.json"
         inside = [sys.executable, "-m", module, *words, "--guest", str(file)]
@@ -91,7 +89,7 @@ def played(module: str, words: Sequence[str], limit_s: float) -> Found:
         if status or not file.exists():
             raise RuntimeError(f"{module} in its guest ended with status {status} (124: not within {limit_s:g} s)")
         data = json.loads(file.read_text())
-    return Found(**data, took_s=time.monotonic() - began)
+    return Found(**data)
 
 
 def hand_over(file: Path, results: object, found_versions: Mapping[str, str]) -> None:

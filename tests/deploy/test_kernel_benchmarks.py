@@ -39,7 +39,7 @@ def test_a_section_has_what_the_report_reads_and_marks_what_user_mode_linux_dist
 ) -> None:
     ratios = [guest.Ratio("r", 1.5, 2.0), guest.Ratio("native", 1.0, 2.0, distorted=False)]
     section = guest.Section("Title", 1, ["Words."], "It hurts.", [guest.Table("C", ["a", "b"], [[1, "x"]])], ratios)
-    found = guest.Found(results=None, versions={"ipvsadm": "1.31"}, kernel="6.1", is_uml=True, took_s=1.0)
+    found = guest.Found(results=None, versions={"ipvsadm": "1.31"}, kernel="6.1", is_uml=True)
     guest.tell(section, found, tmp_path / "one.json")
     assert capsys.readouterr().out.endswith("\nratio r 1.5 target 2.0\nratio native 1.0 target 2.0\n")
     told = json.loads((tmp_path / "one.json").read_text())
