@@ -4,11 +4,13 @@
 
 A stroke is what a task does between two waits; nobody else has a turn meanwhile, so the longest is how late any decision can be. It is
 measured in processor time, so a busy machine makes it no longer. FILE gets one line a stroke of at least LEAST_S: monotonic seconds of its
-end, how long it was in milliseconds, and the task; `read` gives them back.
+end, how long it was in milliseconds, and the task; `read` gives them back. What is written into a table in memory can be written down,
+too (`bench.timed_daemon`).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ from typing import TextIO
 
 import trio
 
+from bench import timed_daemon
 from supervisor import cli, launch
+from supervisor.ipvs.memory import MemoryBackend
 from supervisor.wiring import Supervisor
 
 LEAST_S = 0.002
@@ -62,6 +66,8 @@ def read(file: Path) -> Iterator[Stroke]:
 
 def main() -> int:
     """Run the daemon."""
+    if writes := os.environ.get(timed_daemon.WRITES):
+        timed_daemon.write_down(MemoryBackend.apply, writes)
     inner = launch._main  # noqa: SLF001  the one place where an instrument can come into the run
     with Path(sys.argv[1]).open("w", buffering=1) as out:
 

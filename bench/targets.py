@@ -48,25 +48,34 @@ def addresses(count: int) -> list[str]:
     return [str(FIRST_ADDRESS + number) for number in range(count)]
 
 
-class _Native(Targets):
+class Native(Targets):
+    """bench/native/targets.c. Killed, all its ports are closed at once."""
+
+    port = 0
+
     def __init__(self, folder: Path, *, distinct: bool) -> None:
         counters = folder / "counters"
         counters.write_bytes(bytes(16))
-        command = [str(compiled("targets.c")), str(counters), str(int(distinct))]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
+        self._command = [str(compiled("targets.c")), str(counters), str(int(distinct))]
+        self.start()
         with counters.open("rb") as file:
             self._counters = mmap.mmap(file.fileno(), 16, prot=mmap.PROT_READ)
 
+    def start(self) -> None:
+        """Serve, at the same port as before if there was one."""
+        self.process = subprocess.Popen([*self._command, str(self.port)], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
     def count(self) -> Count:
+        """Return what was served so far."""
         return Count(*struct.unpack("QQ", self._counters[:16]))
 
 
 @contextmanager
 def native(folder: Path, *, distinct: bool) -> Iterator[Targets]:
     """Serve plain HTTP; `distinct`: each address has an ETag and a Last-Modified of its own."""
-    targets = _Native(folder, distinct=distinct)
+    targets = Native(folder, distinct=distinct)
     try:
         yield targets
     finally:

@@ -90,7 +90,8 @@ def until(what: Callable[[], bool], patience_s: float = 60.0, every_s: float = 0
         time.sleep(every_s)
 
 
-def _write_down(apply: Callable[[MemoryBackend, Sequence[Op]], list[str]], path: str) -> None:
+def write_down(apply: Callable[[MemoryBackend, Sequence[Op]], list[str]], path: str) -> None:
+    """Have every write of a table in memory written down, in a file."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def timed(backend: MemoryBackend, ops: Sequence[Op]) -> list[str]:
@@ -127,7 +128,7 @@ def main() -> int:
         sys.argv.remove(WORKER)
         idling.EARLY_MAX = 1 << 30
         return checkers_program.main()
-    _write_down(MemoryBackend.apply, os.environ[WRITES])
+    write_down(MemoryBackend.apply, os.environ[WRITES])
     if os.environ.get(PATIENT):
         launch._checker_starter = _patient_starter  # noqa: SLF001  there is no other seam, and a benchmark needs none
     return cli.main()

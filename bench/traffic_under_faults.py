@@ -2,6 +2,7 @@
 
     python -m bench.traffic_under_faults --times 100          play every fault so often, then write the figures and the page
     python -m bench.traffic_under_faults --render             only write them again from what was played
+    python -m bench.traffic_under_faults [--quick] --out FILE    a minute of it, with ldirectord, for docs/performance.md
 
 Needs an IPVS kernel to throw away (tests/kernel/on-ipvs finds one) and an otherwise idle processor; 100 times take an hour or two. Each
 guest plays a few rounds; what it played stays in .lab/traffic-under-faults, so an interrupted run goes on where it was. Remove that
@@ -23,7 +24,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import traffic_table
+from bench import lost_requests, traffic_table
 from tests.kernel import lab, storm
 
 Groups = Sequence[Sequence[str]]
@@ -102,9 +103,16 @@ def main() -> int:
     parser.add_argument("--alone", action="store_true", help="one lane at a time, on a busy machine")
     parser.add_argument("--lanes", default=",".join(storm.LANES), help="only these (default: %(default)s)")
     parser.add_argument("--render", action="store_true", help="only write figures and page")
+    parser.add_argument("--quick", action="store_true", help="with --out: each fault once")
+    parser.add_argument(
+        "--out", type=Path, help="play bench.lost_requests instead, and write this section of docs/performance.md"
+    )
     parser.add_argument("--guest", help=argparse.SUPPRESS)
     options = parser.parse_args()
     RAW = options.raw
+    if options.out or options.quick:
+        words = ["--quick"] if options.quick else []
+        return lost_requests.main([*words, *(["--out", str(options.out)] if options.out else [])])
     if options.guest:
         in_guest(options.guest.split(","), options.rounds, options.seed)
         return 0

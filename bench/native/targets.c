@@ -1,6 +1,6 @@
 /* Be many real servers: one process that answers on every loopback address as nginx does, and counts.
  *
- *   targets COUNTERS [DISTINCT]      prints its port; COUNTERS is a file of 16 bytes: connections accepted, requests answered
+ *   targets COUNTERS [DISTINCT [PORT]]      prints its port; COUNTERS is a file of 16 bytes: connections accepted, requests answered
  *
  * The head is nginx's for a file of 1 KiB, with a Date that changes each second; with DISTINCT = 1 each address has a Last-Modified and an
  * ETag of its own, as machines have whose files were copied one after another. A connection stays open when the client asks for it.
@@ -44,8 +44,10 @@ int main(int count, char **words) {
     if (counters == MAP_FAILED) { perror(words[1]); return 1; }
 
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), port_text = 0;
-    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(count > 3 ? atoi(words[3]) : 0)};
     socklen_t length = sizeof address;
+    int again = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &again, sizeof again);
     if (bind(listener, (struct sockaddr *)&address, length) || listen(listener, 8192)) { perror("listen"); return 1; }
     getsockname(listener, (struct sockaddr *)&address, &length);
     port_text = ntohs(address.sin_port);

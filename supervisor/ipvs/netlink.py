@@ -35,8 +35,7 @@ _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _SO_RCVBUFFORCE = 10, 11, 33
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300  # NLM_F_*
 _DUMP_INTERRUPTED, _ERROR, _DONE = 0x10, 2, 3  # NLM_F_DUMP_INTR, NLMSG_ERROR, NLMSG_DONE
 _CONTROL_FAMILY, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
-_HEADER, _GENERIC = struct.Struct("=IHHII"), struct.Struct("=BBH")
-_HEADERS_BYTES = _HEADER.size + _GENERIC.size
+_HEADER, _GENERIC, _HEADERS = struct.Struct("=IHHII"), struct.Struct("=BBH"), struct.Struct("=IHHIIBBH")
 _S32, _U16 = struct.Struct("=i"), struct.Struct("=H")
 _SEQUENCE_MASK = 0xFFFFFFFF
 
@@ -257,9 +256,7 @@ class GenericNetlink:
 
 def _frame(family: int, command: int, payload: bytes, flags: int, sequence: int) -> bytes:
     """Return one netlink message; payloads are whole attributes, so nothing is owed to alignment."""
-    return (
-        _HEADER.pack(_HEADERS_BYTES + len(payload), family, flags, sequence, 0) + _GENERIC.pack(command, 1, 0) + payload
-    )
+    return _HEADERS.pack(_HEADERS.size + len(payload), family, flags, sequence, 0, command, 1, 0) + payload
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:

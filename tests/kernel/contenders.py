@@ -45,11 +45,15 @@ Done = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What was done to a contender: when it is over, and how the harness ends it where nobody else does."""
+    """What was done to a contender: when it is over, and how the harness ends it where nobody else does.
+
+    `tend` is called at each look until then.
+    """
 
     done: Done
     undo: Callable[[], None] | None = None
     patience_s: float = PATIENCE_S
+    tend: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

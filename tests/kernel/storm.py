@@ -21,6 +21,7 @@ from random import Random
 
 from tests.kernel import lab
 from tests.kernel.contenders import CONTENDERS, HEALTHY, IN_ORDER, Contender
+from tests.kernel.dying import MORE, server_faults
 from tests.kernel.load import HOLD_S, REPORT_S, TIMEOUT_S, Failure, Load, Report
 
 RATE = 300.0
@@ -122,22 +123,23 @@ LOSES_SERVERS = ("flush", "delete")
 """What breaks connections by itself, whoever keeps the table."""
 
 
-def play(lane: Lane, directory: Path, rounds: int, seed: int) -> list[Event]:
+def play(lane: Lane, directory: Path, rounds: int, seed: int, rate: float = RATE) -> list[Event]:
     """Play a lane and return what happened, oldest first."""
     print(
-        f"storm: {lane.name} ({lane.contender}), {rounds} rounds, {RATE:g} requests a second, seed {seed}", flush=True
+        f"storm: {lane.name} ({lane.contender}), {rounds} rounds, {rate:g} requests a second, seed {seed}", flush=True
     )
     with lab.Lab(directory, f"{lane.name}-") as world:
         lab.ip_batch(world.director, [f"addr add {lab.VIRTUAL}/32 dev eth0"])
         world.start_all_web()
         world.hurry_web()
-        contender = CONTENDERS[lane.contender](world)
+        contender = {**CONTENDERS, **MORE}[lane.contender](world)
+        contender.faults |= server_faults(contender)
         contender.start()
         watch = Watch(world.table)
         load = None
         try:
             lab.wait_until("quiet", lambda: _quiet(watch, contender, 0.0), START_MAX_S)
-            load = Load(world, RATE)
+            load = Load(world, rate)
             time.sleep(2 * HOLD_S)
             events = _play(contender, watch, rounds, Random(seed), lane.faults)
             time.sleep(TIMEOUT_S)
@@ -169,6 +171,7 @@ def _inflict(contender: Contender, watch: Watch, name: str, random: Random) -> l
             event.undone = True
             break
         time.sleep(LOOK_S)
+        fault.tend()
     event.over_s = time.monotonic() - event.at_s
     print(
         f"{event.at_s:9.2f} {contender.name}: {name}: over after {event.over_s:.2f} s{' without an end' * event.undone}",
