@@ -153,49 +153,74 @@ class TableError(Exception):
         self.op = op
 
 
-def _service(table: Table, op: Op) -> Service:
-    try:
-        return table.services[op.key]
-    except KeyError:
-        raise TableError("ESRCH", op) from None
+class Draft:
+    """A table that is being changed: many operations on it cost what they touch, and not the whole table each.
 
+    Services and destinations keep their order; who is replaced stays where it was.
+    """
 
-def _with(table: Table, service: Service) -> Table:
-    return Table(MappingProxyType({**table.services, service.key: service}))
+    def __init__(self, table: Table) -> None:
+        self._services = dict(table.services)
+        self._touched: dict[ServiceKey, dict[Endpoint, Destination]] = {}
+
+    def __contains__(self, key: ServiceKey) -> bool:
+        """Tell whether there is a service under this key."""
+        return key in self._services
+
+    def apply(self, op: Op) -> None:
+        """Carry out one operation. Raises TableError with the kernel's errno: EEXIST, ESRCH (service), ENOENT (destination)."""
+        match op:
+            case AddService():
+                if op.key in self._services:
+                    raise TableError("EEXIST", op)
+                self._services[op.key] = Service(op.key, op.settings)
+            case ChangeService():
+                self._services[op.key] = replace(self._service(op), settings=op.settings)
+            case DeleteService():
+                self._service(op)
+                del self._services[op.key]
+                self._touched.pop(op.key, None)
+            case AddDestination():
+                destinations = self._destinations(op)
+                if op.destination.endpoint in destinations:
+                    raise TableError("EEXIST", op)
+                destinations[op.destination.endpoint] = op.destination
+            case ChangeDestination():
+                destinations = self._destinations(op)
+                if op.destination.endpoint not in destinations:
+                    raise TableError("ENOENT", op)
+                destinations[op.destination.endpoint] = op.destination
+            case DeleteDestination():
+                destinations = self._destinations(op)
+                if op.endpoint not in destinations:
+                    raise TableError("ENOENT", op)
+                del destinations[op.endpoint]
+            case _:
+                assert_never(op)
+
+    def table(self) -> Table:
+        """Return what it has become. The draft is used up."""
+        for key, destinations in self._touched.items():
+            self._services[key] = replace(self._services[key], destinations=MappingProxyType(destinations))
+        return Table(MappingProxyType(self._services))
+
+    def _service(self, op: Op) -> Service:
+        try:
+            return self._services[op.key]
+        except KeyError:
+            raise TableError("ESRCH", op) from None
+
+    def _destinations(self, op: Op) -> dict[Endpoint, Destination]:
+        """Return a service's destinations to be changed."""
+        service = self._service(op)
+        found = self._touched.get(op.key)
+        if found is None:
+            found = self._touched[op.key] = dict(service.destinations)
+        return found
 
 
 def apply(table: Table, op: Op) -> Table:
-    """Return `table` after `op`, or raise TableError with the kernel's errno: EEXIST, ESRCH (service), ENOENT (destination)."""
-    match op:
-        case AddService():
-            if op.key in table.services:
-                raise TableError("EEXIST", op)
-            return _with(table, Service(op.key, op.settings))
-        case ChangeService():
-            return _with(table, replace(_service(table, op), settings=op.settings))
-        case DeleteService():
-            _service(table, op)
-            return Table(MappingProxyType({key: s for key, s in table.services.items() if key != op.key}))
-        case AddDestination():
-            service = _service(table, op)
-            if op.destination.endpoint in service.destinations:
-                raise TableError("EEXIST", op)
-            return _put(table, service, op.destination)
-        case ChangeDestination():
-            service = _service(table, op)
-            if op.destination.endpoint not in service.destinations:
-                raise TableError("ENOENT", op)
-            return _put(table, service, op.destination)
-        case DeleteDestination():
-            service = _service(table, op)
-            if op.endpoint not in service.destinations:
-                raise TableError("ENOENT", op)
-            rest = {e: d for e, d in service.destinations.items() if e != op.endpoint}
-            return _with(table, replace(service, destinations=MappingProxyType(rest)))
-        case _:
-            assert_never(op)
-
-
-def _put(table: Table, service: Service, destination: Destination) -> Table:
-    destinations = {**service.destinations, destination.endpoint: destination}
-    return _with(table, replace(service, destinations=MappingProxyType(destinations)))
+    """Return `table` after `op`, or raise TableError as `Draft.apply` does."""
+    draft = Draft(table)
+    draft.apply(op)
+    return draft.table()

@@ -18,6 +18,7 @@ from supervisor.core.table import (
     AddDestination,
     ChangeDestination,
     Counters,
+    Draft,
     Load,
     Op,
     Reading,
@@ -25,7 +26,6 @@ from supervisor.core.table import (
     ServiceSettings,
     Table,
     TableError,
-    apply,
 )
 from supervisor.model import Endpoint, IPAddress, ServiceKey, SyncDaemon, SyncRole, Timeouts
 
@@ -69,17 +69,20 @@ class MemoryBackend:
 
     def apply(self, ops: Sequence[Op]) -> list[str]:
         """Carry out `ops` in order; a failure does not stop the rest. Return one errno name ("" = done) for each."""
-        return [self._apply(op) for op in ops]
+        draft = Draft(self.table)
+        words = [self._apply(draft, op) for op in ops]
+        self.table = draft.table()
+        return words
 
-    def _apply(self, op: Op) -> str:
+    def _apply(self, draft: Draft, op: Op) -> str:
         if isinstance(op, AddDestination | ChangeDestination):
             destination = op.destination
             if self.sync_daemons and destination.endpoint.address.version != op.key.family:
-                return "EINVAL" if op.key in self.table.services else "ESRCH"
+                return "EINVAL" if op.key in draft else "ESRCH"
             if destination.weight < 0 or destination.upper_threshold < destination.lower_threshold:
-                return "ERANGE" if op.key in self.table.services else "ESRCH"
+                return "ERANGE" if op.key in draft else "ESRCH"
         try:
-            self.table = apply(self.table, op)
+            draft.apply(op)
         except TableError as error:
             return error.word
         return ""
