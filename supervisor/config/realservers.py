@@ -1,19 +1,24 @@
-"""One real_server block into one `RealServer`, with its checks. Sources: keepalived.md, sections 2.2 (corrections) and 2.4."""
+"""One real_server block into one `RealServer`, with its checks. Sources: keepalived.md, sections 2.2 (corrections) and 2.4.
+
+Most real servers of a large file differ in their address alone. A block that was understood without any problem is not read a second
+time: it is remembered by its words and by those of the virtual server around it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from checkers.kit import api
 from supervisor.config import keywords
-from supervisor.config.checks import Checks, inherited
+from supervisor.config.checks import Checks, Signature, inherited, signature
 from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, endpoint, quoted
 from supervisor.config.scripts import Scripts
 from supervisor.config.tree import Node
 from supervisor.config.values import Block, read_block, tolerated
 from supervisor.model import (
+    NOWHERE,
     AddressKey,
     CheckSpec,
     Endpoint,
@@ -46,6 +51,15 @@ def check_address(address: IPAddress, index: int) -> None:
     else:
         return
     raise Fault(Code.UNUSABLE_ADDRESS, index, f"{address} is {kind}; no server can have it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Understood:
+    """A real server that was read without any problem. Its checks go to `probed`, or nowhere."""
+
+    server: RealServer
+    known: Method | None  # the forwarding method that was known at its place
+    probed: Endpoint
 
 
 MISFIT_HINT = "only TUN carries one address family over the other"
@@ -103,6 +117,13 @@ class Surroundings:
         message = f"{name} cannot change the port from {port} to {written.port}; {port or 'no port'} is taken"
         return Endpoint(written.address, port), message
 
+    def probed(self, written: Endpoint, corrected: Endpoint) -> Endpoint:
+        """What is probed unless a check says otherwise: a port of its own, where it has one."""
+        probed = corrected if corrected.port else written
+        if probed.port == 0 and isinstance(self.key, AddressKey):
+            return Endpoint(written.address, self.key.endpoint.port)
+        return probed
+
 
 class RealServers:
     """Reads the real servers of one configuration."""
@@ -112,14 +133,16 @@ class RealServers:
         self._checks = checks
         self._scripts = scripts
         self._mail = mail
+        self._seen: dict[tuple[Signature, Signature, Method | None, Method], _Understood] = {}
 
     def read_all(self, surroundings: Surroundings) -> tuple[RealServer, ...]:
         """The real servers of a virtual server, in the order of the file."""
         found: list[RealServer] = []
         nodes: dict[Endpoint, Node] = {}  # by the endpoint as the kernel gets it, and as it is written
         orders = surroundings.orders()
+        outside = _words_around(surroundings.block)
         for _, node in surroundings.block.all("real_server"):
-            read = self._read(node, surroundings, orders.get(id(node)))
+            read = self._read(node, surroundings, outside, orders.get(id(node)))
             if read is None:
                 continue
             written, server = read
@@ -134,19 +157,28 @@ class RealServers:
             found.append(server)
         return tuple(found)
 
-    def _read(self, node: Node, surroundings: Surroundings, order: int | None) -> tuple[Endpoint, RealServer] | None:
-        """The real server and the endpoint as it is written; `order`: as in `Surroundings.method_at`."""
+    def _read(
+        self, node: Node, surroundings: Surroundings, outside: Signature, order: int | None
+    ) -> tuple[Endpoint, RealServer] | None:
+        """The real server and the endpoint as it is written; `outside`: the words around it, `order`: as in `Surroundings.method_at`."""
         problems = self._problems
+        before, known = len(problems), surroundings.method_at(order)
+        words = (_words_in(node), outside, known, surroundings.method)
+        understood = self._seen.get(words)
+        if understood is not None:
+            like = self._like(understood, node, surroundings)
+            if like is not None:
+                return like
         block = read_block(node, keywords.REAL_SERVER_TABLE, problems)
         self._report_unhandled(block)
         outer = surroundings.block
-        known = block.get("lvs_method", surroundings.method_at(order))
+        known = block.get("lvs_method", known)
         method = surroundings.method if known is None else known
         try:
             written = self._head(node)
         except Fault as fault:
             if tolerated(node, fault, problems):
-                return self._read(node, surroundings, order)
+                return self._read(node, surroundings, outside, order)
             problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
             self._all_checks(block, outer, _SOMEWHERE)  # for what is wrong in them
             return None
@@ -158,9 +190,7 @@ class RealServers:
         corrected, message = surroundings.corrected(written, method)
         if message:
             problems.add(Code.CORRECTED, node.place(2 if len(node.words) > 2 else 1), message)
-        probed = corrected if corrected.port else written
-        if probed.port == 0 and isinstance(surroundings.key, AddressKey):
-            probed = Endpoint(written.address, surroundings.key.endpoint.port)
+        probed = surroundings.probed(written, corrected)
         upper, lower = block.get("uthreshold", 0), block.get("lthreshold", 0)
         if lower > upper:
             place = block.value_place("lthreshold")
@@ -179,7 +209,27 @@ class RealServers:
             notify_up=self._scripts.read(block, "notify_up"),
             notify_down=self._scripts.read(block, "notify_down"),
         )
+        if len(problems) == before and all(check.target is probed or check.target is NOWHERE for check in found.checks):
+            self._seen[words] = _Understood(found, known, probed)
         return written, found
+
+    def _like(
+        self, understood: _Understood, node: Node, surroundings: Surroundings
+    ) -> tuple[Endpoint, RealServer] | None:
+        """What `_read` returns for a block that says what another one said; None when it has to be looked at."""
+        server = understood.server
+        try:
+            written = self._head(node)
+        except Fault:
+            return None
+        corrected, message = surroundings.corrected(written, server.method)
+        probed = surroundings.probed(written, corrected)
+        if message or surroundings.misfit(written.address, understood.known or Method()):
+            return None
+        if not _alike(probed, understood.probed):
+            return None
+        checks = tuple(check if check.target is NOWHERE else replace(check, target=probed) for check in server.checks)
+        return written, replace(server, endpoint=corrected, checks=checks)
 
     @staticmethod
     def _head(node: Node) -> Endpoint:
@@ -218,3 +268,20 @@ class RealServers:
                 rest = "when its other checks succeed" if handled else "always, because nothing else checks it"
                 message += f"; this real server will count as healthy without this check ({rest})"
             self._problems.add(Code.NOT_HANDLED, node.place(), message)
+
+
+def _words_in(node: Node) -> Signature:
+    """The words of all that is in a block."""
+    return tuple([signature(child) for child in node.children or ()])
+
+
+def _words_around(block: Block) -> Signature:
+    """The words of a virtual server outside of its real servers: what these may inherit."""
+    return tuple([signature(child) for child in block.node.children or () if child.keyword != "real_server"])
+
+
+def _alike(one: Endpoint, other: Endpoint) -> bool:
+    """Whether a check that may probe one may probe the other, too (`Checks`): an address of the link needs an interface."""
+    if one.address.version != other.address.version or bool(one.port) is not bool(other.port):
+        return False
+    return one.address.version == 4 or one.address.is_link_local is other.address.is_link_local
