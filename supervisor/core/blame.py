@@ -37,7 +37,7 @@ from supervisor.core.health import INCONCLUSIVE, Check
 from supervisor.core.hold import HeldBy, Hold
 from supervisor.core.realserver import RealServerState
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import NOWHERE, BlameSettings, CheckSpec, IPAddress, ServiceKey
+from supervisor.model import NOWHERE, BlameSettings, CheckSpec, IPAddress, Schedule, ServiceKey
 
 SILENT_SHARE = 0.9
 """So much of all hosts is nearly everybody: a tenth may be behind another network, or on this machine."""
@@ -126,10 +126,12 @@ class Blame:
         self.settings = settings
         states = list(virtual_servers)
         keys = {state.spec.key for state in states}
-        self._hosts = frozenset(host for state in states for host in _hosts(state))
-        longest = max((detection_s(server) for state in states for server in state.real_servers.values()), default=0.0)
-        self._window_s = min(longest, WINDOW_MAX_S)
-        there = {server.spec.endpoint.address for state in states for server in state.real_servers.values()}
+        servers = [server for state in states for server in state.real_servers.values()]
+        checks = [check.spec for server in servers for check in server.checks]
+        self._hosts = frozenset(spec.target.address for spec in checks if spec.target != NOWHERE)
+        schedules = {id(spec.schedule): spec.schedule for spec in checks}  # of thousands of checks there are a few
+        self._window_s = min(max(map(_noticed_within_s, schedules.values()), default=0.0), WINDOW_MAX_S)
+        there = {server.spec.endpoint.address for server in servers}
         sorry = {state.spec.sorry_server.endpoint.address for state in states if state.spec.sorry_server}
         self.targets = self._hosts | there | sorry if settings.on else frozenset()
         self._silent = {host: since for host, since in self._silent.items() if host in self._hosts}
@@ -151,7 +153,8 @@ class Blame:
         """Bring up to date whether a virtual server is cut off, and give its held servers their last round when it is no more."""
         key = state.spec.key
         since = self._cut_off.get(key)
-        if self.settings.on and state.real_servers and all(self._without_path(s) for s in state.real_servers.values()):
+        servers = state.real_servers.values()
+        if self.settings.on and self.lost and servers and all(map(self._without_path, servers)):
             if since is None and key not in self._refuted:
                 self._cut_off[key] = now
             return
@@ -313,11 +316,10 @@ class Blame:
 
 def detection_s(server: RealServerState) -> float:
     """Return the longest time from a real server's death to the verdict, in seconds."""
-    return max((_detection_s(check) for check in server.checks), default=0.0)
+    return max((_noticed_within_s(check.spec.schedule) for check in server.checks), default=0.0)
 
 
-def _detection_s(check: Check) -> float:
-    schedule = check.spec.schedule
+def _noticed_within_s(schedule: Schedule) -> float:
     probes = schedule.retry + 1
     return schedule.longest_pause + probes * schedule.connect_timeout + schedule.retry * schedule.retry_pause
 

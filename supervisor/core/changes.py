@@ -1,5 +1,6 @@
 """What a new configuration changes: by name, for people; and what it would do to the kernel, before it does.
 
+    new = retain(old, new)                             # the same configuration, what did not change being the old objects
     changes = compare(old, new)                        # which virtual and real servers come, go and change
     ahead = foresee(director, new, owned, now)         # the same and every kernel operation, on a copy of the director
 
@@ -8,8 +9,9 @@ Pure. The copy is thrown away; nothing that happens to it is told.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeAlias
 
 from supervisor.core import detection
@@ -18,7 +20,7 @@ from supervisor.core.diff import diff
 from supervisor.core.director import Director
 from supervisor.core.events import DestinationId
 from supervisor.core.table import Load, Op, Table
-from supervisor.model import Config, ServiceKey, VirtualServer
+from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualServer
 
 _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files", "text"})
 
@@ -51,6 +53,29 @@ class Foresight:
     operations: tuple[Op, ...]
     before: Table
     loads: Mapping[DestinationId, Load]
+
+
+def retain(old: Config, new: Config) -> Config:
+    """Return `new` with the objects of `old` wherever they are equal: to be kept once, and to be told from the others at a glance.
+
+    Linear in the number of real servers, and nothing that needs the loop: it may run in a thread beside it.
+    """
+    before = {vs.key: vs for vs in old.virtual_servers}
+    servers = tuple(_retained(before.get(vs.key), vs) for vs in new.virtual_servers)
+    if len(servers) == len(old.virtual_servers) and all(map(operator.is_, servers, old.virtual_servers)):
+        servers = old.virtual_servers
+    return replace(new, virtual_servers=servers)
+
+
+def _retained(old: VirtualServer | None, new: VirtualServer) -> VirtualServer:
+    if old is None:
+        return new
+    if old == new:
+        return old
+    before: dict[Endpoint, RealServer] = {server.endpoint: server for server in old.real_servers}
+    known = (before.get(server.endpoint) for server in new.real_servers)
+    servers = tuple(one if one == other else other for one, other in zip(known, new.real_servers, strict=True))
+    return replace(new, real_servers=servers)
 
 
 def compare(old: Config, new: Config) -> Changes:

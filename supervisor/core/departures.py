@@ -11,7 +11,7 @@ protocols without connections, the rest is let go LAST_PACKETS_S after the last 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -43,6 +43,11 @@ class Departures:
 
     def __bool__(self) -> bool:
         return bool(self._departing)
+
+    @property
+    def touched(self) -> Collection[ServiceKey]:
+        """The virtual servers of which something is on its way out."""
+        return self._departing.keys()
 
     def fork(self) -> Departures:
         """Return a copy that goes its own way."""

@@ -10,7 +10,7 @@ up to the table), `reconfiguring` (another file), `director` (which event means 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from supervisor.core.blame import Blame
@@ -65,7 +65,8 @@ class Pools:
         copy.doubted = set(self.doubted)
         copy.blame, copy.hold_ends = self.blame.fork(), self.hold_ends.fork()
         copy.virtual_servers = {key: state.fork() for key, state in self.virtual_servers.items()}
-        copy.replaced()
+        copy._services, copy._dirty = dict(self._services), set(self._dirty)
+        copy.replaced(())
         return copy
 
     # -- lookups ---------------------------------------------------------------------------------------------------
@@ -146,19 +147,23 @@ class Pools:
         self._dirty.add(key)
         self.unremembered.add(key)
 
-    def replaced(self) -> None:
-        """Note that `virtual_servers` is another set than before: every index and the whole table anew."""
+    def replaced(self, changed: Collection[ServiceKey] | None = None) -> None:
+        """Note that `virtual_servers` is another set than before: every index and the table anew.
+
+        `changed` are those that came or are not as they were (None: all); of the others, services and memories still hold.
+        """
         self._consumers = {}
         for virtual_server in self.virtual_servers.values():
             for server in virtual_server.real_servers.values():
                 for check in server.checks:
                     self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
         self.blame.reconfigure(self.config.blame, self.virtual_servers.values())
-        services = {key: self._service(key) for key in self._keys()}
+        anew = {*self._dirty, *(self.virtual_servers if changed is None else changed), *self.departures.touched}
+        services = {key: self._service(key) if key in anew else self._services.get(key) for key in self._keys()}
         self._services = {key: service for key, service in services.items() if service is not None}
         self._dirty.clear()
         self._desired = None
-        self.unremembered.update(self.virtual_servers)
+        self.unremembered.update(anew & self.virtual_servers.keys())
         current = set(self.jobs.jobs.values())
         self._definitions = {job: name for job, name in self._definitions.items() if job in current}
 

@@ -10,7 +10,7 @@ from supervisor.core.groups import Speakers
 from supervisor.core.judgement import begin_by_configuration, quorum_flipped
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
-from supervisor.core.succession import carried_over, renumber
+from supervisor.core.succession import carried_over
 from supervisor.core.transitions import Transition
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualServer
@@ -29,7 +29,7 @@ def reconfigure(pools: Pools, config: Config, now: float) -> list[Transition]:
         pools.departures.begin_service(gone.service(), now, gone.spec.drain_timeout)
         if key not in inherited:
             told += speakers.spoken(_gone(gone), gone.spec)
-    kept = dict[ServiceKey, VirtualServerState]()
+    kept, changed = dict[ServiceKey, VirtualServerState](), set[ServiceKey]()
     for spec in config.virtual_servers:
         if pools.departures:
             pools.departures.come_back(spec.key, endpoints(spec))
@@ -37,13 +37,13 @@ def reconfigure(pools: Pools, config: Config, now: float) -> list[Transition]:
         if known is None:
             known = enter(pools, spec, now, None)
             told += speakers.spoken(first_quorum(pools, known, now), spec)
-        elif known.spec == spec:
-            renumber(known.real_servers.values(), pools.jobs.jobs)
-        else:
+            changed.add(spec.key)
+        elif known.spec != spec:
             told += speakers.spoken(_update(pools, known, spec, now), spec)
+            changed.add(spec.key)
         kept[spec.key] = known
     pools.virtual_servers = kept
-    pools.replaced()
+    pools.replaced(changed)
     return told
 
 

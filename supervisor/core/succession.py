@@ -5,7 +5,7 @@ What is known stays known: an edited time-out neither revives a dead server nor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from supervisor.core.health import Check
 from supervisor.core.realserver import RealServerState
@@ -27,13 +27,6 @@ def carried_over(
         check.job = jobs[spec]
         checks.append(check)
     return tuple(checks)
-
-
-def renumber(servers: Iterable[RealServerState], jobs: Mapping[CheckSpec, int]) -> None:
-    """Give the checks of servers that did not change their numbers in the new configuration."""
-    for server in servers:
-        for check in server.checks:
-            check.job = jobs[check.spec]
 
 
 def _successor(spec: CheckSpec, others: list[Check], now: float, *, live: bool) -> Check:
