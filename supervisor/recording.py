@@ -29,7 +29,7 @@ from supervisor.core.events import CheckReported, Result
 from supervisor.core.history import History
 from supervisor.journaling import Journaling
 from supervisor.log import Log
-from supervisor.model import Config
+from supervisor.model import Config, ServiceKey, VirtualServer
 from supervisor.statefolder import Store
 
 FOLLOWERS_MAX = 4
@@ -111,14 +111,19 @@ class Recording:
         self._followers: set[Follower] = set()
         self._noted: deque[_Told | _Found] = deque(maxlen=NOTED_MAX)
         self._something = trio.Event()  # was noted
+        self._named: dict[ServiceKey, tuple[VirtualServer, frozenset[str]]] = {}  # with the names of its real servers
         self._recalled = store is None
         log.listener = self.hear
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration: what left it is forgotten, but for its events."""
-        self.history.reconfigure(
-            {str(spec.key): [str(rs.endpoint) for rs in spec.real_servers] for spec in config.virtual_servers}
-        )
+        before, self._named = self._named, {}
+        for spec in config.virtual_servers:
+            named = before.get(spec.key)
+            if named is None or named[0] is not spec:
+                named = spec, frozenset(str(server.endpoint) for server in spec.real_servers)
+            self._named[spec.key] = named
+        self.history.reconfigure({str(key): names for key, (_, names) in self._named.items()})
 
     def now(self) -> float:
         """Return the wall clock, in Unix seconds, to the millisecond."""

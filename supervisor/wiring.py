@@ -16,6 +16,7 @@ forwarding, and the next start adopts its table.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -31,7 +32,7 @@ from supervisor.config import Outcome
 from supervisor.config.problems import counted
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
-from supervisor.core.changes import Changes, Foresight, outlook
+from supervisor.core.changes import Changes, Foresight, outlook, retain
 from supervisor.core.director import Director
 from supervisor.core.events import CheckReported, Event, KernelRead, Overridden, Tick
 from supervisor.core.idleness import Idleness
@@ -330,8 +331,13 @@ class Supervisor:
 
     async def _load(self, file: Path | None = None) -> Outcome:
         """Read the configuration, or another file without any effect; outside the loop, so that probes do not wait for a large one."""
-        load = self._outside.load
-        return await trio.to_thread.run_sync(load, file) if self._outside.in_thread else load(file)
+        running, read = self._config, self._outside.load
+
+        def load() -> Outcome:
+            outcome = read(file)
+            return outcome if outcome.config is None else replace(outcome, config=retain(running, outcome.config))
+
+        return await trio.to_thread.run_sync(load) if self._outside.in_thread else load()
 
     def _noticed(self, notice: Notice) -> None:
         """Say what the writer noticed; who might have done it is looked for when somebody keeps doing it."""

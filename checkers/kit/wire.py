@@ -107,6 +107,7 @@ __all__ = [
     "Histogram",
     "Idle",
     "Job",
+    "Parcel",
     "Probe",
     "Probed",
     "Reason",
@@ -147,6 +148,8 @@ _SENTINEL_FRAME = struct.Struct(">BBIIQIBd")  # … epoch generation seq job sta
 _PROBE_FRAME = struct.Struct(">BBII")  # … number job
 _ASSIGN_HEAD = struct.Struct(">BBIIHHH")  # … epoch generation part parts rate-max; JSON follows
 _IDLE_HEAD = struct.Struct(">BBBH")  # … idle, number of jobs; 32 bits of each follow
+
+_ASSIGN_ROOM_BYTES = ASSIGN_FRAME_MAX_BYTES - _ASSIGN_HEAD.size - len(b"[]")
 
 STATE_ENTRIES_MAX = (STATE_FRAME_MAX_BYTES - _STATE_HEAD.size) // _STATE_ENTRY.size
 """Most entries of one State frame."""
@@ -258,25 +261,37 @@ def idle_frames(jobs: Sequence[int], *, idle: bool) -> list[Idle]:
     return [Idle(idle, tuple(jobs[start : start + IDLE_JOBS_MAX])) for start in starts]
 
 
-def assign_frames(epoch: int, generation: int, jobs: Iterable[Job], rate_max: int = 0) -> list[bytes]:
-    """Return the Assign frames of a whole assignment, each at most ASSIGN_FRAME_MAX_BYTES; at least one.
+class Parcel:
+    """A whole assignment on its way into frames, job by job: there may be thousands, and others want a turn between them."""
 
-    Raises WireError when a single job does not fit a frame.
-    """
-    room = ASSIGN_FRAME_MAX_BYTES - _ASSIGN_HEAD.size - len(b"[]")
-    parts: list[list[Job]] = [[]]
-    used = 0
+    def __init__(self) -> None:
+        self._parts: list[list[bytes]] = [[]]
+        self._used = 0
+
+    def add(self, job: Job) -> None:
+        """Put one more job into it. Raises WireError when it does not fit a frame."""
+        text = encode_job(job).encode()
+        size = len(text) + len(",")
+        if size > _ASSIGN_ROOM_BYTES:
+            raise WireError(f"assign: job {job.id} takes {size} bytes, more than the {_ASSIGN_ROOM_BYTES} of a frame")
+        if self._used + size > _ASSIGN_ROOM_BYTES:
+            self._parts.append([])
+            self._used = 0
+        self._parts[-1].append(text)
+        self._used += size
+
+    def frames(self, epoch: int, generation: int, rate_max: int = 0) -> list[bytes]:
+        """Return the Assign frames, each at most ASSIGN_FRAME_MAX_BYTES; at least one."""
+        heads = [Assign(epoch, generation, part, len(self._parts), (), rate_max) for part in range(len(self._parts))]
+        return [_assign_out(head, jobs) for head, jobs in zip(heads, self._parts, strict=True)]
+
+
+def assign_frames(epoch: int, generation: int, jobs: Iterable[Job], rate_max: int = 0) -> list[bytes]:
+    """Return the Assign frames of a whole assignment at once. Raises WireError when a single job does not fit a frame."""
+    parcel = Parcel()
     for job in jobs:
-        size = len(encode_job(job)) + len(",")
-        if size > room:
-            raise WireError(f"assign: job {job.id} takes {size} bytes, more than the {room} of a frame")
-        if used + size > room:
-            parts.append([])
-            used = 0
-        parts[-1].append(job)
-        used += size
-    count = len(parts)
-    return [encode(Assign(epoch, generation, part, count, tuple(some), rate_max)) for part, some in enumerate(parts)]
+        parcel.add(job)
+    return parcel.frames(epoch, generation, rate_max)
 
 
 def _kind(data: bytes) -> int:

@@ -35,8 +35,9 @@ BURST_PER_JOB = 8.0
 class Allowance:
     """What one incarnation of a worker may still say, in frames; an entry of a full state counts as one."""
 
-    def __init__(self, jobs: Iterable[Job], now: float) -> None:
-        rates = [PROBES_PER_FRAME / gap_s(job) + 2 / STATE_EVERY_S for job in jobs]
+    def __init__(self, gaps_s: Iterable[float], now: float) -> None:
+        """`gaps_s`: for each of its jobs, the shortest time between two probes (`gap_s`)."""
+        rates = [PROBES_PER_FRAME / gap + 2 / STATE_EVERY_S for gap in gaps_s]
         self.per_s = BASE_PER_S + sum(rates)
         self.burst = BURST + BURST_PER_JOB * len(rates)
         self._left = self.burst

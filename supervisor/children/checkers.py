@@ -23,6 +23,7 @@ from checkers.kit.api import TYPES, Favour, Reason
 from checkers.kit.link import Link, LinkError
 from checkers.kit.sockets import is_fault
 from supervisor.children.allowance import Allowance, gap_s
+from supervisor.children.assignment import Jobs, assemble
 from supervisor.children.favours import DoFavour, Granted, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
 from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_word, patiently
@@ -42,20 +43,14 @@ StartChecker = Callable[[int, int], Awaitable[tuple[Child, Link]]]
 """Starts worker INDEX in incarnation EPOCH."""
 
 
-class Station(Protocol):
+class Station(Jobs, Protocol):
     """What a worker asks of those who know all workers."""
-
-    def jobs(self, index: int) -> Sequence[wire.Job]:
-        """Return what worker INDEX shall check now, with the health that the director believes."""
 
     def owned(self, index: int, jobs: Iterable[int]) -> tuple[int, ...]:
         """Return those of the jobs that are this worker's and nobody else's now: only their owner is believed."""
 
     def idle(self) -> Collection[int]:
         """Return the jobs whose servers nobody uses now, whoever has them."""
-
-    def rate_max(self) -> int:
-        """Return the most probes a second of one address and port; 0: no limit."""
 
     def spoke(self, index: int) -> None:
         """It said a full state of what it was given last."""
@@ -91,7 +86,8 @@ class CheckerWorker:
         self._fitness = Fitness()
         self._given = False  # this incarnation has its jobs
         self._unfit = False  # this incarnation is to be replaced, and not to blame
-        self._owned: dict[int, wire.Job] = {}
+        self._owned: frozenset[int] = frozenset()
+        self._rate_max = 0
         self._asking: Counter[int] = Counter()  # jobs with favours under way
         self._requests = Requests()
         self._granted: deque[tuple[int, wire.Grant, socket.SocketType | None]] = deque()  # at most one for each job
@@ -213,7 +209,7 @@ class CheckerWorker:
                 self._something = trio.Event()
                 if self._assign:
                     self._assign = False
-                    for frame in self._assignment(epoch):
+                    for frame in await self._assignment(epoch):
                         await link.send(frame)
                     self._traffic_changed = True
                 if self._traffic_changed:
@@ -235,43 +231,40 @@ class CheckerWorker:
         except LinkError:
             return  # it is gone; `_listen` sees that too
 
-    def _assignment(self, epoch: int) -> list[bytes]:
-        """Return the frames of what the worker shall check from now on."""
+    async def _assignment(self, epoch: int) -> Sequence[bytes]:
+        """Return the frames of what the worker shall check from now on; where that is what it checks already, of the question how it stands.
+
+        A job keeps its number for as long as it is the same check (`core.jobs`), so the same numbers are the same jobs.
+        """
+        station = self._station
+        if self._given and self._rate_max == station.rate_max() and self._owned == set(station.numbers(self.index)):
+            return (wire.encode(wire.AskState()),)
+        assignment = await assemble(station, self.index, epoch, self._generation + 1, self._complain_of)
         self._generation += 1
-        jobs = self._station.jobs(self.index)
-        try:
-            frames = wire.assign_frames(epoch, self._generation, jobs, self._station.rate_max())
-        except wire.WireError:
-            jobs = [job for job in jobs if self._fits(job)]
-            frames = wire.assign_frames(epoch, self._generation, jobs, self._station.rate_max())
         self._told_idle = frozenset()
-        self._owned = {job.id: job for job in jobs}
+        self._owned = frozenset(assignment.jobs)
+        self._rate_max = assignment.rate_max
         self._scripts_at = {job: at for job, at in self._scripts_at.items() if job in self._owned}
-        self._allowance = Allowance(jobs, trio.current_time())
+        self._allowance = Allowance(assignment.gaps_s, trio.current_time())
         self._given = True
-        return frames
+        return assignment.frames
 
     def _idle_words(self) -> list[wire.Idle]:
         """Return what the worker has to be told of its servers' traffic: the differences to what it was told last."""
-        before, self._told_idle = self._told_idle, frozenset(self._station.idle()) & self._owned.keys()
+        before, self._told_idle = self._told_idle, frozenset(self._station.idle()) & self._owned
         return [
             *wire.idle_frames(sorted(before - self._told_idle), idle=False),
             *wire.idle_frames(sorted(self._told_idle - before), idle=True),
         ]
 
-    def _fits(self, job: wire.Job) -> bool:
-        """Tell whether a job fits a frame; complain if not. It stays unchecked then, and the program not ready."""
-        try:
-            wire.assign_frames(1, 1, [job])
-        except wire.WireError as error:
-            self._log.emit(
-                "worker.protocol_error",
-                f"{job.type} of {job.address} port {job.port} cannot be checked: {error}",
-                worker=self.keeper.name,
-                reason=str(error),
-            )
-            return False
-        return True
+    def _complain_of(self, job: wire.Job, why: str) -> None:
+        """Say that a job stays unchecked, and the program not ready."""
+        self._log.emit(
+            "worker.protocol_error",
+            f"{job.type} of {job.address} port {job.port} cannot be checked: {why}",
+            worker=self.keeper.name,
+            reason=why,
+        )
 
     async def _listen(self, link: Link, epoch: int, nursery: trio.Nursery) -> None:
         seq = 0
@@ -300,8 +293,8 @@ class CheckerWorker:
         """Do a favour beside everything else. Raises ProtocolBroken."""
         if self._asking[asked.job] > self._requests.beside(asked.job):
             raise ProtocolBroken(f"asked a second favour for job {asked.job} before the first was done")
-        job = self._owned.get(asked.job)
-        if job is None and asked.generation == self._generation:
+        job = self._station.job(asked.job) if asked.job in self._owned else None
+        if asked.job not in self._owned and asked.generation == self._generation:
             raise ProtocolBroken(f"asked a favour for job {asked.job}, which it does not have")
         self._asking[asked.job] += 1
         nursery.start_soon(self._grant, asked, job)
@@ -437,7 +430,9 @@ class CheckerWorker:
     def _note_crash(self, report: wire.Report) -> None:
         """A bug in a checker says nothing of its server, but somebody should know."""
         if report.result is not None and report.result.reason is Reason.CRASHED:
-            job = self._owned[report.job]
+            job = self._station.job(report.job)
+            if job is None:
+                return  # it left the configuration meanwhile
             self._log.emit(
                 "check.crashed",
                 f"{job.type} of {job.target}: {report.result.detail}",

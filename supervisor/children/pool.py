@@ -60,6 +60,7 @@ class CheckerPool:
         self._resting: list[int] = []  # jobs that nobody checks any more, to be told
         self._inbox = inbox
         self._stirred = trio.Event()
+        self._changed = False  # what is to be checked, since it was distributed
         self._ward_scope: trio.CancelScope | None = None
 
         def make(name: str, index: int) -> CheckerWorker:
@@ -90,7 +91,10 @@ class CheckerPool:
                     await self._stirred.wait()
                 self._stirred = trio.Event()
                 self._tell(self._crew.look(trio.current_time()))
+                changed, self._changed = self._changed, False
                 self._distribute()
+                for worker in self.workers if changed else ():
+                    worker.reassign()
                 if self._resting:
                     resting, self._resting = tuple(self._resting), []
                     await self._inbox.send(WorkerSilent(resting))
@@ -115,10 +119,9 @@ class CheckerPool:
         return None if worker is None else await worker.probe(job)
 
     def reassign(self) -> None:
-        """The jobs changed: each worker gets its own anew."""
-        self._distribute()
-        for worker in self.workers:
-            worker.reassign()
+        """The jobs changed: each worker is told of its own anew. Returns at once."""
+        self._changed = True
+        self._stirred.set()
 
     def traffic_changed(self, idle: Collection[int]) -> None:
         """The servers of these jobs, and of no others, are used by nobody now: the workers are told of the difference."""
@@ -128,9 +131,14 @@ class CheckerPool:
 
     # -- what a worker asks (children.checkers.Station) ------------------------------------------------------------------
 
-    def jobs(self, index: int) -> Sequence[wire.Job]:
-        """Return what worker INDEX shall check now."""
-        return [self._make_job(self._specs[job], job) for job, owner in self._owners.items() if owner == index]
+    def numbers(self, index: int) -> Collection[int]:
+        """Return the jobs of worker INDEX now."""
+        return [job for job, owner in self._owners.items() if owner == index]
+
+    def job(self, number: int) -> wire.Job | None:
+        """Return a job as a worker gets it; None: nobody wants it any more."""
+        spec = self._specs.get(number)
+        return None if spec is None else self._make_job(spec, number)
 
     def owned(self, index: int, jobs: Iterable[int]) -> tuple[int, ...]:
         """Return those of the jobs that are this worker's."""

@@ -324,5 +324,5 @@ def test_two_workers_share_the_jobs_and_each_is_probed_once_a_loop(tmp_path: Pat
     world = play(story, text, tmp_path, workers=2)
     jobs = [worker._owned for worker in world.supervisor._pool.workers]
     assert all(jobs)
-    assert not jobs[0].keys() & jobs[1].keys()
+    assert not jobs[0] & jobs[1]
     assert isinstance(world.config(), Config)

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from checkers.kit import wire
 from checkers.kit.api import Answer, Ending, Favour, Reason
 from checkers.kit.link import LinkError
-from supervisor.children.allowance import BURST, Allowance
+from supervisor.children.allowance import BURST, Allowance, gap_s
 from supervisor.children.checkers import SOCKETS_MAX
 from supervisor.children.favours import Granted
 from tests.supervisor.children.test_children import HELLO, JOB, Stage, play_exporter
@@ -25,12 +25,12 @@ from tests.supervisor.children.test_children import HELLO, JOB, Stage, play_expo
 @given(st.integers(0, 200), st.sampled_from([0.1, 1.0, 60.0]))
 def test_every_job_may_fail_at_every_probe_and_all_at_once(jobs: int, delay_s: float) -> None:
     job = dataclasses.replace(JOB, delay_loop=delay_s, delay_before_retry=delay_s)
-    allowance = Allowance([job] * jobs, 0.0)
+    allowance = Allowance([gap_s(job)] * jobs, 0.0)
     assert all(allowance.take(jobs + 1, number * delay_s) for number in range(50))
 
 
 def test_a_flood_is_beyond_it_however_slowly_it_began() -> None:
-    allowance = Allowance([JOB], 0.0)
+    allowance = Allowance([gap_s(JOB)], 0.0)
     assert allowance.take(1, 3600.0)
     taken = next(number for number in itertools.count() if not allowance.take(1, 3600.0))
     assert BURST <= taken < 1000

@@ -18,6 +18,7 @@ from checkers.kit.api import Answer, Ending, Favour, Reason
 from checkers.kit.api import Health as WireHealth
 from checkers.kit.link import Link, MemoryLink, memory_link_pair
 from supervisor.children import spawn
+from supervisor.children.assignment import SLICE
 from supervisor.children.checkers import CheckerWorker, StartChecker, Station
 from supervisor.children.exporter import ExporterChild, StreamLink
 from supervisor.children.favours import Granted
@@ -57,6 +58,7 @@ class Stage:
         self.children: list[Scripted] = []
         self.given = [JOB]
         self.idle_jobs: set[int] = set()
+        self.rate = 20
         self.mine = True  # whether it owns its jobs
         self.spoken = 0
         self.ends: list[bool] = []
@@ -67,15 +69,18 @@ class Stage:
         station: Station = self
         return CheckerWorker(name, 0, start, station, self.send, self.log, self.favour, lambda _pid: self.memory)
 
-    def jobs(self, index: int) -> list[wire.Job]:
+    def numbers(self, index: int) -> list[int]:
         assert index == 0
-        return self.given
+        return [job.id for job in self.given]
+
+    def job(self, number: int) -> wire.Job | None:
+        return next((job for job in self.given if job.id == number), None)
 
     def idle(self) -> Collection[int]:
         return self.idle_jobs
 
     def rate_max(self) -> int:
-        return 20
+        return self.rate
 
     def owned(self, _index: int, jobs: Iterable[int]) -> tuple[int, ...]:
         return tuple(jobs) if self.mine else ()
@@ -247,6 +252,9 @@ def test_a_worker_is_told_who_is_idle_when_that_changes_and_after_each_assignmen
             stage.worker.traffic_changed()
             assert await told() == heard
         stage.worker.reassign()
+        assert await told() == []  # with the same jobs
+        stage.given.append(dataclasses.replace(JOB, id=4))
+        stage.worker.reassign()
         assert await told() == [wire.Idle(idle=True, jobs=(2, 3))]
 
     on_stage(part)
@@ -351,12 +359,68 @@ def test_garbage_ends_a_worker(data: bytes) -> None:
 def test_a_verdict_of_an_older_configuration_is_passed_over() -> None:
     async def part(stage: Stage) -> None:
         await stage.hello()
+        stage.given.append(dataclasses.replace(JOB, id=2))
         stage.worker.reassign()
         await trio.sleep(0.01)
         await stage.say(report(1, generation=1))
         assert stage.events() == []
         await stage.say(report(2, generation=2))
         assert len(stage.events()) == 1
+
+    on_stage(part)
+
+
+def test_a_worker_whose_jobs_stay_is_asked_how_they_stand_and_not_told_them_again() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        assert isinstance(wire.decode_from_supervisor(await stage.theirs[0].receive()), wire.Assign)
+        stage.worker.reassign()
+        assert wire.decode_from_supervisor(await stage.theirs[0].receive()) == wire.AskState()
+        await stage.say(report(1, generation=1))
+        assert len(stage.events()) == 1
+        for change in (lambda: stage.given.append(dataclasses.replace(JOB, id=2)), stage.given.clear):
+            change()
+            stage.worker.reassign()
+            told = wire.decode_from_supervisor(await stage.theirs[0].receive())
+            assert isinstance(told, wire.Assign)
+            assert list(told.jobs) == stage.given
+        stage.rate = 7
+        stage.worker.reassign()
+        told = wire.decode_from_supervisor(await stage.theirs[0].receive())
+        assert isinstance(told, wire.Assign)
+        assert told.rate_max == 7
+
+    on_stage(part)
+
+
+def test_a_worker_that_comes_back_is_told_its_jobs_though_they_stayed() -> None:
+    async def part(stage: Stage) -> None:
+        await stage.hello()
+        await stage.theirs[0].receive()
+        stage.children[0].kill()
+        stage.theirs[0].close()
+        await trio.sleep(10)
+        await stage.say(wire.Hello(4711, "uid=65534 caps=0 nnp=1"))
+        assert isinstance(wire.decode_from_supervisor(await stage.theirs[1].receive()), wire.Assign)
+
+    on_stage(part)
+
+
+def test_others_have_a_turn_while_a_large_assignment_is_put_together() -> None:
+    async def part(stage: Stage) -> None:
+        stage.given = [dataclasses.replace(JOB, id=number) for number in range(1000)]
+        turns, making = 0, list[int]()
+
+        def job(number: int) -> wire.Job:
+            making.append(turns)
+            return stage.given[number]
+
+        stage.job = job  # type: ignore[method-assign]
+        await stage.hello()
+        while len(making) < len(stage.given):
+            turns += 1
+            await trio.lowlevel.checkpoint()
+        assert max(making.count(turn) for turn in set(making)) <= 2 * SLICE
 
     on_stage(part)
 
