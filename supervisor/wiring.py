@@ -210,6 +210,7 @@ class Supervisor:
 
     async def _announce_ready(self) -> None:
         await self._writer.settle(START_MAX_S)
+        self._outside.to_stay()
         config = self._config
         servers = sum(len(vs.real_servers) for vs in config.virtual_servers)
         self._log.emit(
@@ -414,6 +415,8 @@ class Supervisor:
     def _jobs(self) -> Mapping[CheckSpec, int]:
         """Return every job that is to be checked now."""
         director = self._director
+        if not any(virtual_server.suspended for virtual_server in director.virtual_servers.values()):
+            return director.jobs.jobs
         return {spec: number for spec, number in director.jobs.jobs.items() if director.is_awake(number)}
 
     # -- remembering -----------------------------------------------------------------------------------------------

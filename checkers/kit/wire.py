@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from checkers.kit.api import Ending, Favour, Health, Reason, SentinelState
@@ -176,7 +176,7 @@ def encode(frame: Frame) -> bytes:
                 head = _GRANT_HEAD.pack(VERSION, GRANT, frame.number, frame.ending, frame.status, len(text))
                 return head + text
             case Assign():
-                return _assign_out(frame, [encode_job(job).encode() for job in frame.jobs])
+                return _assign_out(frame, b",".join(encode_job(job).encode() for job in frame.jobs))
             case Probe():
                 return _PROBE_FRAME.pack(VERSION, PROBE, frame.number, frame.job)
             case Idle():
@@ -265,7 +265,8 @@ class Parcel:
     """A whole assignment on its way into frames, job by job: there may be thousands, and others want a turn between them."""
 
     def __init__(self) -> None:
-        self._parts: list[list[bytes]] = [[]]
+        self._parts: list[bytes] = []
+        self._last: list[bytes] = []
         self._used = 0
 
     def add(self, job: Job) -> None:
@@ -275,15 +276,16 @@ class Parcel:
         if size > _ASSIGN_ROOM_BYTES:
             raise WireError(f"assign: job {job.id} takes {size} bytes, more than the {_ASSIGN_ROOM_BYTES} of a frame")
         if self._used + size > _ASSIGN_ROOM_BYTES:
-            self._parts.append([])
-            self._used = 0
-        self._parts[-1].append(text)
+            self._parts.append(b",".join(self._last))
+            self._last, self._used = [], 0
+        self._last.append(text)
         self._used += size
 
-    def frames(self, epoch: int, generation: int, rate_max: int = 0) -> list[bytes]:
-        """Return the Assign frames, each at most ASSIGN_FRAME_MAX_BYTES; at least one."""
-        heads = [Assign(epoch, generation, part, len(self._parts), (), rate_max) for part in range(len(self._parts))]
-        return [_assign_out(head, jobs) for head, jobs in zip(heads, self._parts, strict=True)]
+    def frames(self, epoch: int, generation: int, rate_max: int = 0) -> Iterator[bytes]:
+        """Yield the Assign frames, each at most ASSIGN_FRAME_MAX_BYTES; at least one."""
+        parts = [*self._parts, b",".join(self._last)]
+        for number, part in enumerate(parts):
+            yield _assign_out(Assign(epoch, generation, number, len(parts), (), rate_max), part)
 
 
 def assign_frames(epoch: int, generation: int, jobs: Iterable[Job], rate_max: int = 0) -> list[bytes]:
@@ -291,7 +293,7 @@ def assign_frames(epoch: int, generation: int, jobs: Iterable[Job], rate_max: in
     parcel = Parcel()
     for job in jobs:
         parcel.add(job)
-    return parcel.frames(epoch, generation, rate_max)
+    return list(parcel.frames(epoch, generation, rate_max))
 
 
 def _kind(data: bytes) -> int:
@@ -401,10 +403,10 @@ def _decode_state(data: bytes) -> State:
     return State(epoch, generation, seq, entries, flag_in("state: last", last))
 
 
-def _assign_out(frame: Assign, jobs: list[bytes]) -> bytes:
+def _assign_out(frame: Assign, jobs: bytes) -> bytes:
     numbers = frame.epoch, frame.generation, frame.part, frame.parts, frame.rate_max
     head = _ASSIGN_HEAD.pack(VERSION, ASSIGN, *numbers)
-    data = head + b"[" + b",".join(jobs) + b"]"
+    data = head + b"[" + jobs + b"]"
     if len(data) > ASSIGN_FRAME_MAX_BYTES:
         raise WireError(f"assign: expected at most {ASSIGN_FRAME_MAX_BYTES} bytes, got {len(data)}")
     return data

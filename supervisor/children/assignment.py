@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,12 +30,12 @@ class Jobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The jobs, the shortest time between two probes of each (seconds), and the frames that say so."""
+    """The jobs, the shortest time between two probes of each (seconds), and the frames that say so, once."""
 
     jobs: tuple[int, ...]
     gaps_s: tuple[float, ...]
     rate_max: int
-    frames: tuple[bytes, ...]
+    frames: Iterator[bytes]
 
 
 async def assemble(
@@ -57,4 +57,4 @@ async def assemble(
                 gaps_s.append(gap_s(job))
         if count % SLICE == 0:
             await trio.lowlevel.checkpoint()
-    return Assignment(tuple(packed), tuple(gaps_s), rate_max, tuple(parcel.frames(epoch, generation, rate_max)))
+    return Assignment(tuple(packed), tuple(gaps_s), rate_max, parcel.frames(epoch, generation, rate_max))

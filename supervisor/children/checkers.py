@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Protocol, assert_never
 
 import trio
@@ -231,8 +231,8 @@ class CheckerWorker:
         except LinkError:
             return  # it is gone; `_listen` sees that too
 
-    async def _assignment(self, epoch: int) -> Sequence[bytes]:
-        """Return the frames of what the worker shall check from now on; where that is what it checks already, of the question how it stands.
+    async def _assignment(self, epoch: int) -> Iterable[bytes]:
+        """Return the frames of what the worker shall check from now on; when it checks just that already, of the question how it stands.
 
         A job keeps its number for as long as it is the same check (`core.jobs`), so the same numbers are the same jobs.
         """

@@ -7,6 +7,7 @@ Sources: keepalived.md, sections 1.9 and 2.2.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -165,10 +166,16 @@ def port(text: str, index: int, *, zero_allowed: bool) -> int:
     if not re.fullmatch(r"[0-9]+", text, re.ASCII):
         hint = "port names are not looked up; write the number" if re.fullmatch(r"[a-z-]+", text) else ""
         raise Fault(Code.NOT_A_PORT, index, f"{quoted(text)} is not a port", hint)
-    value = int(digits or "0") if len(digits) <= 5 else 65536
+    value = _number(digits or "0") if len(digits) <= 5 else 65536
     if value > 65535 or (value == 0 and not zero_allowed):
         raise Fault(Code.NOT_A_PORT, index, f"port {quoted(text)} is outside {0 if zero_allowed else 1} to 65535")
     return value
+
+
+@functools.lru_cache(256)
+def _number(digits: str) -> int:
+    """The same object for the same digits: thousands of real servers have one port."""
+    return int(digits)
 
 
 def _port(words: tuple[str, ...], _keyword: Keyword) -> int:

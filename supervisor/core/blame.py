@@ -133,7 +133,8 @@ class Blame:
         self._window_s = min(max(map(_noticed_within_s, schedules.values()), default=0.0), WINDOW_MAX_S)
         there = {server.spec.endpoint.address for server in servers}
         sorry = {state.spec.sorry_server.endpoint.address for state in states if state.spec.sorry_server}
-        self.targets = self._hosts | there | sorry if settings.on else frozenset()
+        others = (there | sorry) - self._hosts
+        self.targets = (self._hosts | others if others else self._hosts) if settings.on else frozenset()
         self._silent = {host: since for host, since in self._silent.items() if host in self._hosts}
         self._spent &= self._hosts
         self._cut_off = {key: since for key, since in self._cut_off.items() if key in keys}

@@ -41,7 +41,7 @@ class Cause:
     at: float
     kind: Kind
     text: str
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = field(default_factory=dict)  # never changed: equal ones may be one
 
 
 Chain: TypeAlias = tuple[Cause, ...]
@@ -52,25 +52,42 @@ RECENT_MAX = 4096
 """Chains that can be found by the id of their last link: those of one event, which is told at once, be it a rack that fails."""
 
 
+ALIKE_MAX = 256
+"""Texts and facts that are remembered to be shared: what happens to thousands at once is said in a few words."""
+
+_Said: TypeAlias = tuple[str, Mapping[str, Fact]]
+
+
 class Chronicle:
     """Numbers the links, and knows the latest chains by the id of their last one. One per director."""
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
         self._recent: dict[int, Chain] = {}  # the oldest first
+        self._alike: dict[tuple[Fact | type, ...], _Said] = {}
 
     def begin(self, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
         """Start a new chain."""
-        return self._noted((Cause(next(self._ids), None, now, kind, text, facts),))
+        return self._noted((Cause(next(self._ids), None, now, kind, *self._shared(text, facts)),))
 
     def extend(self, chain: Chain, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
         """Return `chain` with one more link."""
         parent = chain[-1].id if chain else None
-        return self._noted((*chain, Cause(next(self._ids), parent, now, kind, text, facts)))
+        return self._noted((*chain, Cause(next(self._ids), parent, now, kind, *self._shared(text, facts))))
 
     def recent(self, cause: int) -> Chain:
         """Return the chain that ends in the link of this id; empty when that was too long ago."""
         return self._recent.get(cause, ())
+
+    def _shared(self, text: str, facts: Mapping[str, Fact]) -> _Said:
+        """Return the same text and facts, those of an earlier link if it said the same: they are most of what a chain takes in memory."""
+        said = (text, *facts, *facts.values(), *map(type, facts.values()))
+        found = self._alike.get(said)
+        if found is None:
+            if len(self._alike) >= ALIKE_MAX:
+                self._alike.clear()
+            found = self._alike[said] = text, facts
+        return found
 
     def _noted(self, chain: Chain) -> Chain:
         self._recent[chain[-1].id] = chain

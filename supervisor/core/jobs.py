@@ -6,6 +6,7 @@ stands in the configuration, and a number is never given twice in one run, so th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable
 
@@ -49,6 +50,10 @@ class JobBook:
         return copy
 
 
+ORDERS_MAX = 1024
+"""Orders of workers that are shared: all that there are of six."""
+
+
 def ranking(spec: CheckSpec, workers: int) -> tuple[int, ...]:
     """Return the indices of all workers (0 to workers - 1) in the order in which they are to run a job.
 
@@ -56,7 +61,17 @@ def ranking(spec: CheckSpec, workers: int) -> tuple[int, ...]:
     address and port have the same ranking, so that one worker can hold their probes to a number a second (checkers.kit.pacing).
     """
     if workers == 1:
-        return (0,)
+        return _ONLY
     name = definition(spec) if spec.target == NOWHERE else str(spec.target)
     scores = (int.from_bytes(hashlib.blake2b(f"{name}/{i}".encode(), digest_size=8).digest()) for i in range(workers))
-    return tuple(index for _, index in sorted(((score, index) for index, score in enumerate(scores)), reverse=True))
+    order = tuple(index for _, index in sorted(((score, index) for index, score in enumerate(scores)), reverse=True))
+    return _shared(order)
+
+
+_ONLY = (0,)
+
+
+@functools.lru_cache(ORDERS_MAX)
+def _shared(order: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the same order for all who have it: there are few."""
+    return order

@@ -10,8 +10,9 @@ up to the table), `reconfiguring` (another file), `director` (which event means 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 from supervisor.core.blame import Blame
 from supervisor.core.causes import Chronicle
@@ -25,6 +26,9 @@ from supervisor.core.realserver import RealServerState
 from supervisor.core.table import Reading, Service, Table
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import AddressKey, CheckSpec, Config, Endpoint, IPAddress, ServiceKey, VirtualServer
+
+Consumer: TypeAlias = tuple[VirtualServerState, RealServerState, Check]
+"""Who listens to a job."""
 
 
 class Pools:
@@ -51,7 +55,7 @@ class Pools:
         self.unremembered: set[ServiceKey] = set()  # changed since `memories` was called
         self._memories: dict[ServiceKey, PoolMemory] = {}
         self._definitions: dict[int, str] = {}
-        self._consumers: dict[int, list[tuple[VirtualServerState, RealServerState, Check]]] = {}
+        self._consumers: dict[int, tuple[Consumer, ...]] = {}
         self._services: dict[ServiceKey, Service] = {}
         self._dirty: set[ServiceKey] = set()
         self._desired: Table | None = None
@@ -71,9 +75,9 @@ class Pools:
 
     # -- lookups ---------------------------------------------------------------------------------------------------
 
-    def consumers(self, job: int) -> list[tuple[VirtualServerState, RealServerState, Check]]:
+    def consumers(self, job: int) -> Sequence[Consumer]:
         """Return who listens to a job."""
-        return self._consumers.get(job, [])
+        return self._consumers.get(job, ())
 
     def real_server(self, key: ServiceKey, endpoint: Endpoint) -> RealServerState | None:
         """Return the state of one real server, None when the configuration has no such one."""
@@ -152,11 +156,12 @@ class Pools:
 
         `changed` are those that came or are not as they were (None: all); of the others, services and memories still hold.
         """
-        self._consumers = {}
+        consumers: dict[int, list[Consumer]] = {}
         for virtual_server in self.virtual_servers.values():
             for server in virtual_server.real_servers.values():
                 for check in server.checks:
-                    self._consumers.setdefault(check.job, []).append((virtual_server, server, check))
+                    consumers.setdefault(check.job, []).append((virtual_server, server, check))
+        self._consumers = {job: tuple(listeners) for job, listeners in consumers.items()}
         self.blame.reconfigure(self.config.blame, self.virtual_servers.values())
         anew = {*self._dirty, *(self.virtual_servers if changed is None else changed), *self.departures.touched}
         services = {key: self._service(key) if key in anew else self._services.get(key) for key in self._keys()}

@@ -36,6 +36,9 @@ SYNC_LENGTH = 1472
 """Bytes of a sync daemon's message where nobody asks for a number: what an interface with an MTU of 1500 gives."""
 
 
+_NO_LOAD = Load()
+
+
 class MemoryBackend:
     """A table in memory, empty at first or as given."""
 
@@ -55,7 +58,7 @@ class MemoryBackend:
             key: service for key, service in self.table.services.items() if keys is None or key in keys
         }
         loads: dict[tuple[ServiceKey, Endpoint], Load] = {
-            (key, endpoint): Load() for key, service in services.items() for endpoint in service.destinations
+            (key, endpoint): _NO_LOAD for key, service in services.items() for endpoint in service.destinations
         }
         return Reading(
             Table(MappingProxyType(services)),

@@ -378,8 +378,8 @@ def test_a_worker_whose_jobs_stay_is_asked_how_they_stand_and_not_told_them_agai
         assert wire.decode_from_supervisor(await stage.theirs[0].receive()) == wire.AskState()
         await stage.say(report(1, generation=1))
         assert len(stage.events()) == 1
-        for change in (lambda: stage.given.append(dataclasses.replace(JOB, id=2)), stage.given.clear):
-            change()
+        for given in ([JOB, dataclasses.replace(JOB, id=2)], []):
+            stage.given = given
             stage.worker.reassign()
             told = wire.decode_from_supervisor(await stage.theirs[0].receive())
             assert isinstance(told, wire.Assign)
@@ -416,7 +416,8 @@ def test_others_have_a_turn_while_a_large_assignment_is_put_together() -> None:
             return stage.given[number]
 
         stage.job = job  # type: ignore[method-assign]
-        await stage.hello()
+        await trio.sleep(0.01)
+        await stage.theirs[0].send(wire.encode(wire.Hello(4711, "uid=65534 caps=0 nnp=1")))
         while len(making) < len(stage.given):
             turns += 1
             await trio.lowlevel.checkpoint()
