@@ -60,6 +60,7 @@ def build(statements: list[Node], problems: Problems) -> Config:
     virtual_servers = VirtualServers(problems, real_servers, groups, scripts, everywhere)
     for _, node in top.all("virtual_server"):
         virtual_servers.read(node)
+        node.children = []  # they take more room than what was made of them, which may have theirs
     return Config(
         virtual_servers=tuple(virtual_servers.found.values()),
         mail=mail.read(defaults, problems),

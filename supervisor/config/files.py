@@ -86,6 +86,12 @@ def decode(data: bytes) -> str:
     return text.replace("\r\n", "\n") if "\r" in text else text
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text; equal ones are one object, for most lines of a large file are like others."""
+    known: dict[str, str] = {}
+    return [known.setdefault(line, line) for line in text.split("\n")]
+
+
 def read(path: str) -> tuple[bytes, int]:
     """A file's bytes and mode; no bytes for what is not a regular file. Never waits for a pipe. Raises OSError, ValueError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -19,6 +19,7 @@ from supervisor.config.files import (
     Source,
     alternatives,
     decode,
+    lines_of,
     read,
     why_unreadable,
 )
@@ -160,7 +161,7 @@ class Files:
         if self._bytes > MAX_TEXT_BYTES:
             message = f"the files of this configuration are larger than {MAX_TEXT_BYTES // 1024 // 1024} MiB together"
             self._problems.give_up(Code.TOO_MUCH_TEXT, where, message)
-        source = Source(path, decode(data).split("\n"), chain, order)
+        source = Source(path, lines_of(decode(data)), chain, order)
         self._check_characters(source, data)
         return source
 

@@ -8,10 +8,10 @@ wrap it (tests/fakes/backend.py).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from supervisor.core.kernelsettings import Change, KernelState, SetTimeouts, StartSync, StopSync
 from supervisor.core.table import (
@@ -36,7 +36,15 @@ SYNC_LENGTH = 1472
 """Bytes of a sync daemon's message where nobody asks for a number: what an interface with an MTU of 1500 gives."""
 
 
+DestinationId: TypeAlias = tuple[ServiceKey, Endpoint]
+
 _NO_LOAD = Load()
+
+
+def _loads(table: Table) -> Mapping[DestinationId, Load]:
+    return MappingProxyType(
+        {(key, endpoint): _NO_LOAD for key, service in table.services.items() for endpoint in service.destinations}
+    )
 
 
 class MemoryBackend:
@@ -46,6 +54,7 @@ class MemoryBackend:
 
     def __init__(self, table: Table | None = None) -> None:
         self.table = Table() if table is None else table
+        self._loads: tuple[Table, Mapping[DestinationId, Load]] = Table(), MappingProxyType({})  # of which table
         self.timeouts = KERNEL_TIMEOUTS
         self.sync_daemons: dict[SyncRole, SyncDaemon] = {}
 
@@ -54,17 +63,15 @@ class MemoryBackend:
 
     def read(self, keys: Collection[ServiceKey] | None = None) -> Reading:
         """Return the table, or only the services `keys`; no connections, no traffic."""
+        if keys is None:
+            if self._loads[0] is not self.table:
+                self._loads = self.table, _loads(self.table)
+            return Reading(self.table, self._loads[1], MappingProxyType(dict.fromkeys(self.table.services, Counters())))
         services: dict[ServiceKey, Service] = {
-            key: service for key, service in self.table.services.items() if keys is None or key in keys
+            key: service for key, service in self.table.services.items() if key in keys
         }
-        loads: dict[tuple[ServiceKey, Endpoint], Load] = {
-            (key, endpoint): _NO_LOAD for key, service in services.items() for endpoint in service.destinations
-        }
-        return Reading(
-            Table(MappingProxyType(services)),
-            MappingProxyType(loads),
-            MappingProxyType(dict.fromkeys(services, Counters())),
-        )
+        table = Table(MappingProxyType(services))
+        return Reading(table, _loads(table), MappingProxyType(dict.fromkeys(services, Counters())))
 
     def services(self) -> dict[ServiceKey, ServiceSettings]:
         """Return every service without its destinations."""
