@@ -66,17 +66,17 @@ class Peer:
         return kind in self.kinds and servers <= self.servers_max
 
 
-def keepalived_conf(work: Work, own: str = "") -> str:
-    """Return the configuration that keepalived and we read; `own` goes into each check."""
+def keepalived_conf(work: Work, own: str = "", per_pool: int = PER_POOL) -> str:
+    """Return the configuration that keepalived and we read; `own` goes into each check, `per_pool` real servers into a virtual server."""
     checker = {Kind.HTTP: "HTTP_GET", Kind.TLS: "SSL_GET", Kind.TCP: "TCP_CHECK"}[work.kind]
     inside = "" if work.kind is Kind.TCP else "url {\n path /health\n status_code 200\n }\n"
     check = f"{checker} {{\n {inside} {own}\n connect_timeout {TIMEOUT_S}\n retry 1\n delay_before_retry 1\n }}"
     pools = []
     every = addresses(work.servers)
-    for pool, first in enumerate(range(0, work.servers, PER_POOL)):
+    for pool, first in enumerate(range(0, work.servers, per_pool)):
         members = "".join(
             f"real_server {address} {work.port} {{\n weight 1\n {check}\n }}\n"
-            for address in every[first : first + PER_POOL]
+            for address in every[first : first + per_pool]
         )
         head = f"delay_loop {work.interval_s}\n lb_algo rr\n lb_kind NAT\n protocol TCP\n"
         pools.append(f"virtual_server 203.0.113.{pool % 250 + 1} {80 + pool // 250} {{\n {head} {members}}}\n")
