@@ -7,6 +7,7 @@ not check something else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -62,8 +63,8 @@ class Job:
         return Target(self.address, self.port, self.bind_address, self.bind_port, self.bind_interface, self.mark)
 
     def identity(self) -> str:
-        """Return everything but `id`, `health` and `weight` as text: equal for jobs that are the same check."""
-        return encode_job(dataclasses.replace(self, id=0, health=Health.UNKNOWN, weight=None))
+        """Return a text that is equal for jobs that are the same check: its name, or everything but `id`, `health` and `weight`."""
+        return self.definition or encode_job(dataclasses.replace(self, id=0, health=Health.UNKNOWN, weight=None))
 
 
 def encode_job(job: Job) -> str:
@@ -75,7 +76,13 @@ def encode_job(job: Job) -> str:
 
 def _plain(kind: str, value: Any) -> Any:
     """Return a field's value as JSON has it: every time as a float, so that equal jobs are equal text."""
-    return float(value) if kind.startswith("float") and value is not None else value
+    return _shared(float(value)) if kind.startswith("float") and value is not None else value
+
+
+@functools.lru_cache(256)
+def _shared(seconds: float) -> float:
+    """Return the same object for equal times: thousands of jobs have few schedules."""
+    return seconds
 
 
 def job_from(raw: Any) -> Job:

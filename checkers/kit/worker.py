@@ -58,6 +58,9 @@ BEAT_EVERY_S = 1.0
 OVERDUE_S = 1.0
 """So late a job counts as overdue."""
 
+BEGUN_MAX = 100
+"""Tasks that are begun at one stroke: a few milliseconds."""
+
 GARBAGE_OBJECTS = 20_000
 """New objects between two collections of garbage. Ours: the interpreter's 700 is 30 collections a second at 1,000 checks a second, 8 % of
 all work, and a probe leaves no cycles; so many objects take some milliseconds."""
@@ -226,8 +229,8 @@ class Worker:
         self._watched = {}
         if self._sentinels is not None:
             self._sentinels.assign([runner for same in self._runners.values() for runner in same])
-        for runner in fresh:
-            self._nursery.start_soon(self._run, runner)
+        if fresh:
+            self._nursery.start_soon(self._begin_all, fresh)
         if not self._assigned:
             self._assigned = True
             self._nursery.start_soon(self._tell)
@@ -238,6 +241,13 @@ class Worker:
             gc.unfreeze()
             gc.collect()
             gc.freeze()
+
+    async def _begin_all(self, fresh: list[Runner]) -> None:
+        """Begin the tasks of new jobs, some at a time: thousands at once would hold up everybody else, and what the supervisor hears."""
+        for count, runner in enumerate(fresh, 1):
+            self._nursery.start_soon(self._run, runner)
+            if count % BEGUN_MAX == 0:
+                await trio.lowlevel.checkpoint()
 
     # Probes
 
