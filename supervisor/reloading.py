@@ -119,7 +119,12 @@ class Reloads:
 
     async def _reload(self, confirm_within_s: float | None) -> Answer:
         self._notifier.reloading()
-        answer = self._judge(await self._load(), confirm_within_s)
+        outcome, running = await self._load(), self._runs.config
+        changes = Changes() if outcome.config is None else compare(running, outcome.config)
+        await (
+            trio.lowlevel.checkpoint()
+        )  # to compare and to take over are long enough for a turn each, with thousands of servers
+        answer = self._judge(outcome, changes, confirm_within_s)
         self._facts.reload_ok = isinstance(answer, Taken)
         if isinstance(answer, Taken):
             self._facts.reloads_ok += 1
@@ -128,8 +133,8 @@ class Reloads:
         self._notifier.ready()
         return answer
 
-    def _judge(self, outcome: Outcome, confirm_within_s: float | None) -> Answer:
-        """Take a file over or refuse it."""
+    def _judge(self, outcome: Outcome, changes: Changes, confirm_within_s: float | None) -> Answer:
+        """Take a file over or refuse it. `changes` lie between what runs and what it says."""
         running, config = self._runs.config, outcome.config
         if config is None:
             announce.rejected(outcome, self._log, running=running.digest)
@@ -138,7 +143,6 @@ class Reloads:
             return Refused(announce.rejected_as_empty(config, self._log, running=running))
         base = self._base or running
         self._log.config_digest = config.digest
-        changes = compare(running, config)
         announce.loaded(outcome, self._log, changes)
         did = self._runs.take_over(config, changes)
         self._settle_on_this()

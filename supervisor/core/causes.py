@@ -65,6 +65,7 @@ class Chronicle:
         self._ids = itertools.count(1)
         self._recent: dict[int, Chain] = {}  # the oldest first
         self._alike: dict[tuple[Fact | type, ...], _Said] = {}
+        self._last: _Said = "", {}  # most often it is the same again
 
     def begin(self, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
         """Start a new chain."""
@@ -81,12 +82,15 @@ class Chronicle:
 
     def _shared(self, text: str, facts: Mapping[str, Fact]) -> _Said:
         """Return the same text and facts, those of an earlier link if it said the same: they are most of what a chain takes in memory."""
+        if self._last == (text, facts):
+            return self._last
         said = (text, *facts, *facts.values(), *map(type, facts.values()))
         found = self._alike.get(said)
         if found is None:
             if len(self._alike) >= ALIKE_MAX:
                 self._alike.clear()
             found = self._alike[said] = text, facts
+        self._last = found
         return found
 
     def _noted(self, chain: Chain) -> Chain:
