@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from supervisor.core.changes import Changes, compare, foresee
+from supervisor.core.changes import Changes, compare, foresee, retain
 from supervisor.core.events import KernelRead, Overridden
 from supervisor.core.override import AdminState, Override
 from supervisor.core.table import AddDestination, ChangeDestination, DeleteService, Reading
@@ -22,6 +22,21 @@ def test_a_file_without_a_change_changes_nothing() -> None:
     )
     assert changes == Changes()
     assert not changes
+
+
+def test_what_a_new_file_says_as_the_old_one_did_is_the_old_objects() -> None:
+    old, same = config(pool(21, 22)), config(pool(21, 22))
+    kept = retain(old, replace(same, router_id="lb1"))
+    assert kept.virtual_servers is old.virtual_servers
+    assert kept.router_id == "lb1"
+    other = config(pool(22, 23), pool(21, weight=5))
+    for new in (config(pool(22, 21, 23)), config(pool(21, weight=5)), config(), other):
+        kept = retain(old, new)
+        assert kept == new
+        before = {server.endpoint: server for server in old.virtual_servers[0].real_servers}
+        for server in (server for vs in kept.virtual_servers for server in vs.real_servers):
+            same_as_before = before.get(server.endpoint)
+            assert server is same_as_before or server != same_as_before
 
 
 def test_changes_are_named() -> None:

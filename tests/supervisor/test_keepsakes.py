@@ -1,0 +1,59 @@
+"""What stays is kept out of the collector's way, and garbage among it is found again before it is much."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor import keepsakes
+from supervisor.keepsakes import Keepsakes
+
+
+class Knot:
+    """An object that only the collector can find."""
+
+    def __init__(self) -> None:
+        self.self = self
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """Leave the collector as it was found."""
+    gc.unfreeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+def knot() -> weakref.ref[Knot]:
+    """Make garbage."""
+    return weakref.ref(Knot())
+
+
+def test_what_is_there_is_frozen_and_young_garbage_is_not() -> None:
+    kept = Keepsakes()
+    kept.keep_all()
+    frozen = gc.get_freeze_count()
+    garbage, stays = knot(), [Knot() for _ in range(100)]
+    kept.keep()
+    assert garbage() is None
+    assert gc.get_freeze_count() >= frozen + len(stays)
+
+
+def test_garbage_that_was_frozen_is_found_when_what_is_frozen_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepsakes, "OBJECTS_MIN", 0)
+    kept = Keepsakes()
+    kept.keep_all()
+    garbage = knot()
+    kept.freeze()  # too early
+    kept.keep()
+    assert garbage() is not None
+    stays = [Knot() for _ in range(gc.get_freeze_count())]
+    kept.keep()
+    kept.keep()
+    assert garbage() is None
+    assert stays
