@@ -259,11 +259,6 @@ class RealServer:
     notify_up: Script | None = None
     notify_down: Script | None = None
 
-    @property
-    def has_scripts(self) -> bool:
-        """Whether anything of the operator's may have to run for it."""
-        return bool(self.notify_up or self.notify_down) or any(check.type == "MISC_CHECK" for check in self.checks)
-
 
 @dataclass(frozen=True, slots=True)
 class SorryServer:
@@ -480,7 +475,11 @@ class Config:
     def has_scripts(self) -> bool:
         """Whether anything of the operator's may have to run."""
         settings = self.scripts
-        return bool(settings.startup or settings.shutdown or any(fifo.script for fifo in settings.fifos)) or any(
-            vs.quorum_up or vs.quorum_down or any(rs.has_scripts for rs in vs.real_servers)
-            for vs in self.virtual_servers
-        )
+        if settings.startup or settings.shutdown or any(fifo.script for fifo in settings.fifos):
+            return True
+        if any(vs.quorum_up or vs.quorum_down for vs in self.virtual_servers):
+            return True
+        servers = [rs for vs in self.virtual_servers for rs in vs.real_servers]  # there may be thousands
+        if any(rs.notify_up or rs.notify_down for rs in servers):
+            return True
+        return "MISC_CHECK" in {check.type for rs in servers for check in rs.checks}

@@ -20,7 +20,7 @@ import trio
 
 from supervisor import announce
 from supervisor.config import Outcome, render
-from supervisor.core.changes import Changes, Foresight, compare
+from supervisor.core.changes import Changes, Foresight, Outlook, compare
 from supervisor.log import Log
 from supervisor.model import Config
 from supervisor.overview import Facts
@@ -63,7 +63,7 @@ class Runs(Protocol):
     def config(self) -> Config:
         """The configuration that holds."""
 
-    def take_over(self, config: Config, changes: Changes) -> Foresight:
+    def take_over(self, config: Config, changes: Changes) -> Outlook:
         """Replace it and return what these changes do. Returns when the decisions are made; the kernel follows."""
 
 
@@ -121,10 +121,8 @@ class Reloads:
         self._notifier.reloading()
         outcome, running = await self._load(), self._runs.config
         changes = Changes() if outcome.config is None else compare(running, outcome.config)
-        await (
-            trio.lowlevel.checkpoint()
-        )  # to compare and to take over are long enough for a turn each, with thousands of servers
-        answer = self._judge(outcome, changes, confirm_within_s)
+        await trio.lowlevel.checkpoint()  # with thousands of real servers each step is long enough for one turn
+        answer = await self._judge(outcome, changes, confirm_within_s)
         self._facts.reload_ok = isinstance(answer, Taken)
         if isinstance(answer, Taken):
             self._facts.reloads_ok += 1
@@ -133,7 +131,7 @@ class Reloads:
         self._notifier.ready()
         return answer
 
-    def _judge(self, outcome: Outcome, changes: Changes, confirm_within_s: float | None) -> Answer:
+    async def _judge(self, outcome: Outcome, changes: Changes, confirm_within_s: float | None) -> Answer:
         """Take a file over or refuse it. `changes` lie between what runs and what it says."""
         running, config = self._runs.config, outcome.config
         if config is None:
@@ -144,11 +142,12 @@ class Reloads:
         base = self._base or running
         self._log.config_digest = config.digest
         announce.loaded(outcome, self._log, changes)
-        did = self._runs.take_over(config, changes)
+        ahead = self._runs.take_over(config, changes)
         self._settle_on_this()
         if confirm_within_s is not None:
             self._base, self._confirm_by = base, trio.current_time() + confirm_within_s
-        return Taken(did, config.digest, config.warnings, confirm_within_s)
+        await trio.lowlevel.checkpoint()
+        return Taken(ahead.foresight(), config.digest, config.warnings, confirm_within_s)
 
     def _settle_on_this(self) -> None:
         self._base, self._confirm_by = None, math.inf

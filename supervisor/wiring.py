@@ -32,7 +32,7 @@ from supervisor.config import Outcome
 from supervisor.config.problems import counted
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
-from supervisor.core.changes import Changes, Foresight, outlook, retain
+from supervisor.core.changes import Changes, Outlook, outlook, retain
 from supervisor.core.director import Director
 from supervisor.core.events import CheckReported, Event, KernelRead, Overridden, Tick
 from supervisor.core.idleness import Idleness
@@ -310,7 +310,7 @@ class Supervisor:
         """Wait while an operator has all changes of the kernel paused."""
         await self._kernel_orders.may_write()
 
-    def take_over(self, config: Config, changes: Changes) -> Foresight:
+    def take_over(self, config: Config, changes: Changes) -> Outlook:
         """Replace the configuration; the kernel, the children and the sinks follow."""
         now = trio.current_time()
         self._config = config

@@ -131,7 +131,7 @@ class Blame:
         self._hosts = frozenset(spec.target.address for spec in checks if spec.target != NOWHERE)
         schedules = {id(spec.schedule): spec.schedule for spec in checks}  # of thousands of checks there are a few
         self._window_s = min(max(map(_noticed_within_s, schedules.values()), default=0.0), WINDOW_MAX_S)
-        there = {server.spec.endpoint.address for server in servers}
+        there = {server.spec.endpoint.address for server in servers if not _probed_itself(server)}
         sorry = {state.spec.sorry_server.endpoint.address for state in states if state.spec.sorry_server}
         others = (there | sorry) - self._hosts
         self.targets = (self._hosts | others if others else self._hosts) if settings.on else frozenset()
@@ -313,6 +313,11 @@ class Blame:
             if address in self.lost:
                 return self.lost[address]
         return ""
+
+
+def _probed_itself(server: RealServerState) -> bool:
+    """Tell whether a check goes to the real server itself, as most do: then it is among the hosts already."""
+    return bool(server.checks) and server.checks[0].spec.target is server.spec.endpoint
 
 
 def detection_s(server: RealServerState) -> float:

@@ -19,7 +19,7 @@ from supervisor.core.detection import DetectionChange
 from supervisor.core.diff import diff
 from supervisor.core.director import Director
 from supervisor.core.events import DestinationId
-from supervisor.core.table import Load, Op, Table
+from supervisor.core.table import Load, Op, Reading, Table
 from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualServer
 
 _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files", "text"})
@@ -127,20 +127,31 @@ def foresee(
     """Return what taking over `config` now would do to the kernel's table as it was read last. `director` is not touched."""
     copy = director.fork()
     copy.reconfigure(config, now)
-    return outlook(compare(director.config, config), copy, owned, amend)
+    return outlook(compare(director.config, config), copy, owned, amend).foresight()
 
 
-def outlook(
-    changes: Changes, director: Director, owned: Collection[ServiceKey], amend: Amend = _as_wanted
-) -> Foresight:
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a foresight is made of, as it is at one moment: to make it takes a while, with thousands of real servers."""
+
+    changes: Changes
+    desired: Table
+    reading: Reading
+    owned: frozenset[ServiceKey]
+
+    def foresight(self) -> Foresight:
+        """Work the operations out."""
+        table = self.reading.table
+        return Foresight(self.changes, tuple(diff(self.desired, table, self.owned)), table, self.reading.loads)
+
+
+def outlook(changes: Changes, director: Director, owned: Collection[ServiceKey], amend: Amend = _as_wanted) -> Outlook:
     """Return what lies between the kernel as it was read last and a director that has just taken `changes` over.
 
     `amend` puts what somebody else changed and stands (`core.drift`) into the table that the director wants.
     """
-    reading, desired = director.reading, director.desired()
-    desired = amend(desired, director.config.virtual_servers)
-    operations = diff(desired, reading.table, {*owned, *desired.services})
-    return Foresight(changes, tuple(operations), reading.table, reading.loads)
+    desired = amend(director.desired(), director.config.virtual_servers)
+    return Outlook(changes, desired, director.reading, frozenset((*owned, *desired.services)))
 
 
 def _servers(virtual_server: VirtualServer) -> dict[DestinationId, object]:
