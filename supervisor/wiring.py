@@ -28,7 +28,6 @@ from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.children.translation import job_of
 from supervisor.config import Outcome
-from supervisor.config.problems import counted
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Foresight, outlook
@@ -59,6 +58,7 @@ from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
 from supervisor.selfreport import SelfReport
 from supervisor.surroundings import START_MAX_S, Surroundings
+from supervisor.wording import counted
 
 INBOX_MAX = 4096
 """Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""

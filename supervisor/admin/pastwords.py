@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from supervisor.admin.words import age, count
+from supervisor.admin.words import age
+from supervisor.wording import counted
 
 SIGNS = {"debug": " ", "info": " ", "warning": "!", "error": "✖"}
 """How bad it is, by the log's level."""
@@ -23,9 +24,10 @@ def _block(server: dict[str, Any], at: float) -> str:
     entries = server["entries"]
     one = server["real_server"]
     name = f"{one} in {server['virtual_server']}" if one else f"{server['virtual_server']} and its real servers"
-    older = f", {server['omitted']} older ones are known" if server["omitted"] else ""
-    lines = [f"{name}: {count(len(entries), 'entry')}{older}" if entries else f"{name}: nothing is known yet"]
-    lines[0] = lines[0].replace("entrys", "entries")
+    older = f", {counted(server['omitted'], 'older one is', 'older ones are')} known" if server["omitted"] else ""
+    lines = [
+        f"{name}: {counted(len(entries), 'entry', 'entries')}{older}" if entries else f"{name}: nothing is known yet"
+    ]
     for told in entries:
         lines += _told(told, at)
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.admin import detectionwords
+from supervisor.wording import counted
 
 _SETTINGS = {
     "mail": "mail",
@@ -31,7 +32,7 @@ def plan(answer: dict[str, Any]) -> str:
 
 def reload(answer: dict[str, Any]) -> str:
     """Return what a reload did."""
-    warnings = f", {answer['warnings']} warnings (see `vipervisor check`)" if answer["warnings"] else ""
+    warnings = f", {counted(answer['warnings'], 'warning')} (see `vipervisor check`)" if answer["warnings"] else ""
     lines = _lines(answer)
     head = f"Configuration {answer['digest']} runs{warnings}" + (":" if lines else "; nothing changed.")
     tail = []
@@ -86,7 +87,7 @@ def _operation(operation: dict[str, Any], leaving: set[str]) -> str:
         case "ChangeService":
             return "~ its settings (scheduler, flags or persistence)"
     server, old, new = operation["real_server"], operation["weight_old"], operation["weight_new"]
-    connected = f", {operation['active']} connections" if operation["active"] else ""
+    connected = f", {counted(operation['active'], 'connection')}" if operation["active"] else ""
     if new is None:
         cut = " are cut off" if connected else ""
         return f"- {server}  weight {old}{connected}{cut}"

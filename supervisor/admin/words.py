@@ -12,6 +12,7 @@ from typing import Any
 
 from supervisor.admin import detectionwords
 from supervisor.admin.sieve import whole
+from supervisor.wording import counted
 
 SLOW_S = 0.5
 """A loop that is later than this is shown."""
@@ -83,8 +84,8 @@ def _headline(process: dict[str, Any], there: dict[str, int]) -> str:
     reload = "" if process["reload_ok"] else "  THE LAST RELOAD WAS REJECTED, the configuration before it runs."
     return (
         f"vipervisor {process['version']}, up {age(process['uptime_s'])}, {process['config_source']}"
-        f" ({process['config_digest']}), backend {process['backend']}: {count(there['virtual_servers'], 'virtual server')},"
-        f" {there['not_down']} of {count(there['real_servers'], 'real server')} not down{by_hand}.{held}{suspected}{reload}"
+        f" ({process['config_digest']}), backend {process['backend']}: {counted(there['virtual_servers'], 'virtual server')},"
+        f" {there['not_down']} of {counted(there['real_servers'], 'real server')} not down{by_hand}.{held}{suspected}{reload}"
     )
 
 
@@ -128,7 +129,7 @@ def _needs(process: dict[str, Any]) -> list[str]:
     if process["workers_lost_s"]:
         lines.append(f"NO CHECKER WORKER for {age(process['workers_lost_s'])}: every verdict is frozen.")
     if process["checks_quarantined"]:
-        checks = count(process["checks_quarantined"], "check")
+        checks = counted(process["checks_quarantined"], "check")
         lines.append(f"{checks} kept apart in checker-ward, because workers die of it.")
     for worker in process["workers"]:
         said = []
@@ -148,7 +149,7 @@ def _inconclusive(worker: dict[str, Any]) -> str:
     if not worker["inconclusive"]:
         return ""
     faults = ", ".join(f"{fault} {number}" for fault, number in sorted(worker["faults"].items()))
-    return f" ({count(worker['inconclusive'], 'probe')} inconclusive so far{f': {faults}' if faults else ''})"
+    return f" ({counted(worker['inconclusive'], 'probe')} inconclusive so far{f': {faults}' if faults else ''})"
 
 
 def _virtual_server(server: dict[str, Any]) -> str:
@@ -245,8 +246,3 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> list[str]:
     table = list(rows)
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where that is due."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -26,6 +26,7 @@ from supervisor.core.transitions import (
 )
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Endpoint
+from supervisor.wording import counted
 
 CHAIN_MAX_LINKS = 12
 """A chain that a refusing kernel keeps answering stops growing here; the beginning is what matters."""
@@ -63,7 +64,7 @@ def probe_chain(
     elif check.passes:
         text = "one success brings a check up"
     else:
-        text = f"failed {check.failures} times in a row, {spec.schedule.retry} retries are allowed"
+        text = f"failed {counted(check.failures, 'time')} in a row, {counted(spec.schedule.retry, 'retry is', 'retries are')} allowed"
         if check.failures <= spec.schedule.retry:
             text = "it failed before it ever passed, and then has no retries"
     return chronicle.extend(
