@@ -152,6 +152,13 @@ NOTICED = several(
     )
 )
 
+EDIT = thing(
+    "what is set otherwise in a virtual server, or (`real_servers`) in some of its real servers",
+    virtual_server=TEXT,
+    real_servers=several(TEXT),
+    text=TEXT,
+)
+
 RESULT = thing(
     "what came of a probe",
     ok=TRUTH,
@@ -242,6 +249,8 @@ SCHEMAS: Mapping[str, Schema] = {
         digest=TEXT,
         changes=CHANGES,
         operations=several(OPERATION),
+        edits=several(EDIT),
+        edits_untold=WHOLE,
         detection=NOTICED,
     ),
     "reload": answer(
@@ -252,6 +261,8 @@ SCHEMAS: Mapping[str, Schema] = {
         settled=or_null(TRUTH),
         changes=CHANGES,
         operations=several(OPERATION),
+        edits=several(EDIT),
+        edits_untold=WHOLE,
         detection=NOTICED,
     ),
     "confirm": answer("the configuration that stays", digest=TEXT),
