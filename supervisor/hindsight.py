@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -24,14 +25,18 @@ from supervisor import answers, concealing, selection
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Following, Verb, question
 from supervisor.admin.protocol import RequestError, Status
+from supervisor.checknow import Seen
 from supervisor.core import entry, results
 from supervisor.core.director import Director
 from supervisor.core.entry import SCHEMA, Entry, as_plain
+from supervisor.core.events import Result
 from supervisor.core.history import EVENTS_KEPT, POOL_MAX, History
 from supervisor.core.questions import EVENTS_MAX, AskEvents, AskHistory
+from supervisor.core.realserver import RealServerState
 from supervisor.core.snapshot import WriterView
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.log import CATALOGUE
+from supervisor.model import CheckSpec
 from supervisor.recording import FOLLOWERS_MAX, Follower, Recording
 
 EVENTS_SHOWN = 50
@@ -53,11 +58,16 @@ class Hindsight:
     """Who knows what was."""
 
     def __init__(
-        self, recording: Recording, director: Callable[[], Director], writer: Callable[[], WriterView]
+        self,
+        recording: Recording,
+        director: Callable[[], Director],
+        writer: Callable[[], WriterView],
+        probed: Callable[[CheckSpec], Seen | None],
     ) -> None:
         self._recording = recording
         self._director = director
         self._writer = writer
+        self._probed = probed
         self._concealing = concealing.Concealing(director)
 
     def _history_now(self) -> History:
@@ -83,7 +93,9 @@ class Hindsight:
             (state for key, state in self._director().virtual_servers.items() if str(key) == asked.virtual_server), None
         )
         if found is not None and state is not None:
-            found = replace(found, entries=tuple(self._counted_on(state, found.entries)))
+            asked_for = self._on_request(state, state.real_servers.values())
+            known = [*self._counted_on(state, found.entries), *asked_for]
+            found = replace(found, entries=tuple(sorted(known, key=lambda told: told.at)))
         return entry.encode(self._concealing.extract(found))
 
     def _why(self, args: dict[str, Any]) -> list[dict[str, Any]]:
@@ -95,17 +107,34 @@ class Hindsight:
         """Add the last results of a real server and the moment to an answer of `why`; take secrets out of all of it."""
         name = one["real_server"]["real_server"]
         server = next(server for server in state.real_servers.values() if str(server.spec.endpoint) == name)
-        told = {**one, "results": self._results(state, one["real_server"]), "at": round(self._recording.now(), 3)}
+        told = {**one, "results": self._results(state, server), "at": round(self._recording.now(), 3)}
         found: dict[str, Any] = concealing.plain(told, concealing.masks_of(server))
         return found
 
-    def _results(self, state: VirtualServerState, real_server: dict[str, Any]) -> list[dict[str, Any]]:
+    def _on_request(self, state: VirtualServerState, servers: Iterable[RealServerState]) -> Iterator[Entry]:
+        """Yield what the last probes on request of real servers saw, as if they were results of the schedule."""
+        number = itertools.count()
+        for server, check in ((one, check) for one in servers for check in one.checks):
+            seen = self._probed(check.spec)
+            if seen is not None:
+                yield results.on_request(
+                    state,
+                    server,
+                    check,
+                    Result(0, seen.reason, seen.detail, seen.sent, seen.received, seen.duration_s),
+                    passed=seen.passed,
+                    number=next(number),
+                    at=round(self._recording.now() - (trio.current_time() - seen.at), 3),
+                )
+
+    def _results(self, state: VirtualServerState, server: RealServerState) -> list[dict[str, Any]]:
         """Return the last results of a real server; ages beside the moments, as everywhere in `why`."""
-        record = self._history_now().record(str(state.spec.key), real_server["real_server"])
+        record = self._history_now().record(str(state.spec.key), str(server.spec.endpoint))
         at = self._recording.now()
+        known = [*self._counted_on(state, record.results(RESULTS_SHOWN)), *self._on_request(state, (server,))]
         return [
             {**as_plain(told), "age_s": round(at - told.at, 3), "last_age_s": round(at - told.ended_at, 3)}
-            for told in self._counted_on(state, record.results(RESULTS_SHOWN))
+            for told in sorted(known, key=lambda told: told.ended_at)
         ]
 
     def _counted_on(self, state: VirtualServerState, told: Sequence[Entry]) -> list[Entry]:

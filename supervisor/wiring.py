@@ -105,7 +105,8 @@ class Supervisor:
             worked_s=outside.worked_s,
         )
         self._writer.reconfigure(config.virtual_servers)
-        self._hindsight = Hindsight(self._recording, lambda: self._director, self._writer.view)
+        self._check_now = CheckNow(lambda: self._director, lambda: self._pool)
+        self._hindsight = Hindsight(self._recording, lambda: self._director, self._writer.view, self._check_now.last)
         self._remembering = Remembering(
             outside.store, outside.life, outside.log, outside.wall_clock, in_thread=outside.in_thread
         )
@@ -480,7 +481,7 @@ class Supervisor:
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **self._kernel_orders.verbs(),
             **SelfReport(lambda: self._director, self._writer.view, self._log).verbs(),
-            **CheckNow(lambda: self._director, self._pool.probe).verbs(),
+            **self._check_now.verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }
 

@@ -5,10 +5,9 @@ Moments are those of the log, in UTC, so that one finds the other; beside them s
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from supervisor.admin.words import age
+from supervisor.admin.words import age, moment, transcript
 from supervisor.wording import counted
 
 SIGNS = {"debug": " ", "info": " ", "warning": "!", "error": "✖"}
@@ -52,13 +51,3 @@ def _told(told: dict[str, Any], at: float) -> list[str]:
     below = [f"because {link}" for link in told.get("because", ())]
     below += transcript(told.get("facts", {}))
     return lines + [f"{'':38}{line}" for line in below]
-
-
-def transcript(facts: dict[str, Any]) -> list[str]:
-    """Return what a probe sent and what came back, as far as it is known."""
-    return [f"{name} {facts[name]}" for name in ("sent", "received") if facts.get(name)]
-
-
-def moment(at: float) -> str:
-    """Return a moment as the log writes it, to the second."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -8,6 +8,7 @@ import pytest
 
 from checkers.kit.masking import Mask
 from supervisor.concealing import Concealing, concealed, masks_of
+from supervisor.core.causes import Fact
 from supervisor.core.entry import RESULT, Entry, Extract
 from tests.supervisor.core.builders import config, real_server, started, virtual_server
 
@@ -49,7 +50,7 @@ def test_a_header_of_the_file_is_a_secret_wherever_it_comes_back() -> None:
     assert (len(masks_of(mine)), masks_of(other)) == (1, ())
 
     def told(endpoint: str) -> Entry:
-        facts = {"sent": "GET / HTTP/1.0\\r\\nX-Site: open sesame\\r\\n", "passed": False}
+        facts: dict[str, Fact] = {"sent": "GET / HTTP/1.0\\r\\nX-Site: open sesame\\r\\n", "passed": False}
         because = ("said open sesame", "token=hunter2")
         return Entry(1, 1.0, RESULT, "info", "open sesame", str(state.spec.key), endpoint, facts, because)
 
