@@ -113,7 +113,9 @@ class Supervisor:
         self._adjust_kernel()
         if config.kernel.flush:
             self._writer.claim()
-        self._errands = Errands(config, outside.start_runner, outside.open_pipe, self._log, checks_only=outside.quiet)
+        self._errands = Errands(
+            config, outside.start_runner, outside.open_pipe, self._log, outside.waited_s, checks_only=outside.quiet
+        )
         favour = outside.favour(self._errands.check)
         self._pool = CheckerPool(
             outside.workers,
