@@ -175,7 +175,7 @@ def _sorry_changed(changed: SorryChanged, log: Log) -> None:
 
 def _admin_changed(changed: AdminChanged, log: Log) -> None:
     """Say what an operator wants of a real server now. The sentence says who and why."""
-    ends = "" if changed.expires_s is None else f" for {lasting(changed.expires_s)}"
+    ends = "" if changed.expires_s is None else f" for {lasting(round(changed.expires_s))}"
     weight = "" if changed.weight is None else f" with weight {changed.weight}"
     because = f" ({changed.reason})" if changed.reason else ""
     who = "the end of its time" if changed.expired else changed.by or "an operator"
@@ -233,7 +233,7 @@ def _hold_changed(changed: HoldChanged, log: Log) -> None:
     }
     who = f"Server {changed.real_server} of {changed.virtual_server}"
     if changed.held_by:
-        ends = "" if changed.expires_s is None else f" for {lasting(changed.expires_s)} at most"
+        ends = "" if changed.expires_s is None else f" for {lasting(round(changed.expires_s))} at most"
         text = f"{who} is DOWN and stays in service{ends}, {changed.text}. Its last result: {changed.reason} {changed.detail}"
         log.emit("real_server.held", text.rstrip() + ".", **fields, expires_s=changed.expires_s)
     else:
@@ -243,7 +243,7 @@ def _hold_changed(changed: HoldChanged, log: Log) -> None:
 def _self_blame(told: SelfBlame, log: Log) -> None:
     """Say that the director suspects itself, or does so no more."""
     if told.suspected:
-        ends = "" if told.until_s is None else f", for {lasting(told.until_s)} at most"
+        ends = "" if told.until_s is None else f", for {lasting(round(told.until_s))} at most"
         text = f"This director's own network is suspected, not its real servers: {told.text}. Removals are held{ends}."
         event = "director.self_blame"
     else:

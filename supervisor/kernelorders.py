@@ -192,7 +192,7 @@ class KernelOrders:
         until = (
             "until somebody says resume"
             if ends_s is None
-            else f"for {lasting(ends_s)} more, or until somebody says resume"
+            else f"for {lasting(round(ends_s))} more, or until somebody says resume"
         )
         self._log.emit(
             "writes.paused",

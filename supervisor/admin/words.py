@@ -236,9 +236,10 @@ def why(answers: list[dict[str, Any]]) -> str:
         lines += [f"  {age(told['age_s']):>8} ago  {_result(told)}" for told in answer.get("results", ())]
         lines += _last_failure(answer)
         for check in row["checks"]:
-            last = f"{check['reason']} {check['detail']}".rstrip()
-            heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"
-            lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
+            if check["age_s"] is None or not answer.get("results"):
+                last = f"{check['reason']} {check['detail']}".rstrip()
+                heard = "none yet" if check["age_s"] is None else f"{last}, heard {age(check['age_s'])} ago"
+                lines.append(f"  last result of {check['type']} {check['target']}: {heard}")
             if check["sentinel"] not in {"", "on"}:
                 lines.append(f"  sentinel of {check['type']} {check['target']}: {check['sentinel']}")
         if "detection" in answer:
@@ -271,7 +272,10 @@ def transcript(facts: Mapping[str, Any]) -> list[str]:
     sent, received = (_lines(facts.get(name)) for name in ("sent", "received"))
     if not sent and not received:
         return []
-    return [*(f"> {line}" for line in sent), *(f"< {line}" for line in received or ["(nothing came back)"])]
+    return [
+        *(f"> {line}".rstrip() for line in sent),
+        *(f"< {line}".rstrip() for line in received or ["(nothing came back)"]),
+    ]
 
 
 def _lines(text: object) -> list[str]:

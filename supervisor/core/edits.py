@@ -71,7 +71,7 @@ def _of_real_server(before: RealServer, after: RealServer) -> Iterator[str]:
     yield from (f"{name} goes" for name in old if name not in new)
     for name, check in new.items():
         if name in old and old[name] != check:
-            yield from (f"{name}: {text}" for text in _of_check(old[name], check))
+            yield f"{name}: {', '.join(_of_check(old[name], check))}"
 
 
 def _by_name(server: RealServer) -> dict[str, CheckSpec]:
