@@ -48,10 +48,10 @@ def status(snapshot: dict[str, Any], touched_s: float | None = None) -> str:
     process = snapshot["process"]
     lines = [
         _headline(process, whole(snapshot)),
-        *_touched(process, touched_s),
         *_paused(process),
         *_needs(process),
         *_rivals(process),
+        *_touched(process, touched_s),
     ]
     drift = _drift(process["writer"])
     for server in snapshot["virtual_servers"]:
