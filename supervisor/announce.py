@@ -10,7 +10,6 @@ from typing import assert_never
 
 from supervisor.admin.desk import Requested
 from supervisor.config import Outcome, Severity
-from supervisor.config.problems import counted
 from supervisor.core.changes import Changes
 from supervisor.core.transitions import (
     AdminChanged,
@@ -31,6 +30,7 @@ from supervisor.core.transitions import (
 from supervisor.ipvs.dryrun import Disagreement
 from supervisor.log import Log
 from supervisor.model import Config, IPAddress, ServiceKey
+from supervisor.wording import counted, lasting
 
 
 def transition(told: Transition, log: Log) -> None:  # noqa: C901, PLR0912  a branch for each kind
@@ -74,7 +74,7 @@ def _real_server_changed(changed: RealServerChanged, log: Log) -> None:
     log.emit(
         "real_server.state_changed",
         f"Server {changed.real_server} of {changed.virtual_server} is {word}{because}{took}."
-        f" {changed.up_left} active servers left with weight {changed.weight_left}.",
+        f" {counted(changed.up_left, 'active server')} left with weight {changed.weight_left}.",
         **_probe(changed),
         **{"from": changed.was, "to": word},
         cause="check" if changed.check else "config",
@@ -147,7 +147,7 @@ def _quorum_changed(changed: QuorumChanged, log: Log) -> None:
     log.emit(
         f"virtual_server.quorum_{word}",
         f"{start}Virtual server {changed.virtual_server} {word} its quorum: weight {changed.weight_up}, quorum"
-        f" {changed.quorum} with hysteresis {changed.hysteresis}, {changed.servers_up} of {changed.servers_total} servers up.",
+        f" {changed.quorum} with hysteresis {changed.hysteresis}, {changed.servers_up} of {counted(changed.servers_total, 'server')} up.",
         virtual_server=changed.virtual_server,
         sorry_server=changed.sorry_server,
         weight_up=changed.weight_up,
@@ -175,7 +175,7 @@ def _sorry_changed(changed: SorryChanged, log: Log) -> None:
 
 def _admin_changed(changed: AdminChanged, log: Log) -> None:
     """Say what an operator wants of a real server now. The sentence says who and why."""
-    ends = "" if changed.expires_s is None else f" for {changed.expires_s:.0f} s"
+    ends = "" if changed.expires_s is None else f" for {lasting(round(changed.expires_s))}"
     weight = "" if changed.weight is None else f" with weight {changed.weight}"
     because = f" ({changed.reason})" if changed.reason else ""
     who = "the end of its time" if changed.expired else changed.by or "an operator"
@@ -199,11 +199,15 @@ def _admin_changed(changed: AdminChanged, log: Log) -> None:
 
 
 def _drained(drained: Drained, log: Log) -> None:
-    how = "is empty" if drained.in_time else f"had its time; {drained.cut_off} active connections were cut off"
+    how = (
+        "is empty"
+        if drained.in_time
+        else f"had its time; {counted(drained.cut_off, 'active connection was', 'active connections were')} cut off"
+    )
     log.emit(
         "real_server.drained",
         f"Server {drained.real_server} of {drained.virtual_server}, which left the configuration, {how}"
-        f" after {drained.took_s:.0f} s and is out of the table now.",
+        f" after {lasting(drained.took_s)} and is out of the table now.",
         virtual_server=str(drained.virtual_server),
         real_server=str(drained.real_server),
         took_s=drained.took_s,
@@ -229,7 +233,7 @@ def _hold_changed(changed: HoldChanged, log: Log) -> None:
     }
     who = f"Server {changed.real_server} of {changed.virtual_server}"
     if changed.held_by:
-        ends = "" if changed.expires_s is None else f" for {changed.expires_s:.0f} s at most"
+        ends = "" if changed.expires_s is None else f" for {lasting(round(changed.expires_s))} at most"
         text = f"{who} is DOWN and stays in service{ends}, {changed.text}. Its last result: {changed.reason} {changed.detail}"
         log.emit("real_server.held", text.rstrip() + ".", **fields, expires_s=changed.expires_s)
     else:
@@ -239,11 +243,11 @@ def _hold_changed(changed: HoldChanged, log: Log) -> None:
 def _self_blame(told: SelfBlame, log: Log) -> None:
     """Say that the director suspects itself, or does so no more."""
     if told.suspected:
-        ends = "" if told.until_s is None else f", for {told.until_s:.0f} s at most"
+        ends = "" if told.until_s is None else f", for {lasting(round(told.until_s))} at most"
         text = f"This director's own network is suspected, not its real servers: {told.text}. Removals are held{ends}."
         event = "director.self_blame"
     else:
-        text = f"This director is no longer suspected, after {told.since_s:.0f} s; no removal is held any more."
+        text = f"This director is no longer suspected, after {lasting(told.since_s)}; no removal is held any more."
         event = "director.self_blame_over"
     log.emit(
         event,
@@ -314,7 +318,7 @@ def requested(request: Requested, log: Log) -> None:
     because = f": {request.reason.rstrip('.?')}" if request.reason else ""
     log.emit(
         "admin.request",
-        f"{caller.name} (uid {caller.uid}, pid {caller.pid}) asked for {request.verb} {request.args}, {request.outcome}{because}.",
+        f"{caller.name} (uid {caller.uid}, pid {caller.pid}) asked: {request.said}; {request.outcome}{because}.",
         verb=request.verb,
         args=request.args,
         uid=caller.uid,

@@ -6,9 +6,10 @@ from typing import Any
 
 from supervisor import selection
 from supervisor.core import detection, views
-from supervisor.core.causes import Cause
+from supervisor.core.causes import Cause, Chain
 from supervisor.core.detection import Detection
 from supervisor.core.director import Director
+from supervisor.core.realserver import RealServerState
 from supervisor.core.snapshot import WriterView, as_json
 from supervisor.model import RealServer
 
@@ -24,11 +25,18 @@ def why(director: Director, writer: WriterView, args: dict[str, Any], now: float
             "quorate": virtual_server.quorate,
             "real_server": as_json(views.real_server_view(director, virtual_server, server, now)),
             "chain": [_link(cause, now) for cause in server.why],
+            "down_because": [_link(cause, now) for cause in _down_because(server)],
             "detection": detection.as_json(_detection(director, server.spec)),
             "drift": _drift(writer, str(virtual_server.spec.key), str(server.spec.endpoint)),
         }
         for virtual_server, server in selection.real_servers(director, args)
     ]
+
+
+def _down_because(server: RealServerState) -> Chain:
+    """Return how a real server went DOWN where the chain of its weight does not say it: an operator has spoken since."""
+    told = {cause.id for cause in server.why}
+    return () if server.live or any(cause.id in told for cause in server.down_why) else server.down_why
 
 
 def _detection(director: Director, server: RealServer) -> Detection | None:

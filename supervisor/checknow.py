@@ -7,20 +7,22 @@ PACE_S whoever asks, and no check again before AGAIN_S have passed. What a worke
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from checkers.kit import wire
-from checkers.kit.api import PASSED, Reason
+from checkers.kit.api import INCONCLUSIVE, PASSED, Reason
+from checkers.kit.transcript import StepKind
 from supervisor import selection
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Verb
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.children.requests import TooMany
 from supervisor.core.director import Director
+from supervisor.core.entry import printable
 from supervisor.model import CheckSpec
 
 CHECKS_MAX = 32
@@ -31,6 +33,9 @@ SIDE_BY_SIDE = 4
 
 PACE_S = 0.05
 """The least time between two: twenty a second is one more probe in a hundred where 10,000 servers are checked every six seconds."""
+
+LAST_MAX = 256
+"""Checks whose last probe on request is remembered, each with at most two texts of `entry.TEXT_MAX` characters: half a megabyte."""
 
 AGAIN_S = 1.0
 """So long a check is left in peace after it was probed on request."""
@@ -52,19 +57,57 @@ class _Wanted:
     places: tuple[str, ...]
 
 
-class CheckNow:
-    """The verb. `probe` has a job probed and returns what was seen, None when nobody can tell; it raises TooMany."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the last probe on request of a check saw. `at` is trio's time; `passed` None: it says nothing of the server."""
 
-    def __init__(self, director: Callable[[], Director], probe: Callable[[int], Awaitable[wire.Probed | None]]) -> None:
+    at: float
+    passed: bool | None
+    reason: str
+    detail: str
+    duration_s: float
+    sent: str
+    received: str
+
+
+class CanProbe(Protocol):
+    """The checkers, as far as this verb goes."""
+
+    async def probe(self, job: int) -> wire.Probed | None:
+        """Have a job probed and return what was seen, None when nobody can tell. Raises TooMany."""
+
+
+class CheckNow:
+    """The verb. `pool` is who has a job probed."""
+
+    def __init__(self, director: Callable[[], Director], pool: Callable[[], CanProbe]) -> None:
         self._director = director
-        self._probe = probe
+        self._pool = pool
         self._places = trio.CapacityLimiter(SIDE_BY_SIDE)
         self._next_at = 0.0
         self._again_at: dict[int, float] = {}
+        self._last: dict[CheckSpec, Seen] = {}  # the oldest first
 
     def verbs(self) -> dict[str, Verb]:
         """Return it by its name. It makes traffic, so whoever may only look may not say it."""
         return {"check-now": Verb(self._act, limit_s=LIMIT_S)}
+
+    def last(self, spec: CheckSpec) -> Seen | None:
+        """Return what the last probe on request of a check saw, None when nobody asked or it was too long ago."""
+        return self._last.get(spec)
+
+    def _remember(self, spec: CheckSpec, seen: wire.Probed) -> None:
+        result = seen.result
+        if result is None:
+            return
+        passed = None if result.reason in INCONCLUSIVE else result.reason in PASSED
+        sent, received = (_passed_over(seen.steps, kind) for kind in (StepKind.SENT, StepKind.RECEIVED))
+        self._last.pop(spec, None)
+        self._last[spec] = Seen(
+            trio.current_time(), passed, result.reason.name, result.detail, result.duration_s, sent, received
+        )
+        if len(self._last) > LAST_MAX:
+            del self._last[next(iter(self._last))]
 
     async def _act(self, args: dict[str, Any], _caller: Caller) -> Any:
         trace = selection.yes(args, "trace")
@@ -110,11 +153,19 @@ class CheckNow:
             await trio.sleep_until(self._next_at - PACE_S)
             try:
                 with trio.move_on_after(_longest_s(one.spec) + SLOW_S):
-                    seen = await self._probe(one.job)
-                    return "its checker worker is not there now, or does not have it any more" if seen is None else seen
+                    seen = await self._pool().probe(one.job)
+                    if seen is None:
+                        return "its checker worker is not there now, or does not have it any more"
+                    self._remember(one.spec, seen)
+                    return seen
             except TooMany as error:
                 return f"{error}; ask again"
         return "its checker worker has said nothing of it in time"
+
+
+def _passed_over(steps: Iterable[wire.Step], kind: StepKind) -> str:
+    """Return what was sent, or received, as the history writes it."""
+    return printable("\n".join(step.text for step in steps if step.kind is kind))
 
 
 def _longest_s(spec: CheckSpec) -> float:

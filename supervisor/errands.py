@@ -7,7 +7,7 @@ Nothing is decided here but the order at the start and at the end.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 import trio
@@ -39,13 +39,20 @@ class Errands:
     """All of it. One task runs `run`; the decision loop calls `tell`."""
 
     def __init__(
-        self, config: Config, start: StartRunner, open_pipe: Open, log: Log, *, checks_only: bool = False
+        self,
+        config: Config,
+        start: StartRunner,
+        open_pipe: Open,
+        log: Log,
+        waited_s: Callable[[int], float | None],
+        *,
+        checks_only: bool = False,
     ) -> None:
         """`checks_only` (a dry run): scripts of checks run, and nothing is told to anybody."""
         self._config = config
         self._checks_only = checks_only
         self._log = log
-        self.runner = ScriptRunner(start, log)
+        self.runner = ScriptRunner(start, log, waited_s)
         self.scripts = Scripts(self.runner.begin, config.scripts.timeout, log)
         self.fifos = Fifos(open_pipe, self._begin_beside, log)
 

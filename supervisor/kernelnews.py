@@ -35,6 +35,7 @@ from supervisor.ipvs.sole import Squatter
 from supervisor.log import Log
 from supervisor.model import Endpoint
 from supervisor.rivals import Rival
+from supervisor.wording import lasting
 
 
 def notice(noticed: Notice, log: Log) -> None:
@@ -59,7 +60,7 @@ def notice(noticed: Notice, log: Log) -> None:
         case Contested(key, backoff_s):
             log.emit(
                 "drift.contested",
-                f"Another program keeps changing {key} in the kernel's table: it is left alone for {backoff_s:.0f} s, except that our"
+                f"Another program keeps changing {key} in the kernel's table: it is left alone for {lasting(backoff_s)}, except that our"
                 " own verdicts are written and an empty pool is filled. Find that program and stop it.",
                 virtual_server=key,
                 backoff_s=backoff_s,
@@ -121,7 +122,7 @@ def _adopted(adoption: Adoption, log: Log) -> None:
     stands = (
         "stands until it is cleared"
         if endless
-        else f"stands for {adoption.until - adoption.since:.0f} s, then ours is back"
+        else f"stands for {lasting(adoption.until - adoption.since)}, then ours is back"
     )
     if adoption.taken_back and not endless:
         stands = "ends the weight of 0 before it, and ours is back"

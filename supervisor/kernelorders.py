@@ -27,6 +27,7 @@ from supervisor.core.pause import Pause
 from supervisor.core.snapshot import PauseView
 from supervisor.core.table import Op, Table
 from supervisor.log import Log
+from supervisor.wording import lasting
 
 FOR_MAX_S = 7 * 86400.0
 """The longest pause with an end: a week. A director whose table is frozen longer is none any more."""
@@ -178,7 +179,7 @@ class KernelOrders:
         self._writer.thaw()
         self._log.emit(
             "writes.resumed",
-            f"The kernel is written again after {age_s:.0f} s: {f'{by} said so' if by else reason}.",
+            f"The kernel is written again after {lasting(age_s)}: {f'{by} said so' if by else reason}.",
             by=by,
             reason=reason,
             paused_s=age_s,
@@ -191,7 +192,7 @@ class KernelOrders:
         until = (
             "until somebody says resume"
             if ends_s is None
-            else f"for {ends_s:.0f} s more, or until somebody says resume"
+            else f"for {lasting(round(ends_s))} more, or until somebody says resume"
         )
         self._log.emit(
             "writes.paused",

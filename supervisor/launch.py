@@ -178,6 +178,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             wall_clock=lambda: datetime.now(UTC),
             workers=options.workers or _worker_count(checks),
             memory_bytes=spawn.memory_bytes,
+            waited_s=spawn.waited_s,
             admin=control,
             access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
             log_dropped=lambda: writer.dropped,

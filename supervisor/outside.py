@@ -59,6 +59,9 @@ class Outside:
     wall_clock: Callable[[], datetime]
     workers: int = 1
     memory_bytes: Callable[[int], int] = lambda _pid: 0  # how much memory a child has in use; 0: nobody knows
+    waited_s: Callable[[int], float | None] = lambda _pid: (
+        None
+    )  # how long a child has waited for a processor; None: nobody knows
     admin: socket.socket | None = None
     access: Access = NOBODY_ELSE  # who may ask and order over that socket
     worked_s: Callable[[], float] = (

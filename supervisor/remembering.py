@@ -28,6 +28,7 @@ from supervisor.model import Endpoint, ServiceKey
 from supervisor.statefile import SIZE_MAX_BYTES, Newer, decode, encode, encode_pool
 from supervisor.statefolder import Store, attempt, damaged_suffix, reason_of
 from supervisor.statepieces import Damaged
+from supervisor.wording import counted, lasting
 
 PAUSE_S = 1.0
 """The least time between two writes, and how often is looked whether something beside the director changed."""
@@ -107,8 +108,8 @@ class Remembering:
         )
         self._log.emit(
             "state.recalled",
-            f"The state of {recall.age_s:.0f} s ago is taken up ({use}): {down} of {len(servers)} real servers down,"
-            f" {wishes} wishes of operators.",
+            f"The state of {lasting(recall.age_s)} ago is taken up ({use}): {down} of {counted(len(servers), 'real server')} down,"
+            f" {counted(wishes, 'wish', 'wishes')} of operators.",
             path=self._view.path,
             version=memory.version,
             use=use,

@@ -24,6 +24,7 @@ from supervisor.core import detection
 from supervisor.core.changes import Changes, Foresight, foresee
 from supervisor.core.detection import DetectionChange
 from supervisor.core.director import Director
+from supervisor.core.edits import Edit
 from supervisor.core.events import DestinationId
 from supervisor.core.table import (
     AddDestination,
@@ -160,6 +161,8 @@ def foresight(ahead: Foresight) -> dict[str, Any]:
     return {
         "changes": _changes(ahead.changes),
         "operations": [_operation(op, ahead.before, ahead.loads) for op in ahead.operations],
+        "edits": [_edit(edit) for edit in ahead.changes.edits],
+        "edits_untold": ahead.changes.edits_untold,
         "detection": [_detection(change) for change in ahead.changes.detection],
     }
 
@@ -167,6 +170,12 @@ def foresight(ahead: Foresight) -> dict[str, Any]:
 def _changes(changes: Changes) -> dict[str, list[Any]]:
     kinds = [field.name for field in fields(changes) if field.compare]
     return {kind: [_name(name) for name in getattr(changes, kind)] for kind in kinds}
+
+
+def _edit(edit: Edit) -> dict[str, Any]:
+    """Return what is another in one that stays."""
+    servers = [str(endpoint) for endpoint in edit.real_servers]
+    return {"virtual_server": str(edit.virtual_server), "real_servers": servers, "text": edit.text}
 
 
 def _detection(change: DetectionChange) -> dict[str, Any]:

@@ -191,6 +191,13 @@ def _missing(director: Director, name: str, inside: str | None) -> RequestError:
                 " taken out in the file alone",
                 Status.REFUSED,
             )
+    pool = next((str(key) for key in director.virtual_servers if views.is_called(key, name)), None)
+    if pool is not None:
+        return RequestError(
+            f"{pool} is a virtual server: `vipervisor status {pool}` shows it, `vipervisor history {pool}` how it came to that,"
+            f" and '*' --in {pool} means all its real servers",
+            Status.NOT_FOUND,
+        )
     if inside is not None and views.matching(director, name):
         elsewhere = [str(virtual_server.spec.key) for virtual_server, _ in views.matching(director, name)]
         return RequestError(f"no real server {name!r}{place}; it is in {_some(elsewhere)}", Status.NOT_FOUND)

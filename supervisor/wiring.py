@@ -29,7 +29,6 @@ from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
 from supervisor.children.translation import job_of
 from supervisor.config import Outcome
-from supervisor.config.problems import counted
 from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Outlook, outlook, retain
@@ -60,6 +59,7 @@ from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
 from supervisor.selfreport import SelfReport
 from supervisor.surroundings import START_MAX_S, Surroundings
+from supervisor.wording import counted
 
 INBOX_MAX = 4096
 """Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""
@@ -106,14 +106,17 @@ class Supervisor:
             worked_s=outside.worked_s,
         )
         self._writer.reconfigure(config.virtual_servers)
-        self._hindsight = Hindsight(self._recording, lambda: self._director, self._writer.view)
+        self._check_now = CheckNow(lambda: self._director, lambda: self._pool)
+        self._hindsight = Hindsight(self._recording, lambda: self._director, self._writer.view, self._check_now.last)
         self._remembering = Remembering(
             outside.store, outside.life, outside.log, outside.wall_clock, in_thread=outside.in_thread
         )
         self._adjust_kernel()
         if config.kernel.flush:
             self._writer.claim()
-        self._errands = Errands(config, outside.start_runner, outside.open_pipe, self._log, checks_only=outside.quiet)
+        self._errands = Errands(
+            config, outside.start_runner, outside.open_pipe, self._log, outside.waited_s, checks_only=outside.quiet
+        )
         favour = outside.favour(self._errands.check)
         self._pool = CheckerPool(
             outside.workers,
@@ -489,7 +492,7 @@ class Supervisor:
             **Rollout(self, self._reloads, self._load, self._outside.access).verbs(),
             **self._kernel_orders.verbs(),
             **SelfReport(lambda: self._director, self._writer.view, self._log).verbs(),
-            **CheckNow(lambda: self._director, self._pool.probe).verbs(),
+            **self._check_now.verbs(),
             **Orders(lambda: self._director, self._obey_at_once, self._writer.settle).verbs(),
         }
 

@@ -44,6 +44,11 @@ class Mask:
         own = (re.compile(rb"(?im)^([ \t]*(?:" + names + rb"))([ \t]*:[ \t]*)[^\r\n]+"),) if headers else ()
         self._named = own + _NAMED
 
+    @property
+    def knows_secrets(self) -> bool:
+        """Whether it masks more than what looks like a secret to everybody."""
+        return bool(self._values) or len(self._named) > len(_NAMED)
+
     def data(self, data: bytes) -> bytes:
         """Return `data` with stars in place of every secret."""
         for value in self._values:

@@ -152,6 +152,13 @@ NOTICED = several(
     )
 )
 
+EDIT = thing(
+    "what is set otherwise in a virtual server, or (`real_servers`) in some of its real servers",
+    virtual_server=TEXT,
+    real_servers=several(TEXT),
+    text=TEXT,
+)
+
 RESULT = thing(
     "what came of a probe",
     ok=TRUTH,
@@ -220,6 +227,8 @@ SCHEMAS: Mapping[str, Schema] = {
                 quorate=TRUTH,
                 real_server=ROW,
                 chain=several(LINK),
+                down_because=several(LINK),
+                at=NUMBER,
                 detection=DETECTION,
                 drift=several(TEXT),
                 results=several(PAST_RESULT),
@@ -242,6 +251,8 @@ SCHEMAS: Mapping[str, Schema] = {
         digest=TEXT,
         changes=CHANGES,
         operations=several(OPERATION),
+        edits=several(EDIT),
+        edits_untold=WHOLE,
         detection=NOTICED,
     ),
     "reload": answer(
@@ -252,6 +263,8 @@ SCHEMAS: Mapping[str, Schema] = {
         settled=or_null(TRUTH),
         changes=CHANGES,
         operations=several(OPERATION),
+        edits=several(EDIT),
+        edits_untold=WHOLE,
         detection=NOTICED,
     ),
     "confirm": answer("the configuration that stays", digest=TEXT),

@@ -22,6 +22,7 @@ import trio
 from supervisor.admin import protocol
 from supervisor.admin.access import Access, Caller
 from supervisor.admin.protocol import Request, RequestError, Status
+from supervisor.admin.requestwords import said
 
 LIMIT_S = 10.0
 """How long a verb may take when it does not say otherwise; the client is a little more patient (`client.PATIENCE_S`)."""
@@ -80,10 +81,14 @@ class Verb:
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """For the record: who wanted what, and what became of it ("done", "refused", "failed", "timed out" or "cut off")."""
+    """For the record: who wanted what, and what became of it ("done", "refused", "failed", "timed out" or "cut off").
+
+    `said` is the request in words, `args` its arguments as JSON.
+    """
 
     verb: str
     args: str
+    said: str
     caller: Caller
     outcome: str
     reason: str
@@ -139,7 +144,8 @@ class Desk:
         finally:
             if on_record:
                 took = trio.current_time() - since
-                self._record(Requested(verb_name, brief(request.args), caller, outcome, reason, took))
+                words = said(verb_name, request.args)
+                self._record(Requested(verb_name, brief(request.args), words, caller, outcome, reason, took))
         return result
 
     async def _act(self, verb: Verb | None, refusal: str | None, request: Request, caller: Caller) -> Any:

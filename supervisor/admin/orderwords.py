@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from supervisor.admin.words import age, count, weight
+from supervisor.admin.words import weight
+from supervisor.wording import counted, lasting
 
 
 def ordered(answer: dict[str, Any]) -> str:
@@ -26,7 +27,7 @@ def _change(row: dict[str, Any]) -> str:
     """Say what one real server is now, and what it was."""
     health = "" if row["health"] == "UP" else f"; it is {row['health']}"
     active = row["traffic"]["active"]
-    connected = f", {count(active, 'active connection')}" if active else ""
+    connected = f", {counted(active, 'active connection')}" if active else ""
     weights = f"weight {weight(row['weight_old'])} → {weight(row['weight_wanted'])}"
     instead = f", in place of: {row['replaced']}" if row["replaced"] else ""
     stands = _wish(row["override"]) if row["override"] else "enabled"
@@ -53,7 +54,7 @@ def _rest(row: dict[str, Any]) -> str:
 def _wish(override: dict[str, Any]) -> str:
     """Return what an operator wants now, for how long, and why."""
     what = override["admin"] if override["weight"] is None else "set by hand"
-    ends = "" if override["ends_s"] is None else f" for {age(math.ceil(override['ends_s']))}"
+    ends = "" if override["ends_s"] is None else f" for {lasting(math.ceil(override['ends_s']))}"
     reason = f" ({override['reason']})" if override["reason"] else ""
     return f"{what}{ends}{reason}"
 
@@ -68,4 +69,4 @@ def left(rows: list[dict[str, Any]]) -> str:
     total = sum(row["traffic"]["active"] for row in rows)
     places = ", ".join(f"{row['traffic']['active']} in {row['virtual_server']}" for row in rows[:3])
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-    return f"{count(total, 'active connection')} left ({places}{more})"
+    return f"{counted(total, 'active connection')} left ({places}{more})"

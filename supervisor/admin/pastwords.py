@@ -5,10 +5,10 @@ Moments are those of the log, in UTC, so that one finds the other; beside them s
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
-from supervisor.admin.words import age, count
+from supervisor.admin.words import age, moment, transcript
+from supervisor.wording import counted
 
 SIGNS = {"debug": " ", "info": " ", "warning": "!", "error": "✖"}
 """How bad it is, by the log's level."""
@@ -23,9 +23,10 @@ def _block(server: dict[str, Any], at: float) -> str:
     entries = server["entries"]
     one = server["real_server"]
     name = f"{one} in {server['virtual_server']}" if one else f"{server['virtual_server']} and its real servers"
-    older = f", {server['omitted']} older ones are known" if server["omitted"] else ""
-    lines = [f"{name}: {count(len(entries), 'entry')}{older}" if entries else f"{name}: nothing is known yet"]
-    lines[0] = lines[0].replace("entrys", "entries")
+    older = f", {counted(server['omitted'], 'older one is', 'older ones are')} known" if server["omitted"] else ""
+    lines = [
+        f"{name}: {counted(len(entries), 'entry', 'entries')}{older}" if entries else f"{name}: nothing is known yet"
+    ]
     for told in entries:
         lines += _told(told, at)
     return "\n".join(lines) + "\n"
@@ -50,13 +51,3 @@ def _told(told: dict[str, Any], at: float) -> list[str]:
     below = [f"because {link}" for link in told.get("because", ())]
     below += transcript(told.get("facts", {}))
     return lines + [f"{'':38}{line}" for line in below]
-
-
-def transcript(facts: dict[str, Any]) -> list[str]:
-    """Return what a probe sent and what came back, as far as it is known."""
-    return [f"{name} {facts[name]}" for name in ("sent", "received") if facts.get(name)]
-
-
-def moment(at: float) -> str:
-    """Return a moment as the log writes it, to the second."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z"

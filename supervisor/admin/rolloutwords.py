@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.admin import detectionwords
+from supervisor.wording import counted
 
 _SETTINGS = {
     "mail": "mail",
@@ -21,6 +22,10 @@ _SETTINGS = {
 }
 
 
+SERVERS_SHOWN = 3
+"""Real servers that a line names when several are set alike; the rest is counted."""
+
+
 def plan(answer: dict[str, Any]) -> str:
     """Return what a reload would do."""
     lines = _lines(answer)
@@ -31,7 +36,7 @@ def plan(answer: dict[str, Any]) -> str:
 
 def reload(answer: dict[str, Any]) -> str:
     """Return what a reload did."""
-    warnings = f", {answer['warnings']} warnings (see `vipervisor check`)" if answer["warnings"] else ""
+    warnings = f", {counted(answer['warnings'], 'warning')} (see `vipervisor check`)" if answer["warnings"] else ""
     lines = _lines(answer)
     head = f"Configuration {answer['digest']} runs{warnings}" + (":" if lines else "; nothing changed.")
     tail = []
@@ -59,8 +64,11 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         below = [_operation(operation, set(leaving)) for operation in found]
         if key not in removed:
             below += _unseen(found, _of(key, changes["real_servers_added"]), leaving)
-        lines.append(f"{sign} {key}" + ("" if below else ": nothing in the kernel"))
+            below += _edited(key, answer, found)
+        lines.append(f"{sign} {key}" + ("" if below else ": nothing that the kernel sees"))
         lines += [f"    {line}" for line in below]
+    if answer.get("edits_untold"):
+        lines.append(f"  and what changes in {counted(answer['edits_untold'], 'more real server')}")
     return [*lines, *detectionwords.plan(answer.get("detection", []))]
 
 
@@ -77,6 +85,29 @@ def _unseen(operations: list[dict[str, Any]], coming: list[str], leaving: list[s
     ]
 
 
+def _edited(key: str, answer: dict[str, Any], operations: list[dict[str, Any]]) -> list[str]:
+    """Return lines for what is set otherwise in this virtual server and in who stays; a weight that the kernel is told stands there."""
+    weighed = {operation.get("real_server") for operation in operations}
+    lines = []
+    for edit in answer.get("edits", []):
+        if edit["virtual_server"] != key:
+            continue
+        servers = edit["real_servers"]
+        if edit["text"].startswith("weight "):
+            servers = [server for server in servers if server not in weighed]
+        if servers or not edit["real_servers"]:
+            lines.append(f"~ {_some(servers)}{edit['text']}")
+    return lines
+
+
+def _some(servers: list[str]) -> str:
+    """Return whom a line is about, "" for the virtual server itself."""
+    if not servers:
+        return ""
+    more = f" and {len(servers) - SERVERS_SHOWN} more" if len(servers) > SERVERS_SHOWN else ""
+    return f"{', '.join(servers[:SERVERS_SHOWN])}{more}  "
+
+
 def _operation(operation: dict[str, Any], leaving: set[str]) -> str:
     match operation["operation"]:
         case "AddService":
@@ -86,7 +117,7 @@ def _operation(operation: dict[str, Any], leaving: set[str]) -> str:
         case "ChangeService":
             return "~ its settings (scheduler, flags or persistence)"
     server, old, new = operation["real_server"], operation["weight_old"], operation["weight_new"]
-    connected = f", {operation['active']} connections" if operation["active"] else ""
+    connected = f", {counted(operation['active'], 'connection')}" if operation["active"] else ""
     if new is None:
         cut = " are cut off" if connected else ""
         return f"- {server}  weight {old}{connected}{cut}"

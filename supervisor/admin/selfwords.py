@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor.admin.words import count, pause_line
+from supervisor.admin.words import pause_line
 from supervisor.pluginline import plugin_line
+from supervisor.wording import counted
 
 
 def ready(answer: dict[str, Any]) -> str:
     """Return one line, and one for each thing that is missing."""
     if answer["ready"]:
-        return f"ready: {count(answer['checks'], 'check')} with a verdict, the kernel is as wanted\n"
+        return f"ready: {counted(answer['checks'], 'check')} with a verdict, the kernel is as wanted\n"
     lines = ["NOT READY"]
     if not answer["kernel_reachable"]:
         lines.append("  the kernel's table cannot be read or written")
     elif not answer["kernel_synced"]:
         lines.append("  the kernel was not yet seen to be as wanted")
     if answer["waiting"]:
-        lines.append(f"  {answer['waiting']} of {count(answer['checks'], 'check')} without a verdict:")
+        lines.append(f"  {answer['waiting']} of {counted(answer['checks'], 'check')} without a verdict:")
     lines += [f"    {one['check']} for {', '.join(one['real_servers'])}" for one in answer["waiting_for"]]
     if answer["waiting"] > len(answer["waiting_for"]):
         lines.append(f"    and {answer['waiting'] - len(answer['waiting_for'])} more")
@@ -57,18 +58,18 @@ def synced(answer: dict[str, Any]) -> str:
     if not answer["found"]:
         head = "the kernel is as wanted; nothing was changed"
     elif answer["dry_run"]:
-        head = f"{count(answer['found'], 'difference')} in the kernel's table; nothing was changed on account of this"
+        head = f"{counted(answer['found'], 'difference')} in the kernel's table; nothing was changed on account of this"
     elif answer["left"]:
-        head = f"{count(answer['found'], 'difference')} in the kernel's table, {answer['left']} still there: the log says why"
+        head = f"{counted(answer['found'], 'difference')} in the kernel's table, {answer['left']} still there: the log says why"
     else:
-        head = f"{count(answer['found'], 'difference')} in the kernel's table, put right"
+        head = f"{counted(answer['found'], 'difference')} in the kernel's table, put right"
     return "\n".join([head, *lines]) + "\n"
 
 
 def paused(answer: dict[str, Any]) -> str:
     """Return how it stands with writes."""
     pause = answer["paused"]
-    waiting = f"; {count(answer['differences'], 'change')} waiting" if answer["differences"] else ""
+    waiting = f"; {counted(answer['differences'], 'change')} waiting" if answer["differences"] else ""
     if pause is None:
         return f"The kernel is written{waiting}.\n"
     return f"{pause_line(pause)}{waiting}\n"

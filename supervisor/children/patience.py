@@ -1,7 +1,8 @@
 """How long a child may be silent, and how long it may take to its first word.
 
 Every child says something at least once a second. One that does not is stopped, hung or starved beyond use, and is replaced; what it
-said while it was we who stood still is there at a second look.
+said while it was we who stood still is there at a second look. One that waits for a processor most of the time is not hung, and where
+that can be seen it is given longer.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from supervisor.children.keeper import ProtocolBroken
+from supervisor.core.fitness import STARVED_SHARE
 
 SILENCE_MAX_S = 3.5
 """A child beats once a second; three beats missed, and half a second for the way, mean that it hangs (reliability.md, section 6)."""
 
 SECOND_LOOK_S = 0.1
 """After the patience with a child is over: when it was we who stood still, what it said meanwhile is there at once."""
+
+STARVED_MAX_S = 20.0
+"""So long may a child be silent that waits for a processor: as long as a starting one may, for whoever replaces it has that before it."""
+
+STARVED_LOOK_S = 1.0
+"""How often it is looked at whether it is still that."""
 
 HELLO_MAX_S = 20.0
 """A starting child may take this long until its first word, for the first time. Python and the imports take 0.3 s; with ten busy
@@ -41,12 +49,33 @@ class HelloPatience:
         self.limit_s = min(2 * self.limit_s, HELLO_LONGEST_S)
 
 
-async def patiently(receive: Callable[[], Awaitable[bytes]], patience_s: float) -> bytes:
-    """Return what `receive` returns within `patience_s`. Raises ProtocolBroken for silence."""
+def _nobody_knows() -> float | None:
+    return None
+
+
+async def patiently(
+    receive: Callable[[], Awaitable[bytes]], patience_s: float, waited_s: Callable[[], float | None] = _nobody_knows
+) -> bytes:
+    """Return what `receive` returns within `patience_s`. Raises ProtocolBroken for silence.
+
+    `waited_s` returns how long the child has waited for a processor since it was started, None where nobody knows. For as long as that
+    was most of its silence, it is starved and not hung, and a new one would starve as well: it is given up to STARVED_MAX_S.
+    """
+    since, before = trio.current_time(), waited_s()
     for wait_s in (patience_s, SECOND_LOOK_S):
         with trio.move_on_after(wait_s):
             return await receive()
-    raise ProtocolBroken(f"silent for {patience_s:g} s")
+    looked_at = since
+    while before is not None:
+        now, waited = trio.current_time(), waited_s()
+        if waited is None or waited - before < STARVED_SHARE * (now - looked_at):
+            break
+        if now - since >= STARVED_MAX_S:
+            raise ProtocolBroken(f"silent for {STARVED_MAX_S:g} s, and starved of a processor")
+        looked_at, before = now, waited
+        with trio.move_on_after(min(STARVED_LOOK_S, STARVED_MAX_S - (now - since))):
+            return await receive()
+    raise ProtocolBroken(f"silent for {trio.current_time() - since - SECOND_LOOK_S:.3g} s")
 
 
 async def first_word(receive: Callable[[], Awaitable[bytes]], patience: HelloPatience) -> bytes:

@@ -25,6 +25,7 @@ from supervisor.core.events import Event, WorkerSilent
 from supervisor.core.snapshot import CheckCount, CheckTiming, Histogram
 from supervisor.log import Log
 from supervisor.model import PROBE_RATE_DEFAULT, CheckSpec
+from supervisor.wording import counted
 
 NAMED_MAX = 5
 """Most checks that a log line names; the others are counted."""
@@ -183,7 +184,7 @@ class CheckerPool:
                 if self._ward.index in changed:  # what these died of may be elsewhere now
                     worker.keeper.hasten()
         if moved:
-            self._log.emit("workers.jobs_moved", f"{moved} checks went to another worker.", checks=moved)
+            self._log.emit("workers.jobs_moved", f"{counted(moved, 'check')} went to another worker.", checks=moved)
 
     # -- observing -------------------------------------------------------------------------------------------------------
 
@@ -212,7 +213,8 @@ class CheckerPool:
                 case Suspected(worker, jobs):
                     self._log.emit(
                         "worker.suspects",
-                        f"checker-{worker} died again and again; its {len(jobs)} checks are tried by halves until it is known of which.",
+                        f"checker-{worker} died again and again; its {counted(len(jobs), 'check is', 'checks are')} tried by halves until"
+                        " it is known of which.",
                         worker=f"checker-{worker}",
                         checks=len(jobs),
                     )
@@ -226,7 +228,8 @@ class CheckerPool:
                 case Acquitted(jobs):
                     self._log.emit(
                         "worker.quarantine_over",
-                        f"No worker has died of these {len(jobs)} checks any more; they are ordinary ones again: {self._named(jobs)}.",
+                        f"No worker has died any more of {counted(len(jobs), 'suspected check')}, which"
+                        f" {'is an ordinary one' if len(jobs) == 1 else 'are ordinary ones'} again: {self._named(jobs)}.",
                         checks=len(jobs),
                         check=self._named(jobs),
                     )

@@ -4,9 +4,9 @@
     running = runner.begin(script, environment, timeout_s)                        # the same in two steps, begun at once and in order
 
 Starts with the first call to `require`; until then there is no process. At most `RUNNING_MAX` programs are with the runner at once, the
-others wait here, in order; so what it is given always begins at once. One that says nothing of a program long after its limit, or
-nothing at all for `SILENCE_MAX_S`, is broken. Programs that were with a runner that died are answered with RUNNER_LOST: whether they
-ran is not known.
+others wait here, in order; so what it is given always begins at once. One that says nothing of a program long after its limit is broken,
+and so is one that says nothing at all for `SILENCE_MAX_S`, unless it waits for a processor all the time. Programs that were with a runner
+that died are answered with RUNNER_LOST: whether they ran is not known.
 """
 
 from __future__ import annotations
@@ -97,9 +97,13 @@ class Running:
 class ScriptRunner:
     """The runner: its conversation and what is known of it. One task runs `serve`; anybody calls `run`."""
 
-    def __init__(self, start: StartRunner, log: Log) -> None:
+    def __init__(
+        self, start: StartRunner, log: Log, waited_s: Callable[[int], float | None] = lambda _pid: None
+    ) -> None:
+        """`waited_s` returns how long a process has waited for a processor so far, None when it cannot be known."""
         self.caged = ""
         self._log = log
+        self._waited_s = waited_s
         self._ids = itertools.count(1)
         self._waiting: deque[Running] = deque()
         self._orders: deque[Cancel] = deque()
@@ -259,7 +263,7 @@ class ScriptRunner:
 
     async def _listen(self, link: Link) -> None:
         while True:
-            data = await patiently(lambda: _received(link), SILENCE_MAX_S)
+            data = await patiently(lambda: _received(link), SILENCE_MAX_S, lambda: self._waited_s(self.keeper.pid))
             if not data:
                 return
             self._heard(_read(data))

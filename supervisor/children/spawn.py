@@ -104,6 +104,14 @@ def memory_bytes(pid: int) -> int:
         return 0
 
 
+def waited_s(pid: int) -> float | None:
+    """Return how long a process has waited for a processor so far (schedstat of proc(5), second number), None when it cannot be known."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def complain_of_cage(name: str, caged: str, log: Log) -> None:
     """Say in the log what a process could not get of its cage, if anything; `caged` is its own text (`checkers.kit.cage`)."""
     lacks = cage.lacks(caged)

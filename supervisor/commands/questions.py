@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from supervisor.admin import checkwords, client, words
@@ -109,9 +110,25 @@ def _show_status(options: argparse.Namespace) -> int:
     found = sieve(snapshot, options.patterns, down=options.down, overridden=options.overridden)
     if options.patterns and not found["virtual_servers"] and not (options.down or options.overridden):
         raise RequestError(f"nothing fits {' or '.join(options.patterns)}", Status.NOT_FOUND)
-    shape.show(found, options, words.status)
+    shape.show(found, options, lambda shown: words.status(shown, _touched_s(shown["process"])))
     down = sieve(snapshot, options.patterns, down=True)["virtual_servers"] if options.down else []
     return Status.FAILED if down else Status.FINE
+
+
+def _touched_s(process: dict[str, Any]) -> float | None:
+    """Return how long ago the configuration file was touched, None where that was before it was loaded or cannot be seen from here.
+
+    Files that it includes are not looked at; whether anything in it is another says `plan`.
+    """
+    file = Path(process["config_source"])
+    try:
+        found = file.stat() if file.is_absolute() else None
+    except OSError:
+        found = None
+    if found is None:
+        return None
+    age_s = time.time() - max(found.st_mtime, found.st_ctime)  # ctime: a file that was moved there has an old mtime
+    return age_s if age_s < process["config_age_s"] else None
 
 
 def _watch(options: argparse.Namespace) -> int:

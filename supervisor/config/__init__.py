@@ -22,10 +22,11 @@ from dataclasses import dataclass, replace
 from supervisor.config import keywords
 from supervisor.config.build import build
 from supervisor.config.expand import Reader
-from supervisor.config.problems import GivenUp, Problem, Problems, Severity, counted, render_problems
+from supervisor.config.problems import GivenUp, Problem, Problems, Severity, render_problems
 from supervisor.config.shown import pack
 from supervisor.config.tree import parse
 from supervisor.model import Config
+from supervisor.wording import counted
 
 __all__ = ["Outcome", "Problem", "Severity", "load", "render"]
 

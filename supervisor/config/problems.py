@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
+from supervisor.wording import counted
+
 MAX_SHOWN = 50
 """Problems that `render_problems` prints; the rest is counted (observability.md, section 5.2)."""
 
@@ -394,8 +396,3 @@ def render_problems(problems: Sequence[Problem], *, color: bool = False) -> list
     if len(problems) > len(shown):
         texts.append(f"and {len(problems) - len(shown)} more")
     return texts
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun: "1 error", "2 errors"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -2,5 +2,5 @@
 
 Here lives the whole policy and nothing else: no async, no clock (`now` is an argument, trio's seconds), no randomness, no log,
 no socket, no file. `events` is what can happen, `table` and `transitions` are what is told; between them `director` decides.
-Imports the model and itself only.
+Imports the model, the words for numbers (`supervisor.wording`) and itself only.
 """

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from supervisor.core.snapshot import ProcessView, Snapshot, VirtualServerView
+from supervisor.wording import counted, lasting
 
 NAMED_MAX = 5
 """Names in each clause of an alert; the line shall stay one."""
@@ -42,8 +43,8 @@ def alert(snapshot: Snapshot) -> Alert:
         said.append("not ready yet: not every check has given a verdict, or the kernel was never seen to be as wanted")
     if not said:
         said.append(
-            f"{figures['virtual_servers']} virtual servers with their quorum, {figures['real_servers_up']} of"
-            f" {figures['real_servers']} real servers up"
+            f"{counted(figures['virtual_servers'], 'virtual server')} with quorum, {figures['real_servers_up']} of"
+            f" {counted(figures['real_servers'], 'real server')} up"
         )
     return Alert(status, WORDS[status], "; ".join(said), figures)
 
@@ -54,7 +55,7 @@ def _critical(snapshot: Snapshot) -> Iterator[str]:
     if lost:
         yield f"quorum lost: {_some([_with_sorry(server) for server in lost])}"
     if process.workers_lost_s:
-        yield f"no checker worker for {process.workers_lost_s:.0f} s, every verdict is frozen"
+        yield f"no checker worker for {lasting(process.workers_lost_s)}, every verdict is frozen"
     if not process.writer.reachable:
         yield "the kernel's table cannot be read or written"
 
@@ -85,11 +86,12 @@ def _process_warnings(process: ProcessView) -> Iterator[str]:
     if not process.reload_ok:
         yield "the last reload was rejected"
     if writer.drift_standing or writer.contests:
-        yield f"{writer.drift_standing} differences stand in the kernel's table, {len(writer.contests)} virtual servers contested"
+        standing = counted(writer.drift_standing, "difference stands", "differences stand")
+        yield f"{standing} in the kernel's table, {counted(len(writer.contests), 'virtual server')} contested"
     if process.state.error:
         yield f"the state cannot be kept ({process.state.error})"
     if process.checks_quarantined:
-        yield f"{process.checks_quarantined} checks kill workers"
+        yield f"{counted(process.checks_quarantined, 'check kills', 'checks kill')} workers"
     if any(worker.stretch > 1 for worker in process.workers):
         yield "a checker worker probes less often, because something runs short"
 

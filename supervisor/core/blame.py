@@ -38,6 +38,7 @@ from supervisor.core.hold import HeldBy, Hold
 from supervisor.core.realserver import RealServerState
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import NOWHERE, BlameSettings, CheckSpec, IPAddress, Schedule, ServiceKey
+from supervisor.wording import counted, lasting
 
 SILENT_SHARE = 0.9
 """So much of all hosts is nearly everybody: a tenth may be behind another network, or on this machine."""
@@ -207,7 +208,8 @@ class Blame:
         if not _unrelated(states, fresh.keys()):
             return False
         outer = self._window_s + min(self._window_s, ROUND_MAX_S)
-        text = f"{len(fresh)} of {lately} hosts fell silent within {now - min(fresh.values()):.0f} s, and hardly any other answers"
+        span = lasting(now - min(fresh.values()))
+        text = f"{len(fresh)} of {counted(lately, 'host')} fell silent within {span}, and hardly any other answers"
         self.silence = Silence(now, now + outer, frozenset(fresh), text)
         return True
 

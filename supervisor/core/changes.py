@@ -10,14 +10,15 @@ Pure. The copy is thrown away; nothing that happens to it is told.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeAlias
 
-from supervisor.core import detection
+from supervisor.core import detection, edits
 from supervisor.core.detection import DetectionChange
 from supervisor.core.diff import diff
 from supervisor.core.director import Director
+from supervisor.core.edits import Edit
 from supervisor.core.events import DestinationId
 from supervisor.core.table import Load, Op, Reading, Table
 from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualServer
@@ -29,7 +30,8 @@ _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "f
 class Changes:
     """The differences between two configurations. `settings` are the parts of the model beside virtual servers that differ.
 
-    `detection` is what follows from them for the time that noticing takes, and is no difference by itself.
+    `edits` say what changed in those that stay, and `edits_untold` in how many more it was not looked for. `detection` is what follows
+    for the time that noticing takes. Neither is a difference by itself.
     """
 
     virtual_servers_added: tuple[ServiceKey, ...] = ()
@@ -40,6 +42,8 @@ class Changes:
     real_servers_changed: tuple[DestinationId, ...] = ()
     settings: tuple[str, ...] = ()
     detection: tuple[DetectionChange, ...] = field(default=(), compare=False)
+    edits: tuple[Edit, ...] = field(default=(), compare=False)
+    edits_untold: int = field(default=0, compare=False)
 
     def __bool__(self) -> bool:
         return any(getattr(self, one.name) for one in fields(self) if one.compare)
@@ -111,7 +115,23 @@ def compare(old: Config, new: Config) -> Changes:
             {*changed, *(before.keys() ^ after.keys())},
             (old.probe_rate_max, new.probe_rate_max),
         ),
+        tuple(_edits(before, after, changed, edited[: edits.SERVERS_MAX])),
+        max(len(edited) - edits.SERVERS_MAX, 0),
     )
+
+
+def _edits(
+    before: Mapping[ServiceKey, VirtualServer],
+    after: Mapping[ServiceKey, VirtualServer],
+    changed: Iterable[ServiceKey],
+    edited: Iterable[DestinationId],
+) -> Iterator[Edit]:
+    servers: dict[ServiceKey, list[DestinationId]] = {}
+    for name in edited:
+        servers.setdefault(name[0], []).append(name)
+    for key in changed:
+        yield from edits.of_virtual_server(before[key], after[key])
+        yield from edits.of_real_servers(before[key], after[key], servers.get(key, ()))
 
 
 Amend: TypeAlias = Callable[[Table, Iterable[VirtualServer]], Table]

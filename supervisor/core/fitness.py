@@ -11,6 +11,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from supervisor.wording import counted
+
 LAG_MAX_S = 0.5
 """A loop that is later than this is told of: time-outs of a second begin to mean nothing."""
 
@@ -102,7 +104,7 @@ class Fitness:
     def _trouble(self, now: float, fresh: Mapping[str, int]) -> list[Finding]:
         if fresh:
             began, self._fault_at = self._fault_at is None, now
-            text = ", ".join(f"{name} {count} times" for name, count in sorted(fresh.items()))
+            text = ", ".join(f"{name} {counted(count, 'time')}" for name, count in sorted(fresh.items()))
             return [Finding(Kind.TROUBLE, text)] if began else []
         if self._fault_at is not None and now >= self._fault_at + TROUBLE_OVER_S:
             self._fault_at = None

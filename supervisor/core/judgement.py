@@ -43,6 +43,7 @@ def check_changed(
     if not flipped and server.effective_weight == effective_old:
         return told + settle(pools, virtual_server, now, (server,))
     server.why = telling.server_chain(pools.chronicle, chain, server, now)
+    server.down_why = () if server.live else server.why
     moved = holds.settle(pools, virtual_server, now, (server,))
     quorum_turned = virtual_server.judge(now)
     if flipped:

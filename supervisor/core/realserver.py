@@ -22,16 +22,31 @@ WEIGHT_MAX = 65535
 class RealServerState:
     """What is known of one real server. `why` is the causal chain of its present weight in the table.
 
-    `proven` tells that it was in service once since we know it: one that never was has shown nothing that is worth being held for.
+    `down_why` is the chain by which it went DOWN, for as long as it is: an operator's wish begins a chain of its own. `proven` tells that
+    it was in service once since we know it: one that never was has shown nothing that is worth being held for.
     """
 
-    __slots__ = ("checks", "downs", "hold", "live", "override", "proven", "since", "spec", "ups", "weight", "why")
+    __slots__ = (
+        "checks",
+        "down_why",
+        "downs",
+        "hold",
+        "live",
+        "override",
+        "proven",
+        "since",
+        "spec",
+        "ups",
+        "weight",
+        "why",
+    )
 
     def __init__(self, spec: RealServer, checks: tuple[Check, ...], now: float, why: Chain) -> None:
         self.spec = spec
         self.checks = checks
         self.since = now
         self.why = why
+        self.down_why: Chain = ()
         self.ups = 0
         self.downs = 0
         self.override: Override | None = None

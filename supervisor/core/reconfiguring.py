@@ -77,6 +77,7 @@ def _update(pools: Pools, known: VirtualServerState, spec: VirtualServer, now: f
     quorum_turned = known.judge(now)
     for server, since in flipped:
         server.why = telling.server_chain(pools.chronicle, chain, server, now)
+        server.down_why = () if server.live else server.why
         was = "DOWN" if server.live else "UP"
         told.append(
             telling.real_server_changed(known, server, None, was=was, previous_state_s=now - since, weight_old=None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from supervisor.core.causes import Fact
-from supervisor.core.entry import RESULT, Entry, printable
+from supervisor.core.entry import ID_MAX, RESULT, Entry, printable
 from supervisor.core.events import CheckReported, Result
 from supervisor.core.health import INCONCLUSIVE, Check
 from supervisor.core.realserver import RealServerState
@@ -33,6 +33,38 @@ def entries(
             real_server=printable(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
         )
+
+
+def on_request(
+    virtual_server: VirtualServerState,
+    server: RealServerState,
+    check: Check,
+    result: Result,
+    *,
+    passed: bool | None,
+    at: float,
+    number: int,
+) -> Entry:
+    """Return an entry for a probe that somebody asked for (check-now): it is shown among the others, and in no history.
+
+    `number` is that of the probe in one answer; ids count down from the largest, where no entry of the history is.
+    """
+    facts = {"check": check.spec.type, "target": check.spec.where, "result": result.reason, "detail": result.detail}
+    wire = {"sent": result.sent, "received": result.received}
+    return Entry(
+        id=ID_MAX - number,
+        at=at,
+        type=RESULT,
+        level="info" if passed else "warning",
+        message=printable(f"{_sentence(check, result)}, by check-now, which counts for nothing"),
+        virtual_server=printable(str(virtual_server.spec.key)),
+        real_server=printable(str(server.spec.endpoint)),
+        facts={
+            **{name: printable(text) for name, text in (facts | wire).items() if text},
+            "passed": passed,
+            "duration_s": round(result.duration_s, 6),
+        },
+    )
 
 
 Heard: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]

@@ -6,6 +6,7 @@ Pure constructors: `director` decides that something changed, this module says w
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 from supervisor.core.causes import Chain, Chronicle, Kind
 from supervisor.core.health import Check
@@ -26,6 +27,7 @@ from supervisor.core.transitions import (
 )
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Endpoint
+from supervisor.wording import counted
 
 CHAIN_MAX_LINKS = 12
 """A chain that a refusing kernel keeps answering stops growing here; the beginning is what matters."""
@@ -63,7 +65,7 @@ def probe_chain(
     elif check.passes:
         text = "one success brings a check up"
     else:
-        text = f"failed {check.failures} times in a row, {spec.schedule.retry} retries are allowed"
+        text = f"failed {counted(check.failures, 'time')} in a row, {counted(spec.schedule.retry, 'retry is', 'retries are')} allowed"
         if check.failures <= spec.schedule.retry:
             text = "it failed before it ever passed, and then has no retries"
     return chronicle.extend(
@@ -152,12 +154,25 @@ def write_chain(
         chain[:CHAIN_MAX_LINKS],
         now,
         Kind.KERNEL_WRITE,
-        f"kernel refused {name}: {error}" if error else f"kernel took {name}",
+        f"NOT {_done(op)}: the kernel says {error}" if error else _done(op),
         operation=name,
         weight=weight,
         result=error or "ok",
         duration_s=round(duration_s, 6),
     )
+
+
+def _done(op: AddDestination | ChangeDestination | DeleteDestination) -> str:
+    """Return what an operation makes of a destination."""
+    match op:
+        case AddDestination():
+            return f"taken in with weight {op.destination.weight}"
+        case ChangeDestination():
+            return f"given weight {op.destination.weight}"
+        case DeleteDestination():
+            return "taken out of the table"
+        case _:
+            assert_never(op)
 
 
 def read_chain(chronicle: Chronicle, chain: Chain, now: float, found: Destination | None) -> Chain:

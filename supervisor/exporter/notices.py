@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from supervisor.core.snapshot import ProcessView, WriterView
-from supervisor.exporter.standing import count, duration
+from supervisor.wording import counted, lasting
 
 SLOW_S = 0.5
 """A loop that is later than this is told."""
@@ -49,7 +49,7 @@ def remarks(writer: WriterView) -> dict[str, tuple[str, ...]]:
     """Return what stands in the kernel's table against our will, by virtual server."""
     found: dict[str, tuple[str, ...]] = {}
     for contest in writer.contests:
-        until = f"left alone for {duration(contest.left_alone_s)} more" if contest.left_alone_s else "repaired again"
+        until = f"left alone for {lasting(contest.left_alone_s)} more" if contest.left_alone_s else "repaired again"
         text = f"another program keeps changing it: {until}"
         found[contest.virtual_server] = (*found.get(contest.virtual_server, ()), text)
     for standing in writer.standing:
@@ -63,14 +63,14 @@ def _problems(process: ProcessView) -> Iterator[str]:
     if not writer.reachable:
         yield "The kernel's table cannot be read or written."
     elif writer.sync_age_s is not None and writer.sync_age_s > SYNC_OLD_S:
-        yield f"The kernel's table was last read {duration(writer.sync_age_s)} ago."
+        yield f"The kernel's table was last read {lasting(writer.sync_age_s)} ago."
     if process.workers_lost_s:
-        yield f"There has been no checker worker for {duration(process.workers_lost_s)}: every verdict is frozen."
+        yield f"There has been no checker worker for {lasting(process.workers_lost_s)}: every verdict is frozen."
     if process.suspected:
-        for_s = f" for {duration(process.suspected_s)}" if process.suspected_s is not None else ""
+        for_s = f" for {lasting(process.suspected_s)}" if process.suspected_s is not None else ""
         yield f"The director itself is suspected{for_s}, and removals are held: {process.suspected}."
     if process.paused:
-        ends = f", for {duration(process.paused.ends_s)} more" if process.paused.ends_s is not None else ""
+        ends = f", for {lasting(process.paused.ends_s)} more" if process.paused.ends_s is not None else ""
         yield f"Writes to the kernel are paused by {process.paused.by} ({process.paused.reason}){ends}: it keeps the table that it has."
     if not process.reload_ok:
         yield "The last reload was rejected; the configuration before it runs."
@@ -86,15 +86,15 @@ def _warnings(process: ProcessView) -> Iterator[str]:
     for rival in process.rivals:
         yield f"{rival.program} (process {rival.pid}) {'writes' if rival.sure else 'may write'} the kernel's table too."
     if writer.drift_standing > len(writer.standing):
-        yield f"{count(writer.drift_standing, 'difference')} that somebody else made stand in the kernel's table."
+        yield f"{counted(writer.drift_standing, 'difference')} that somebody else made stand in the kernel's table."
     if process.targets_without_path:
-        yield f"{count(process.targets_without_path, 'target')} of checks cannot be reached from here: this host has no route."
+        yield f"{counted(process.targets_without_path, 'target')} of checks cannot be reached from here: this host has no route."
     if process.checks_quarantined:
-        yield f"{count(process.checks_quarantined, 'check')} kept apart, because workers die of it."
+        yield f"{counted(process.checks_quarantined, 'check')} kept apart, because workers die of it."
     if process.state.error:
         yield f"The state file could not be written: {process.state.error}."
     if process.log_dropped:
-        yield f"{count(process.log_dropped, 'log line')} dropped, because the reader of the log was too slow."
+        yield f"{counted(process.log_dropped, 'log line')} dropped, because the reader of the log was too slow."
 
 
 def _of_children(process: ProcessView) -> Iterator[str]:

@@ -32,11 +32,10 @@ from supervisor.exporter.picture import (
 from supervisor.exporter.standing import (
     State,
     VirtualServerStanding,
-    count,
-    duration,
     result_words,
     standings,
 )
+from supervisor.wording import counted, lasting
 
 _FOLDER = Path(__file__).parent / "page"
 
@@ -193,7 +192,7 @@ def _environment() -> Environment:
     made.filters |= {
         "iso": _iso,
         "stamp": _stamp,
-        "duration": duration,
+        "duration": lasting,
         "number": _number,
         "result": result_words,
         "tone": _tone,
@@ -202,7 +201,7 @@ def _environment() -> Environment:
     made.globals |= {
         "State": State,
         "version": ASSETS_VERSION,
-        "count": count,
+        "count": counted,
         "vs_path": vs_path,
         "page_path": _page_path,
         "twin": _twin,

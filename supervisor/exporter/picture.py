@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from supervisor.core.entry import RESULT, Entry, Extract
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.notices import Notice, notices, remarks
-from supervisor.exporter.standing import Assessment, RealServerStanding, State, VirtualServerStanding, count
+from supervisor.exporter.standing import Assessment, RealServerStanding, State, VirtualServerStanding
+from supervisor.wording import counted
 
 PAGE_ROWS = 100
 """Rows of one page: five screens, some 80 kB of HTML, 5 ms to render."""
@@ -69,10 +70,10 @@ class Picture:
         parts = [f"{self.down} down" if self.down else "", f"{self.degraded} degraded" if self.degraded else ""]
         said = ", ".join(part for part in parts if part) or "none down, none degraded"
         servers = (
-            f"{down} of {count(real, 'real server')} down" if down else f"none of {count(real, 'real server')} down"
+            f"{down} of {counted(real, 'real server')} down" if down else f"none of {counted(real, 'real server')} down"
         )
-        troubles = f"; {count(len(self.notices), 'notice')}" if self.notices else ""
-        return f"{count(total, 'virtual server')}: {said}; {servers}{troubles}."
+        troubles = f"; {counted(len(self.notices), 'notice')}" if self.notices else ""
+        return f"{counted(total, 'virtual server')}: {said}; {servers}{troubles}."
 
 
 def drawing(snapshot: Snapshot, now_wall: float) -> Iterator[Picture | None]:

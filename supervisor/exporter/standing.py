@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from supervisor.core.snapshot import CheckView, RealServerView, VirtualServerView
+from supervisor.wording import lasting
 
 
 class State(enum.Enum):
@@ -256,28 +257,10 @@ def _by_whom(server: RealServerView) -> str:
     if wish is None:
         return "in the configuration"
     reason = f": {wish.reason}" if wish.reason else ""
-    until = "" if wish.ends_s is None else f", for {duration(wish.ends_s)} more"
+    until = "" if wish.ends_s is None else f", for {lasting(wish.ends_s)} more"
     what = "" if wish.weight is None else f"weight {wish.weight} "
     return f"{what}by {wish.by or 'an operator'}{until}{reason}"
 
 
 def _weight(weight: int | None) -> str:
     return "none" if weight is None else str(weight)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in at most two units: "4 s", "3 min 10 s", "5 h 2 min", "2 d 3 h". `live.js` says it in the same words."""
-    whole = max(int(seconds), 0)
-    for above, size, word, small, small_word in ((86400, 86400, "d", 3600, "h"), (3600, 3600, "h", 60, "min")):
-        if whole >= above:
-            return _two(whole // size, word, whole % size // small, small_word)
-    return _two(whole // 60, "min", whole % 60, "s") if whole >= 60 else f"{whole} s"
-
-
-def _two(large: int, word: str, small: int, small_word: str) -> str:
-    return f"{large} {word} {small} {small_word}" if small else f"{large} {word}"
-
-
-def count(number: int, word: str) -> str:
-    """Return "1 virtual server", "2 virtual servers"."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

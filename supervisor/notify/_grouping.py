@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from supervisor.notify._words import News, What
+from supervisor.wording import counted
 
 SINGLES_MAX = 4
 """More news than these within one window are one mail."""
@@ -115,7 +116,7 @@ class Grouping:
         objects = list(self._latest.items())
         cut = max(len(objects) - LINES_MAX, 0)
         left_out = self._left_out + sum(self._times[key] for key, _ in objects[:cut])
-        lines = [f"({left_out} older changes are left out)"] if left_out else []
+        lines = [f"({counted(left_out, 'older change is', 'older changes are')} left out)"] if left_out else []
         for key, news in objects[cut:]:
             times = f"  (last of {self._times[key]} changes)" if self._times[key] > 1 else ""
             lines.append(f"{news.subject}  {news.body}{times}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.manual import DOCS, Desk, sessions
+from tests.process.serving import running
 from tests.process.test_daemon import Daemon, until
 
 PORT = 8017
@@ -36,17 +35,8 @@ class Sick(Healthy):
     status, text = 503, b"no database\n"
 
 
-@contextmanager
-def serving(address: str, answer: type[BaseHTTPRequestHandler]) -> Iterator[None]:
-    server = ThreadingHTTPServer((address, PORT), answer)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serving(address: str, answer: type[BaseHTTPRequestHandler]) -> AbstractContextManager[None]:
+    return running(ThreadingHTTPServer((address, PORT), answer))
 
 
 def in_trouble(daemon: Daemon) -> bool:

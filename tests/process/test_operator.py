@@ -44,7 +44,7 @@ def test_a_server_is_drained_for_a_while_and_everything_that_can_be_asked_says_s
     name = f"127.0.0.1:{webs[0].port}"
     done = daemon.ask("drain", name, "--for", "2s", "--reason", "CHG-17", "--wait")
     assert done.returncode == 0, done.stderr
-    assert f"{name} in 203.0.113.100:80/tcp: draining for 2.0s (CHG-17), weight 1 → 0" in done.stdout
+    assert f"{name} in 203.0.113.100:80/tcp: draining for 2 s (CHG-17), weight 1 → 0" in done.stdout
     assert "drained: no active connections are left" in done.stderr
     assert daemon.weights() == [0, 1]
     assert "◐ draining, by " in daemon.ask("status").stdout

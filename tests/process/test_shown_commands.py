@@ -13,7 +13,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.fakes import tls
 from tests.manual import PAGES, ROOT, Desk, forms, shown
 from tests.manual_here import BEFORE, ENDLESS, OTHER_PROGRAMS, POST, STATUSES, TLS, WEB, is_typed_here, with_names
 from tests.process.prometheus import Prometheus
+from tests.process.serving import running
 from tests.process.test_daemon import Answer, Daemon, until
 
 NAME = re.compile(r"\blvs_\w+")
@@ -83,18 +84,6 @@ class MailServer(socketserver.ThreadingTCPServer):
 def endpoint(address: str) -> tuple[str, int]:
     host, _, port = address.partition(":")
     return host, int(port)
-
-
-@contextmanager
-def running(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import trio
 
-from supervisor.admin import checkwords
+from supervisor.admin import checkwords, words
 from supervisor.admin.protocol import RequestError, Status
+from supervisor.core.entry import decode
+from supervisor.core.questions import AskHistory
+from supervisor.exporter.picture import last_failures
 from tests.fakes.network import blackhole, hang, refuse, status
 from tests.sim.test_operator_stories import ARTICLE, GROUP, RS22, order, settled
 from tests.sim.world import World, play
@@ -31,13 +34,13 @@ def test_a_probe_on_request_shows_what_was_sent_and_received_and_the_rule_that_w
         assert [step["kind"] for step in check["steps"]][:4] == ["CONNECTING", "CONNECTED", "SENT", "RECEIVED"]
         assert check["real_servers"] == [f"{RS22} in 203.0.113.100:80/tcp"]
         shown = checkwords.checked({"checks": [check]})
-        for words in (
+        for told in (
             "✖ FAILS: L7STS HTTP 503, wanted 200",
             "> GET / HTTP/1.0",
             "< HTTP/1.1 503 Because",
             "< no database",
         ):
-            assert words in shown
+            assert told in shown
         (request,) = world.events("admin.request")
         assert (request["verb"], request["outcome"]) == ("check-now", "done")
 
@@ -139,5 +142,35 @@ def test_a_server_that_there_is_not_is_not_found(tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="did you mean") as caught:
             await check_now(world, "192.168.100.23:80")
         assert caught.value.status is Status.NOT_FOUND
+
+    play(story, ARTICLE, tmp_path)
+
+
+def test_why_and_the_page_remember_the_last_probe_on_request_and_the_history_does_not(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await settled(world)
+        server = world.network.server("192.168.100.22", 80)
+        server.behaviour = status(503, b"token=hunter2\n")
+        await check_now(world, RS22)
+        server.behaviour = status(200)
+        await world.later(30)
+        (answer,) = await world.operate("why", real_server=RS22)
+        (asked,) = [told for told in answer["results"] if "by check-now" in told["message"]]
+        assert (
+            asked["message"] == f"HTTP_GET {RS22}: L7STS HTTP 503, wanted 200, by check-now, which counts for nothing"
+        )
+        assert asked["facts"]["passed"] is False
+        shown = words.why([answer])
+        assert "  The last that failed, 30s ago:\n" in shown
+        assert "> GET / HTTP/1.0\n" in shown
+        assert "< token=***\n" in shown
+        found = await world.operate("history", name=RS22)
+        assert "by check-now" not in str(found)
+        assert world.weights() == {21: 1, 22: 1}
+        extract = decode(b"".join(world.supervisor._answer(AskHistory("203.0.113.100:80/tcp"))))
+        assert extract is not None
+        failed = last_failures(extract)[RS22]
+        assert "hunter2" not in str(failed)
+        assert failed.facts["result"] == "L7STS"
 
     play(story, ARTICLE, tmp_path)

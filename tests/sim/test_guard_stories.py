@@ -46,7 +46,7 @@ def test_a_database_that_is_slow_for_all_takes_half_of_the_pool_out_at_most(tmp_
         assert text.count("held by guard: fewer than min_healthy 50% would be left") == 2
         assert "2 held in service though down" in overview.summary(world.supervisor.director)
         why = words.why(await world.operate("why", real_server=f"192.168.100.{min(kept)}"))
-        assert "in the kernel, held by guard: fewer than min_healthy 50% would be left" in why
+        assert ", held by guard: fewer than min_healthy 50% would be left\n  weight 1, and so in the kernel" in why
         assert "hold          held by guard" in why
         behave(world, healthy(), 21, 22, 23, 24)
         await world.later(10)

@@ -207,7 +207,7 @@ def test_alerts_is_a_line_for_a_monitoring_system(tmp_path: Path) -> None:
         answer = await say(world, "alerts")
         assert (answer["status"], answer["word"]) == (0, "OK")
         assert selfwords.alerts(answer) == (
-            "VIPERVISOR OK - 1 virtual servers with their quorum, 2 of 2 real servers up | virtual_servers=1"
+            "VIPERVISOR OK - 1 virtual server with quorum, 2 of 2 real servers up | virtual_servers=1"
             " virtual_servers_without_quorum=0 real_servers=2 real_servers_up=2 real_servers_down=0"
             " real_servers_overridden=0 real_servers_held=0 active_connections=0\n"
         )

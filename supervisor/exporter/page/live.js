@@ -5,7 +5,7 @@
   const RENEW_MS = 10000;
   const words = (s) => {
     const two = (large, word, small, smallWord) => large + " " + word + (small ? " " + small + " " + smallWord : "");
-    if (s >= 86400) return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h");
+    if (s >= 86400) return two(Math.floor(s / 86400), s < 172800 ? "day" : "days", Math.floor((s % 86400) / 3600), "h");
     if (s >= 3600) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
     return s >= 60 ? two(Math.floor(s / 60), "min", s % 60, "s") : s + " s";
   };

@@ -246,4 +246,37 @@ def test_why_prints_the_chain_in_order_with_what_was_sent_and_received() -> None
         "       12s ago  probe         refused",
         "       11s ago  kernel write  kernel took it",
     ]
-    assert "      sent     GET /" in lines
+    assert lines[3:5] == ["                > GET /", "                < HTTP/1.0 503"]
+
+
+def test_why_shows_the_last_failure_beside_the_first_and_that_nothing_came_back() -> None:
+    row = as_json(snapshot())["virtual_servers"][0]["real_servers"][0]
+    first = {"sent": "GET /\\r\\n\\r\\n", "received": "HTTP/1.0 503"}
+    result = {"message": "refused", "age_s": 2.0, "last_age_s": 1.0}
+    answer = {"virtual_server": "a", "real_server": row, "at": 1_800_000_000.0, "chain": [], "down_because": []}
+    probe = {"age_s": 12.0, "kind": "probe", "text": "refused", "facts": first}
+    told = result | {"facts": {"passed": False, **first}}
+    assert "The last that failed" not in words.why([answer | {"chain": [probe], "results": [told]}]), "it is the same"
+    silent = result | {"facts": {"passed": False, "sent": "GET /\\r\\n\\r\\n"}}
+    lines = words.why([answer | {"down_because": [probe], "results": [silent]}]).splitlines()
+    assert "  It is DOWN beside that:" in lines
+    place = lines.index("  The last that failed, 1.0s ago:")
+    assert lines[place + 1 : place + 3] == ["                > GET /", "                < (nothing came back)"]
+    assert lines[0].partition(", since ")[2].startswith("20"), "a moment that one finds in the log"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kernel", "configured", "said"),
+    [
+        (None, None, 10, "out of the kernel's table, as wanted; weight 10 in the file"),
+        (10, 10, 10, "weight 10, and so in the kernel"),
+        (0, 0, 10, "weight 0, and so in the kernel; weight 10 in the file"),
+        (10, None, 10, "weight 10 WANTED, - IN THE KERNEL (-: not in the table)"),
+    ],
+)
+def test_why_says_what_is_wanted_what_the_kernel_has_and_what_the_file_says(
+    wanted: int | None, kernel: int | None, configured: int, said: str
+) -> None:
+    row = as_json(snapshot())["virtual_servers"][0]["real_servers"][0]
+    row |= {"weight_wanted": wanted, "weight_kernel": kernel, "weight_configured": configured}
+    assert words.why([{"virtual_server": "a", "real_server": row, "chain": []}]).splitlines()[1] == f"  {said}"

@@ -57,7 +57,7 @@ def test_plan_without_a_change_says_so() -> None:
 
 def test_a_change_that_the_kernel_does_not_see_is_named_all_the_same() -> None:
     answer = {"file": "f", "digest": "d", "changes": NOTHING | {"virtual_servers_changed": [VS]}, "operations": []}
-    assert "  203.0.113.100:80/tcp: nothing in the kernel\n" in plan(answer)
+    assert "  203.0.113.100:80/tcp: nothing that the kernel sees\n" in plan(answer)
 
 
 def test_who_goes_and_was_out_already_and_who_comes_and_is_out_yet_are_named() -> None:
@@ -90,3 +90,31 @@ def test_reload_says_what_runs_and_that_it_is_on_trial() -> None:
         "The kernel is as wanted.\n"
         "ON TRIAL: the configuration before comes back in 120 s unless you say `vipervisor confirm`.\n"
     )
+
+
+def test_plan_says_what_is_set_otherwise_though_the_kernel_does_not_see_it() -> None:
+    servers = [f"192.168.100.2{number}:80" for number in range(1, 6)]
+    edits = [
+        {"virtual_server": VS, "real_servers": [], "text": "quorum 3 → 2"},
+        {"virtual_server": VS, "real_servers": servers, "text": "HTTP_GET: delay_loop 6 → 2"},
+        {"virtual_server": VS, "real_servers": [servers[0], servers[4]], "text": "weight 1 → 5"},
+        {"virtual_server": VS, "real_servers": [servers[0]], "text": "weight 1 → 7"},
+    ]
+    changes = NOTHING | {"virtual_servers_changed": [VS]}
+    operations = [operation("ChangeDestination", servers[0], 1, 5)]
+    answer = {
+        "file": "f",
+        "digest": "d",
+        "changes": changes,
+        "operations": operations,
+        "edits": edits,
+        "edits_untold": 1,
+    }
+    assert plan(answer).splitlines()[1:] == [
+        "  203.0.113.100:80/tcp",
+        "    ~ 192.168.100.21:80  weight 1 → 5",
+        "    ~ quorum 3 → 2",
+        "    ~ 192.168.100.21:80, 192.168.100.22:80, 192.168.100.23:80 and 2 more  HTTP_GET: delay_loop 6 → 2",
+        "    ~ 192.168.100.25:80  weight 1 → 5",
+        "  and what changes in 1 more real server",
+    ]

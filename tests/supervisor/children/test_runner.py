@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -45,6 +46,7 @@ def play(
     use: Callable[[ScriptRunner], Awaitable[None]],
     talk: Callable[[Puppet], Awaitable[None]] | None = None,
     programs: FakePrograms | None = None,
+    waited_s: Callable[[int], float | None] = lambda _pid: None,
 ) -> list[dict[str, Any]]:
     """Use a runner whose process is a puppet that `talk`s, or that is a fake; return the log."""
     lines: list[dict[str, Any]] = []
@@ -60,7 +62,8 @@ def play(
                 nursery.start_soon(talk, puppet)
                 return puppet, ours
 
-            runner = ScriptRunner(start, Log(lambda line, _level: lines.append(json.loads(line)), "json", strict=True))
+            log = Log(lambda line, _level: lines.append(json.loads(line)), "json", strict=True)
+            runner = ScriptRunner(start, log, waited_s)
             nursery.start_soon(runner.serve)
             await use(runner)
             nursery.cancel_scope.cancel()
@@ -133,6 +136,39 @@ def test_a_runner_that_says_nothing_any_more_is_replaced_within_seconds() -> Non
 
     lines = play(use, talk)
     assert [line["reason"] for line in lines if line["event"] == "worker.protocol_error"] == ["silent for 3.5 s"]
+
+
+@pytest.mark.parametrize(
+    ("starved_for_s", "silent_for", "reason"),
+    [
+        (10.0, 10.0, None),  # it speaks again
+        (math.inf, math.inf, "silent for 20 s, and starved of a processor"),
+        (4.0, math.inf, "silent for 4.5 s"),  # starved at first, and then it hangs
+    ],
+)
+def test_a_runner_that_waits_for_a_processor_is_given_longer(
+    starved_for_s: float, silent_for: float, reason: str | None
+) -> None:
+    async def talk(puppet: Puppet) -> None:
+        await puppet.link.send(encode(Hello("puppet")))
+        if silent_for == math.inf:
+            await trio.sleep_forever()
+        await trio.sleep(silent_for)
+        with contextlib.suppress(LinkError):
+            while True:
+                await puppet.link.send(encode(Alive(0.25)))
+                await trio.sleep(1)
+
+    async def use(runner: ScriptRunner) -> None:
+        runner.require()
+        await trio.sleep(25 if reason else 60)
+        assert (runner.keeper.restarts == 0) is (reason is None)
+
+    def waited_s(_pid: int) -> float:
+        return min(trio.current_time(), starved_for_s)
+
+    lines = [line["reason"] for line in play(use, talk, waited_s=waited_s) if line["event"] == "worker.protocol_error"]
+    assert lines[:1] == ([reason] if reason else [])
 
 
 def test_a_runner_that_beats_is_left_alone_and_says_how_late_it_is() -> None:

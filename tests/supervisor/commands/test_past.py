@@ -118,8 +118,8 @@ def test_a_history_reads_from_the_oldest_to_the_newest_with_causes_and_what_pass
     assert capsys.readouterr().out == (
         "192.168.100.21:80 in 203.0.113.100:80/tcp: 2 entries, 12 older ones are known\n"
         "  2027-01-15 08:00:00Z   1m09s ago  ! HTTP_GET 192.168.100.21:80: L7STS HTTP 503 (4 times until 1m01s ago)\n"
-        "                                      sent GET / HTTP/1.0\n"
-        "                                      received HTTP/1.0 503 Sorry\n"
+        "                                      > GET / HTTP/1.0\n"
+        "                                      < HTTP/1.0 503 Sorry\n"
         "  2027-01-15 08:00:09Z   1m01s ago  ! Server 192.168.100.21:80 of 203.0.113.100:80/tcp is DOWN.\n"
         "                                      because HTTP_GET of 192.168.100.21:80: L7STS HTTP 503\n"
         "                                      because failed 4 times in a row, 3 retries are allowed\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,22 @@ def test_the_exit_status_of_check_now_tells_whether_all_passed(daemon: Daemon, r
     assert daemon.asked[-1].args == {"real_server": "192.0.2.1"}
     assert said(daemon, "check-now", "192.0.2.1", "--trace") == status
     assert daemon.asked[-1].args == {"real_server": "192.0.2.1", "trace": True}
+
+
+def test_status_says_that_the_file_was_touched_after_it_was_loaded(
+    daemon: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "keepalived.conf"
+    file.write_text("")
+    for name, loaded_s_ago, told in (
+        (str(file), 3600.0, True),
+        (str(file), 0.0, False),
+        ("keepalived.conf", 3600.0, False),
+    ):
+        found = snapshot()
+        found["process"] |= {"config_source": name, "config_age_s": loaded_s_ago}
+        daemon.answers = [found]
+        assert said(daemon, "status") == 0
+        assert (f"{file} was touched 0 s ago, after it was loaded" in capsys.readouterr().out) is told
+    file.unlink()
+    assert said(daemon, "status") == 0

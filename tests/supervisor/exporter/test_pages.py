@@ -206,7 +206,7 @@ def test_at_three_in_the_morning_the_good_news_is_short() -> None:
     shown = picture(Snapshot(process, (fine,)))
     assert "Nothing is wrong." in pages.down(shown, Choice(), "lvs1")
     assert shown.summary == "1 virtual server: none down, none degraded; none of 1 real server down."
-    assert alert(shown.snapshot).text == "1 virtual servers with their quorum, 1 of 1 real servers up"
+    assert alert(shown.snapshot).text == "1 virtual server with quorum, 1 of 1 real server up"
 
 
 def test_a_large_table_comes_in_pages_and_the_filter_reaches_all_of_them() -> None:

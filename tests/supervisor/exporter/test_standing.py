@@ -7,7 +7,7 @@ import pytest
 from checkers.kit.api import Reason
 from supervisor.core.snapshot import OverrideView, RealServerView, VirtualServerView
 from supervisor.exporter.notices import Weight, notices, remarks
-from supervisor.exporter.standing import REASONS, Assessment, State, duration, real_server_state, standings
+from supervisor.exporter.standing import REASONS, Assessment, State, real_server_state, standings
 from tests.fakes import snapshots
 
 UP = snapshots.real_server("192.0.2.1")
@@ -78,23 +78,6 @@ def test_every_reason_of_a_probe_has_words() -> None:
 def test_the_worst_real_server_comes_first_and_the_file_decides_between_equals() -> None:
     view = replace(snapshots.article(), real_servers=(UP, replace(UP, real_server="192.0.2.9:80"), DOWN))
     assert [one.view.real_server for one in standings(view)] == ["192.0.2.2:80", "192.0.2.1:80", "192.0.2.9:80"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-3, "0 s"),
-        (59.9, "59 s"),
-        (60, "1 min"),
-        (190, "3 min 10 s"),
-        (3600, "1 h"),
-        (5 * 3600 + 125, "5 h 2 min"),
-        (51 * 3600, "2 d 3 h"),
-        (86400, "1 d"),
-    ],
-)
-def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_problems_come_before_warnings() -> None:
