@@ -291,12 +291,14 @@ class JobDialer(Dialer, Protocol):
 
 
 class SentinelState(enum.IntEnum):
-    """Why a target has no sentinel though the file wants one (`kit.sentinel`). The number is the wire form."""
+    """Why a target has no sentinel though the file wants one (`kit.sentinels`). The number is the wire form."""
 
     FINE = 0  # it has one, or will have one after the next success
     CLOSED = 1  # given up for a while: the server closes idle connections soon
     ENDS = 2  # given up for a while: they end again and again, with the server
     TALKS = 3  # given up for a while: the server talks without being asked
+    CROWDS = 4  # given up for long: the server has no place for an idle connection beside others
+    MUTE = 5  # given up for long: the server does not notice who leaves, so nobody knows whether it has a place
 
 
 class Favours(Protocol):
