@@ -318,7 +318,7 @@ def detection_s(server: RealServerState) -> float:
 
 def _detection_s(check: Check) -> float:
     schedule = check.spec.schedule
-    probes = schedule.retry + 1
+    probes = schedule.retry + 1 + (check.spec.sentinel and not schedule.retry)  # beside a sentinel once more
     return schedule.longest_pause + probes * schedule.connect_timeout + schedule.retry * schedule.retry_pause
 
 
