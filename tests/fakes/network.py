@@ -330,6 +330,8 @@ class FakeServer:
         self.notes_ends = True
         self._queue: dict[object, Callable[[], None]] = {}  # who is there, in order, and what serves them
         self._served: set[object] = set()
+        self._in_the_way_since = math.inf
+        self._stood_still_s = 0.0
         self.idle_limit_s = math.inf
         self.held: set[FakeHeld] = set()
         self.holds = 0
@@ -346,13 +348,21 @@ class FakeServer:
         self._served.discard(who)
         self._serve()
 
+    @property
+    def stood_still_s(self) -> float:
+        """How long at most somebody waited for a place that a sentinel had, so far."""
+        return max(self._stood_still_s, trio.current_time() - self._in_the_way_since)
+
     def _serve(self) -> None:
         for who, serve in list(self._queue.items()):
             if len(self._served) >= self.places:
-                return
+                break
             if who not in self._served:
                 self._served.add(who)
                 serve()
+        self._stood_still_s = self.stood_still_s
+        waiting = len(self._queue) > len(self._served) and not self._served.isdisjoint(self.held)
+        self._in_the_way_since = min(self._in_the_way_since, trio.current_time()) if waiting else math.inf
 
     @property
     def behaviour(self) -> Behaviour:
