@@ -56,7 +56,7 @@ class Reason(enum.IntEnum):
     L7BODY = 9  # digest, length or pattern of the body did not fit
     L7TOUT = 10  # no complete answer within the deadline
     LOCAL = 11  # we could not even try (no descriptor, bind failed): says nothing about the server
-    LATE = 12  # the deadline passed while our own loop was not punctual: says nothing about the server
+    LATE = 12  # the deadline passed while our own loop was not punctual, or our own idle connection in the way: says nothing of the server
     CRASHED = 13  # a bug in the checker: says nothing about the server
     PROCERR = 14  # script: failed
     PROCTOUT = 15  # script: not done within its limit
