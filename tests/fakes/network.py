@@ -48,6 +48,9 @@ from checkers.kit.timer import Timer
 from checkers.kit.watch import TIMES_SILENT, Held, News
 from tests.fakes.tls import TlsServerStream
 
+NOTICED_S = 0.2
+"""A server stands still when somebody waits longer than this for the place of an idle connection."""
+
 LATENCY_S = 0.001
 """One round trip, when a server has no other."""
 
@@ -332,6 +335,7 @@ class FakeServer:
         self._served: set[object] = set()
         self._in_the_way_since = math.inf
         self._stood_still_s = 0.0
+        self.stood_still_times = 0  # for more than NOTICED_S
         self.idle_limit_s = math.inf
         self.held: set[FakeHeld] = set()
         self.holds = 0
@@ -362,7 +366,11 @@ class FakeServer:
                 serve()
         self._stood_still_s = self.stood_still_s
         waiting = len(self._queue) > len(self._served) and not self._served.isdisjoint(self.held)
-        self._in_the_way_since = min(self._in_the_way_since, trio.current_time()) if waiting else math.inf
+        if waiting:
+            self._in_the_way_since = min(self._in_the_way_since, trio.current_time())
+            return
+        self.stood_still_times += trio.current_time() - self._in_the_way_since > NOTICED_S
+        self._in_the_way_since = math.inf
 
     @property
     def behaviour(self) -> Behaviour:

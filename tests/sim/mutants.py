@@ -80,10 +80,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "a sentinel is not closed though its server has no place for others",
     ),
     _kit(
-        "sentinels",
-        "        if not runner.state.last_chance:\n            return verdict\n",
-        "        return verdict\n",
-        "a server is taken out because our own idle connection has its only place",
+        "trial",
+        "self._crowded_s = min(2 * self._crowded_s, CROWDED_MAX_S)",
+        "self._crowded_s = 0.0",
+        "a server with a single place is tried again after each of its probes",
     ),
     # -- the kit: when a probe comes ----------------------------------------------------------------------------------
     _kit(

@@ -739,7 +739,7 @@ class Oracles:
         """With the weather standing still nothing is written, nothing is said, and every server is probed as often as it should be."""
         stage = self._stage
         await trio.sleep(max(0.0, stage.seldom_until - trio.current_time()))
-        ended = stage.watched.holds_ended()
+        ended, stood_still = stage.watched.holds_ended(), stage.watched.stood_still_times()
         ops, lines, probes = (
             len(stage.backend.history),
             Counter(line["event"] for line in stage.lines),
@@ -749,6 +749,9 @@ class Oracles:
         await trio.sleep(lasts_s)
         if len(stage.backend.history) != ops:
             self.say("it_is_quiet_when_nothing_happens", f"{[_about(op) for op in stage.backend.ops[ops:][:5]]}")
+        again = stage.watched.stood_still_times() - stood_still
+        if again and max(again.values()) > 1:
+            self.say("it_is_quiet_when_nothing_happens", f"these stood still more than once for a sentinel: {again}")
         more = Counter(line["event"] for line in stage.lines) - lines
         if more:
             self.say("it_is_quiet_when_nothing_happens", f"it said {dict(more)}")

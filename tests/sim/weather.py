@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -225,6 +225,11 @@ class WatchedNetwork(FakeNetwork):
         """How long at most each host with a single place stood still under a sentinel, in seconds."""
         found = {number: self.servers[address] for address, number in self._hosts.items()}
         return {number: server.stood_still_s for number, server in found.items() if places_of(number) == 1}
+
+    def stood_still_times(self) -> Counter[int]:
+        """How often each host with a single place stood still under a sentinel."""
+        found = {number: self.servers[address] for address, number in self._hosts.items()}
+        return Counter({n: server.stood_still_times for n, server in found.items() if places_of(n) == 1})
 
     def crowd(self, number: int, *, as_ever: bool) -> None:
         """A host has a single place from now on, or as many as ever."""
