@@ -62,8 +62,9 @@ def test_a_server_with_one_place_stands_still_for_half_a_second_in_the_life_of_i
         async with trio.open_nursery() as nursery:
             nursery.start_soon(clients, scene.network, waits)
             await scene.assign(check(retry=retry, delay_loop=5.0))
-            await trio.sleep(0.9 * CROWDED_FIRST_S)
+            await trio.sleep(20)
             nursery.cancel_scope.cancel()
+        await trio.sleep(0.9 * CROWDED_FIRST_S)
         assert scene.server.holds == 1
 
     scene = run(story)
@@ -97,9 +98,9 @@ def test_who_did_not_pass_is_tried_again_after_an_hour_and_then_ever_more_rarely
         assert scene.server.holds == 1
         await trio.sleep(0.2 * CROWDED_FIRST_S)
         assert scene.server.holds == 2
-        await trio.sleep(3 * DAY_S)
+        await trio.sleep(DAY_S / 2)
 
-    assert run(story).server.holds <= 8
+    assert run(story).server.holds <= 5
 
 
 @pytest.mark.parametrize("answers_after_s", [0.4, 0.8, 1.9])
@@ -207,7 +208,7 @@ def test_after_a_death_the_server_is_tried_again_for_it_may_be_another() -> None
         scene.server.behaviour = healthy()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(clients, scene.network, waits)
-            await trio.sleep(120)
+            await trio.sleep(70)
             nursery.cancel_scope.cancel()
 
     assert states(run(story))[-1] is SentinelState.CROWDS
