@@ -9,7 +9,7 @@ import pytest
 from checkers.kit import timer, urgency, watch
 from supervisor.core import changes, detection
 from supervisor.core.detection import ROUND_TRIP_S, TICK_S, TOLD_S, Detection, Shape, Span, of_server, waits
-from supervisor.model import CheckSpec, Config, RealServer, Schedule
+from supervisor.model import CheckSpec, Config, RealServer, Schedule, ServiceKey, VirtualServer
 from tests.supervisor.core.builders import KEY, config, endpoint, virtual_server
 
 ARTICLE = Schedule(delay_loop=5.0, retry=3, delay_before_retry=3.0, connect_timeout=5.0, warmup=5.0)
@@ -80,8 +80,10 @@ def test_without_retries_a_sentinel_costs_one_time_out_of_a_silent_host() -> Non
 
 
 def test_a_reload_that_takes_the_sentinel_away_is_told_of() -> None:
-    with_it, without = ({KEY: virtual_server(RealServer(endpoint(21), checks=(one,)))} for one in (WATCHED, check()))
-    (change,) = detection.compare(with_it, without, {KEY}, (20, 20))
+    def of(one: CheckSpec) -> dict[ServiceKey, VirtualServer]:
+        return {KEY: virtual_server(RealServer(endpoint(21), checks=(one,)))}
+
+    (change,) = detection.compare(of(WATCHED), of(check()), {KEY}, (20, 20))
     assert change.before is not None
     assert change.after is not None
     assert worst_s(change.after.busy.refused) - worst_s(change.before.busy.refused) == pytest.approx(3 * (3 + TICK_S))
