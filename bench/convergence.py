@@ -80,7 +80,7 @@ def configuration(servers: int, port: int, *, sentinel: bool) -> str:
     """Return the file: TCP checks."""
     check = (
         f"TCP_CHECK {{\n connect_timeout 3\n retry {RETRIES}\n delay_before_retry {DELAY_BEFORE_RETRY_S}\n"
-        f" {'sentinel' if sentinel else ''}\n }}"
+        f" {'sentinel' if sentinel else 'sentinel no'}\n }}"
     )
     every = addresses(servers)
     pools = []

@@ -67,7 +67,7 @@ def watched(who: Who, servers: int) -> int:
 
 def keepalived_conf(who: Who, timing: Timing, servers: int) -> str:
     """Return the file of keepalived and of ours."""
-    own = {Who.SENTINEL: "sentinel", Who.FAST: "sentinel\n fast_interval 0.05"}.get(who, "")
+    own = {Who.OURS: "sentinel no", Who.SENTINEL: "sentinel", Who.FAST: "sentinel\n fast_interval 0.05"}.get(who, "")
     check = (
         f"HTTP_GET {{\n url {{\n path /\n status_code 200\n }}\n connect_timeout {timing.connect_timeout_s}\n"
         f" retry {timing.retry}\n delay_before_retry {timing.delay_before_retry_s}\n {own}\n }}\n"

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import trio
 
@@ -74,11 +74,19 @@ class TimedDaemon:
 
     def sentinels(self) -> tuple[int, int]:
         """Return how many sentinels are held, and how many have ended so far."""
-        try:
-            workers = ask(self._socket, Request("status", {}))["process"]["workers"]
-        except RequestError:
-            return 0, 0
+        workers = self._workers()
         return sum(one["sentinels"] for one in workers), sum(one["sentinels_ended"] for one in workers)
+
+    def sentinels_given_up(self) -> int:
+        """Return how many servers have none because they cannot afford it."""
+        return sum(one["sentinels_given_up"] for one in self._workers())
+
+    def _workers(self) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = ask(self._socket, Request("status", {}))["process"]["workers"]
+        except RequestError:
+            return []
+        return found
 
 
 def until(what: Callable[[], bool], patience_s: float = 60.0, every_s: float = 0.02) -> None:

@@ -18,7 +18,7 @@ from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.values import word
 
 KEYWORD = "SMTP_CHECK"
-SENTINEL = False  # a mail server has few processes, and greets each with a banner
+SENTINEL = False  # a mail server gives a process to each, and writes a line into its log when one ends without mail
 
 REPLY_MAX_BYTES = 8_192
 """Longest reply, all its lines together. Ours: a line has at most 512 bytes (RFC 5321, section 4.5.3.1.5), and a greeting few lines."""

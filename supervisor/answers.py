@@ -11,7 +11,6 @@ from supervisor.core.detection import Detection
 from supervisor.core.director import Director
 from supervisor.core.realserver import RealServerState
 from supervisor.core.snapshot import WriterView, as_json
-from supervisor.model import RealServer
 
 
 def why(director: Director, writer: WriterView, args: dict[str, Any], now: float) -> list[dict[str, Any]]:
@@ -26,7 +25,7 @@ def why(director: Director, writer: WriterView, args: dict[str, Any], now: float
             "real_server": as_json(views.real_server_view(director, virtual_server, server, now)),
             "chain": [_link(cause, now) for cause in server.why],
             "down_because": [_link(cause, now) for cause in _down_because(server)],
-            "detection": detection.as_json(_detection(director, server.spec)),
+            "detection": detection.as_json(_detection(director, server)),
             "drift": _drift(writer, str(virtual_server.spec.key), str(server.spec.endpoint)),
         }
         for virtual_server, server in selection.real_servers(director, args)
@@ -39,11 +38,12 @@ def _down_because(server: RealServerState) -> Chain:
     return () if server.live or any(cause.id in told for cause in server.down_why) else server.down_why
 
 
-def _detection(director: Director, server: RealServer) -> Detection | None:
+def _detection(director: Director, server: RealServerState) -> Detection | None:
     """Return how long noticing a fault of a real server takes, by its checks and by what else asks it."""
     config = director.config
-    targets = {check.target for check in server.checks}
-    return detection.of_server(server, detection.waits(config.virtual_servers, config.probe_rate_max, targets))
+    targets = {check.target for check in server.spec.checks}
+    waits_s = detection.waits(config.virtual_servers, config.probe_rate_max, targets)
+    return detection.of_server(server.spec, waits_s, [check.spec for check in server.checks if check.sentinel])
 
 
 def _drift(writer: WriterView, virtual_server: str, real_server: str) -> list[str]:

@@ -56,7 +56,7 @@ class Reason(enum.IntEnum):
     L7BODY = 9  # digest, length or pattern of the body did not fit
     L7TOUT = 10  # no complete answer within the deadline
     LOCAL = 11  # we could not even try (no descriptor, bind failed): says nothing about the server
-    LATE = 12  # the deadline passed while our own loop was not punctual: says nothing about the server
+    LATE = 12  # the deadline passed while our own loop was not punctual, or our own idle connection in the way: says nothing of the server
     CRASHED = 13  # a bug in the checker: says nothing about the server
     PROCERR = 14  # script: failed
     PROCTOUT = 15  # script: not done within its limit
@@ -291,12 +291,14 @@ class JobDialer(Dialer, Protocol):
 
 
 class SentinelState(enum.IntEnum):
-    """Why a target has no sentinel though the file wants one (`kit.sentinel`). The number is the wire form."""
+    """Why a target has no sentinel though the file wants one (`kit.sentinels`). The number is the wire form."""
 
     FINE = 0  # it has one, or will have one after the next success
     CLOSED = 1  # given up for a while: the server closes idle connections soon
     ENDS = 2  # given up for a while: they end again and again, with the server
     TALKS = 3  # given up for a while: the server talks without being asked
+    CROWDS = 4  # given up for long: the server has no place for an idle connection beside others
+    MUTE = 5  # given up for long: the server does not notice who leaves, so nobody knows whether it has a place
 
 
 class Favours(Protocol):

@@ -1,4 +1,4 @@
-"""The idle connections of sentinels (`kit.sentinel`) as sockets: opened without waiting, watched by the dialer's epoll, never written to.
+"""The idle connections of sentinels (`kit.sentinels`) as sockets: opened without waiting, watched by the dialer's epoll, never written to.
 
 What a server says unasked (a banner) is read and dropped, up to DROPPED_MAX_BYTES. That a host died in silence shows in three ways, all
 of them the kernel's: keep-alive probes that nobody answers and TCP_USER_TIMEOUT (tcp(7)), and an ICMP error or an ARP entry that fails,
@@ -7,6 +7,7 @@ which a TCP socket hears of at once with IP_RECVERR (ip(7)). None of it is a ver
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import select
 import socket
@@ -17,9 +18,9 @@ import trio
 
 from checkers.kit.api import LocalTrouble, Target
 from checkers.kit.dial import Network
-from checkers.kit.sentinel import TIMES_SILENT, Held, News
 from checkers.kit.sockets import SHORTAGES, address_of, hear_errors, open_socket
 from checkers.kit.timer import Alarm
+from checkers.kit.watch import TIMES_SILENT, Held, News
 
 DROPPED_MAX_BYTES = 65_536
 """So much may a server say unasked before its sentinel is given up. Ours: a banner has 255 bytes (RFC 4253), a farewell some hundred."""
@@ -35,13 +36,15 @@ _LEFT = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 
 class SocketWatch:
-    """Where the connections come from (kit.sentinel.Watch)."""
+    """Where the connections come from (kit.watch.Watch)."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
-    def hold(self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None]) -> Held | News:
-        """See `kit.sentinel.Watch.hold`."""
+    def hold(
+        self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None], *, leave: bool = False
+    ) -> Held | News:
+        """See `kit.watch.Watch.hold`."""
         try:
             sock = open_socket(target, socket.SOCK_STREAM)
         except LocalTrouble as trouble:
@@ -55,16 +58,19 @@ class SocketWatch:
         if error and error != errno.EINPROGRESS:
             sock.close()
             return _failure(error)
-        return HeldSocket(self._network, sock, limit_s, told)
+        return HeldSocket(self._network, sock, limit_s, told, leave=leave)
 
 
 class HeldSocket:
-    """One connection (kit.sentinel.Held)."""
+    """One connection (kit.watch.Held)."""
 
-    __slots__ = ("_connected", "_dropped_bytes", "_fd", "_limit", "_network", "_sock", "_told")
+    __slots__ = ("_connected", "_dropped_bytes", "_fd", "_leave", "_limit", "_network", "_sock", "_told")
 
-    def __init__(self, network: Network, sock: socket.SocketType, limit_s: float, told: Callable[[News], None]) -> None:
+    def __init__(
+        self, network: Network, sock: socket.SocketType, limit_s: float, told: Callable[[News], None], *, leave: bool
+    ) -> None:
         self._network = network
+        self._leave = leave
         self._sock: socket.SocketType | None = sock
         self._told = told
         self._connected = False
@@ -85,11 +91,12 @@ class HeldSocket:
                 self._limit.cancel()
                 self._limit = None
             self._told(News.CONNECTED)
+            self._take_leave()
         if events & _SPOKE:
             self._read()
 
     def close(self) -> None:
-        """See `kit.sentinel.Held.close`: with a reset, so that nothing is left of it on either side."""
+        """See `kit.watch.Held.close`: with a reset, so that nothing is left of it on either side."""
         sock, self._sock = self._sock, None
         if sock is None:
             return
@@ -98,6 +105,12 @@ class HeldSocket:
         self._network.connections.pop(self._fd, None)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
+
+    def _take_leave(self) -> None:
+        """End our side, if that is what it is for."""
+        if self._leave and self._sock is not None:
+            with contextlib.suppress(OSError):  # it is over already, and is read of in a moment
+                self._sock.shutdown(socket.SHUT_WR)
 
     def _read(self) -> None:
         """Drop what came, and find the end."""

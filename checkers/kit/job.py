@@ -48,7 +48,7 @@ class Job:
     log_all_failures: bool = False
     mark: int = 0
     rise: int = 1
-    sentinel: bool = False  # an idle connection to the target is held (kit.sentinel)
+    sentinel: bool = False  # an idle connection to the target is held (kit.sentinels)
     fast_retry: bool = False  # a refused connection is retried at once (kit.urgency)
     fast_interval: float | None = None  # these three None: the file does not ask for it (kit.schedule)
     down_interval: float | None = None

@@ -161,6 +161,11 @@ class CheckState:
             return not self._successes
         return self.health is Health.UP and not self.failures
 
+    @property
+    def last_chance(self) -> bool:
+        """Whether the next failure takes the server out, for all retries are used up."""
+        return self.health is not Health.DOWN and self.retry_it >= self._settings.retry
+
     def rouse(self) -> None:
         """Something hints at the server: probe it at its full rate, whether anybody uses it or not."""
         if self.health is Health.UP:

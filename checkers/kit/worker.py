@@ -41,13 +41,14 @@ from checkers.kit.probing import result_of, verdict_of
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import NOT_PREPARED, Probing, Runner
 from checkers.kit.schedule import Random
-from checkers.kit.sentinel import MakeWatch, Sentinels, Watch
+from checkers.kit.sentinels import Sentinels
 from checkers.kit.shedding import Shedding
 from checkers.kit.sockets import SHORTAGES
 from checkers.kit.spread import NOWHERE, Spread
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
 from checkers.kit.turns import OneByOne, Turns
+from checkers.kit.watch import MakeWatch, Watch
 
 STATE_EVERY_S = 30.0
 """How often the full state is said (reliability.md, section 6)."""
@@ -162,7 +163,7 @@ class Worker:
 
     def watch(self, watch: Watch, max_files: int) -> None:
         """Have sentinels, held by `watch`, within `max_files` descriptors."""
-        self._sentinels = Sentinels(watch, self._timer, self._rng, max_files, self._sentinel_changed)
+        self._sentinels = Sentinels(watch, self._timer, self._rng, max_files, self._sentinel_changed, self._punctuality)
         self._nursery.start_soon(self._sentinels.run)
 
     async def obey(self) -> None:
@@ -329,6 +330,8 @@ class Worker:
         state, now = runner.state, trio.current_time()
         runner.probes += 1
         self._excuse(runner, now)  # a nap during it
+        if runner.sentinel is not None and self._sentinels is not None:
+            verdict = self._sentinels.weigh(runner, verdict, began)
         turns = runner.turns
         if turns is not None:
             verdict = turns.weigh(verdict, state.health)

@@ -6,13 +6,15 @@ from typing import Any
 
 FAULTS = {"refused": "refused port", "silent": "silent host", "wrong": "wrong answer", "back": "back again"}
 """Field of a shape → what people call it."""
+NOT_COUNTED_ON = "; a sentinel is expected, and not counted on"
+"""It may be closed, or have no place (core.detection)."""
 
 
-def why(detection: dict[str, Any] | None) -> list[str]:
-    """Return the lines about one real server."""
+def why(detection: dict[str, Any] | None, *, watched: bool) -> list[str]:
+    """Return the lines about one real server; `watched`: a sentinel stands there."""
     if detection is None:
         return ["  noticed after: never, no check would notice a fault"]
-    lines = [f"  noticed after (expected-at most): {_sentence(detection['busy'])}"]
+    lines = [f"  noticed after (expected-at most{NOT_COUNTED_ON * watched}): {_sentence(detection['busy'])}"]
     if detection["unused"] is not None:
         lines.append(f"  while it has no traffic: {_sentence(detection['unused'])}")
     return lines
@@ -26,7 +28,7 @@ def plan(changes: list[dict[str, Any]]) -> list[str]:
     """Return the lines about everything that is noticed otherwise than before."""
     if not changes:
         return []
-    lines = ["  Faults are noticed, and the kernel is told, after (expected-at most):"]
+    lines = [f"  Faults are noticed, and the kernel is told, after (expected-at most{NOT_COUNTED_ON}):"]
     for change in changes:
         lines.append(f"    {change['virtual_server']}, {_servers(change['real_servers'])}")
         before, after = change["before"], change["after"]

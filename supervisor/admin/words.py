@@ -243,7 +243,9 @@ def why(answers: list[dict[str, Any]]) -> str:
             if check["sentinel"] not in {"", "on"}:
                 lines.append(f"  sentinel of {check['type']} {check['target']}: {check['sentinel']}")
         if "detection" in answer:
-            lines += detectionwords.why(answer["detection"])
+            lines += detectionwords.why(
+                answer["detection"], watched=any(check["sentinel"] == "on" for check in row["checks"])
+            )
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 

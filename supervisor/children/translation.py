@@ -37,6 +37,10 @@ def sentinel_event_of(told: wire.SentinelTold) -> SentinelReported:
             trouble = f"given up, ended again and again with the server, last after {age} s"
         case wire.SentinelState.TALKS:
             trouble = "given up, the server talks without being asked"
+        case wire.SentinelState.CROWDS:
+            trouble = "given up, the server has no place for an idle connection beside others"
+        case wire.SentinelState.MUTE:
+            trouble = "given up, the server does not notice who leaves, so whether it has a place for one is not known"
         case _:
             assert_never(told.state)
     return SentinelReported(told.job, trouble)

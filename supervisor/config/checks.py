@@ -70,7 +70,7 @@ class Wherever(NamedTuple):
     log_all_failures: bool = False
     alpha: bool = False
     urls_one_by_one: bool = False
-    sentinel: bool | None = None  # yes: where the checker type and the real server can afford it
+    sentinel: bool | None = None  # None, and yes: where the checker type and the real server can afford it
     fast_retry: bool | None = None  # None: as `sentinel`
     intervals: Intervals = Intervals()
 
@@ -161,7 +161,7 @@ class Checks:
             return False, False
         own, real_server = layers[0], layers[-2]
         wherever = self._wherever
-        usual = usual and bool(wherever.sentinel) and not 0 < real_server.get("uthreshold", 0) < FEW_SLOTS
+        usual = usual and wherever.sentinel is not False and not 0 < real_server.get("uthreshold", 0) < FEW_SLOTS
         held: bool = inherited("sentinel", *layers, default=usual)
         hasty: bool = inherited(
             "fast_retry", *layers, default=held if wherever.fast_retry is None else wherever.fast_retry

@@ -189,8 +189,8 @@ _SENTINEL = (
     Keyword(
         "sentinel",
         Kind.FLAG,
-        "hold an idle connection to each real server, whose end brings its next probe forward (no); in global_defs it means TCP_CHECK, "
-        "HTTP_GET and SSL_GET where uthreshold is not below 100; never with fwmark or bind_port",
+        "hold an idle connection to each real server that has a place for one, whose end brings its next probe forward (yes for TCP_CHECK, "
+        "HTTP_GET and SSL_GET unless uthreshold is below 100, else no); never with fwmark or bind_port",
         own=True,
     ),
     Keyword(

@@ -37,7 +37,7 @@ from supervisor.core.health import INCONCLUSIVE, Check
 from supervisor.core.hold import HeldBy, Hold
 from supervisor.core.realserver import RealServerState
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import NOWHERE, BlameSettings, CheckSpec, IPAddress, Schedule, ServiceKey
+from supervisor.model import NOWHERE, BlameSettings, CheckSpec, IPAddress, ServiceKey
 from supervisor.wording import counted, lasting
 
 SILENT_SHARE = 0.9
@@ -130,8 +130,8 @@ class Blame:
         servers = [server for state in states for server in state.real_servers.values()]
         checks = [check.spec for server in servers for check in server.checks]
         self._hosts = frozenset(spec.target.address for spec in checks if spec.target != NOWHERE)
-        schedules = {id(spec.schedule): spec.schedule for spec in checks}  # of thousands of checks there are a few
-        self._window_s = min(max(map(_noticed_within_s, schedules.values()), default=0.0), WINDOW_MAX_S)
+        kinds = {(id(spec.schedule), spec.sentinel): spec for spec in checks}  # of thousands of checks there are a few
+        self._window_s = min(max(map(_noticed_within_s, kinds.values()), default=0.0), WINDOW_MAX_S)
         there = {server.spec.endpoint.address for server in servers if not _probed_itself(server)}
         sorry = {state.spec.sorry_server.endpoint.address for state in states if state.spec.sorry_server}
         others = (there | sorry) - self._hosts
@@ -324,11 +324,12 @@ def _probed_itself(server: RealServerState) -> bool:
 
 def detection_s(server: RealServerState) -> float:
     """Return the longest time from a real server's death to the verdict, in seconds."""
-    return max((_noticed_within_s(check.spec.schedule) for check in server.checks), default=0.0)
+    return max((_noticed_within_s(check.spec) for check in server.checks), default=0.0)
 
 
-def _noticed_within_s(schedule: Schedule) -> float:
-    probes = schedule.retry + 1
+def _noticed_within_s(check: CheckSpec) -> float:
+    schedule = check.schedule
+    probes = schedule.retry + 1 + (check.sentinel and not schedule.retry)  # beside a sentinel once more
     return schedule.longest_pause + probes * schedule.connect_timeout + schedule.retry * schedule.retry_pause
 
 

@@ -7,13 +7,16 @@ The first check that goes down takes a real server out, and all have to be up to
 for a fault, the slowest for the return. `worst_s` is a bound: a simulation of random timings and faults looks for what exceeds it
 (tests/sim). It holds while this director itself is well (punctual, with descriptors to spare, its kernel taking what it is told) and nobody
 holds the real server in service (min_healthy, self_blame). `expected_s` is the mean over all moments of the fault, where answers
-come at once.
+come at once. A sentinel is expected where the file asks for one, and never counted on: the server may close it, or have no place for it.
 
 What is reckoned with, for one check (checkers.kit.schedule has the rules):
 
 * a fault comes at worst just after a probe has passed, so the whole pause until the next one is lost;
 * a refusal takes a round trip (ROUND_TRIP_S at most), silence the whole time limit, and so may a wrong answer;
 * a probe that is under way may still get the good answer that the server had made up its mind about, and end at its time limit;
+* while the port refuses, retries are made at once where the file lets them (fast_retry, checkers.kit.urgency);
+* the end of a sentinel brings the probe forward: at once when a process dies, after KEPT_ALIVE_S when a host falls silent;
+* beside a sentinel a check without retries has a time-out made again before it counts (checkers.kit.sentinels);
 * everything that waits for the timer happens up to a tick late, and a probe waits for others of the same server (checkers.kit.pacing).
 """
 
@@ -21,8 +24,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from supervisor.model import NOWHERE, CheckSpec, Endpoint, RealServer, Schedule, ServiceKey, VirtualServer
@@ -32,6 +35,15 @@ TICK_S = 0.05
 
 ROUND_TRIP_S = 0.1
 """Within this a refusal comes. Ours: real servers are in the same building, or at least on the same continent."""
+
+KEPT_ALIVE_S = 3.0
+"""After so long the silence of a host ends a sentinel, with up to a thousand of them in a worker (checkers.kit.watch; a test compares)."""
+
+AT_ONCE_MAX = 16
+"""So many retries in a row are made at once (checkers.kit.urgency; a test compares)."""
+
+RETURN_EVERY_S = 1.0
+"""Pause between two looks at a port that refuses since a moment ago (checkers.kit.urgency; a test compares)."""
 
 TOLD_S = 0.1
 """From a verdict until the kernel has been told: a frame, a decision and a write (docs/guarantees.md has what was measured)."""
@@ -77,16 +89,29 @@ def _plain(shape: Shape) -> dict[str, Any]:
     }
 
 
-def of_server(server: RealServer, waits_s: Mapping[Endpoint, float]) -> Detection | None:
+def of_server(
+    server: RealServer, waits_s: Mapping[Endpoint, float], unwatched: Collection[CheckSpec] = ()
+) -> Detection | None:
     """Return how faults of a real server are noticed; None when no check of it would notice anything.
 
-    `waits_s`: how long a probe of an address and port may wait for others (`waits`).
+    `waits_s`: how long a probe of an address and port may wait for others (`waits`). `unwatched` are checks without the sentinel that the
+    file asks for.
     """
     checks = [(check, waits_s.get(check.target, 0.0)) for check in server.checks if check.type != "FILE_CHECK"]
     if not checks:
         return None
-    busy = _together([_Check(check, wait_s, check.schedule.delay_loop).shape() for check, wait_s in checks])
-    unused = _together([_Check(check, wait_s, check.schedule.longest_pause).shape() for check, wait_s in checks])
+
+    def together(pause_s: Callable[[Schedule], float]) -> Shape:
+        return _together(
+            [
+                _Check(
+                    check, wait_s, pause_s(check.schedule), watched=check.sentinel and check not in unwatched
+                ).shape()
+                for check, wait_s in checks
+            ]
+        )
+
+    busy, unused = together(lambda schedule: schedule.delay_loop), together(lambda schedule: schedule.longest_pause)
     return Detection(busy, None if unused == busy else unused)
 
 
@@ -111,18 +136,20 @@ def waits(
 
 def _peak(checks: Iterable[CheckSpec]) -> int:
     """Return how many probes the checks of one server begin in a second at most."""
-    return sum(_most_in_a_second(check.schedule) for check in checks)
+    return sum(_most_in_a_second(check) for check in checks)
 
 
-def _most_in_a_second(schedule: Schedule) -> int:
+def _most_in_a_second(check: CheckSpec) -> int:
     """Return how many probes one check begins in a second at most: a run of quick ones, a steady pause, the next run.
 
     A steady pause may be halved (checkers.kit.spread); a run is as long as the retries, or the successes that bring it up.
     """
-    steady = max(min(schedule.delay_loop, schedule.down_pause) / 2, TICK_S)
+    schedule = check.schedule
+    down_s = min(schedule.down_pause, RETURN_EVERY_S) if check.fast_retry else schedule.down_pause
+    steady = max(min(schedule.delay_loop, down_s) / 2, TICK_S)
     quick = max(min(schedule.retry_pause, schedule.rising_pause), TICK_S)
     run = max(schedule.retry, schedule.rise - 1) if quick < steady else 0
-    began, at, in_run = 1, 0.0, 0
+    began, at, in_run = 1 + (check.sentinel and not schedule.retry), 0.0, 0
     while True:
         in_run, pause = (in_run + 1, quick) if in_run < run else (0, steady)
         at += pause
@@ -149,9 +176,12 @@ def _quickest_of(spans: Iterable[Span | None]) -> Span | None:
 
 
 class _Check:
-    """The reckoning for one check. `pause_s` is the one while it is up and well, `wait_s` the one for others of the same server."""
+    """The reckoning for one check. `pause_s` is the one while it is up and well, `wait_s` the one for others of the same server.
 
-    def __init__(self, spec: CheckSpec, wait_s: float, pause_s: float) -> None:
+    `watched`: a sentinel stands there.
+    """
+
+    def __init__(self, spec: CheckSpec, wait_s: float, pause_s: float, *, watched: bool) -> None:
         self._spec = spec
         self._schedule = spec.schedule
         options = json.loads(spec.options_json) if spec.type in {"HTTP_GET", "SSL_GET", "UDP_CHECK"} else {}
@@ -161,11 +191,11 @@ class _Check:
         self._answers = bool(options.get("require_reply"))
         self._late_s = TICK_S + wait_s
         self._pause_s = pause_s
+        self._watched = watched
 
     def shape(self) -> Shape:
         """Return how faults are noticed that this check notices."""
-        refused = self._noticed(min(ROUND_TRIP_S, self._limit_s), mean_s=0.0)
-        silent = self._noticed(self._limit_s + TICK_S, mean_s=self._limit_s + TICK_S / 2)
+        refused, silent = self._refused(), self._silent()
         wrong = self._wrong()
         back = self._back()
         match self._spec.type:
@@ -181,12 +211,38 @@ class _Check:
             case _:
                 return Shape(refused, silent, wrong, back)
 
-    def _noticed(self, probe_s: float, mean_s: float) -> Span:
-        """Return how long failures that last `probe_s` at most, and `mean_s` in the mean, take to bring the check down."""
-        retries, pause_s = self._schedule.retry, self._schedule.retry_pause
-        worst = self._pause_s + self._late_s + (retries + 1) * probe_s + retries * (pause_s + self._late_s) + TOLD_S
+    def _refused(self) -> Span:
+        """A refused port is proof: of the retries the first AT_ONCE_MAX need no pause, and the sentinel's end no waiting for the first."""
+        at_once = min(self._schedule.retry, AT_ONCE_MAX) if self._spec.fast_retry else 0
+        span = self._noticed(min(ROUND_TRIP_S, self._limit_s), mean_s=0.0, at_once=at_once)
+        return replace(span, expected_s=span.expected_s - self._sooner(0.0))
+
+    def _silent(self) -> Span:
+        """Silence ends a sentinel, too; and of a check without retries it is not believed the first time while one stands."""
+        limit_s = self._limit_s + TICK_S
+        span = self._noticed(limit_s, mean_s=self._limit_s + TICK_S / 2)
+        if self._schedule.retry or not self._spec.sentinel:
+            return replace(span, expected_s=span.expected_s - self._sooner(KEPT_ALIVE_S))
+        early = max(KEPT_ALIVE_S - self._limit_s, 0.0) / (
+            self._pause_s + TICK_S / 2
+        )  # it is over before the sentinel is
+        again_s = min(early, 1.0) * limit_s if self._watched else 0.0
+        return Span(span.expected_s - self._sooner(KEPT_ALIVE_S) + again_s, span.worst_s + self._late_s + limit_s)
+
+    def _sooner(self, hint_s: float) -> float:
+        """Return by how much the first probe comes sooner, in the mean, because a sentinel ends `hint_s` after the fault."""
+        pause_s = self._pause_s + TICK_S / 2
+        return (pause_s - hint_s) ** 2 / (2 * pause_s) if self._watched and hint_s < pause_s else 0.0
+
+    def _noticed(self, probe_s: float, mean_s: float, at_once: int = 0) -> Span:
+        """Return how long failures that last `probe_s` at most, and `mean_s` in the mean, take to bring the check down.
+
+        `at_once` of the retries need no pause.
+        """
+        probes, pauses, pause_s = self._schedule.retry + 1, self._schedule.retry - at_once, self._schedule.retry_pause
+        worst = self._pause_s + self._late_s + probes * probe_s + pauses * (pause_s + self._late_s) + TOLD_S
         half_round = (self._pause_s + TICK_S / 2) / 2
-        return Span(half_round + (retries + 1) * mean_s + retries * (pause_s + TICK_S / 2), worst)
+        return Span(half_round + probes * mean_s + pauses * (pause_s + TICK_S / 2), worst)
 
     def _wrong(self) -> Span:
         """A wrong answer may come at the last moment, as may a good one that was on its way; of several urls one is asked a time."""
@@ -251,7 +307,15 @@ def compare(
 
     def seen(server: RealServer, waits_s: Mapping[Endpoint, float]) -> Detection | None:
         key = tuple(
-            (check.type, check.schedule, check.options_json, waits_s.get(check.target)) for check in server.checks
+            (
+                check.type,
+                check.schedule,
+                check.options_json,
+                check.sentinel,
+                check.fast_retry,
+                waits_s.get(check.target),
+            )
+            for check in server.checks
         )
         if key not in memory:
             memory[key] = of_server(server, waits_s)

@@ -159,7 +159,7 @@ class WorkerView:
     memory_bytes: int = 0  # 0: not known
     sentinels: int = 0  # idle connections that it holds now
     sentinels_ended: int = 0  # that servers closed, reset or let die
-    sentinels_given_up: int = 0  # to servers that close them soon, now
+    sentinels_given_up: int = 0  # to servers that close them soon or have no place for them, now
     sentinels_unaffordable: int = 0  # that it has no descriptor for now
 
 

@@ -296,7 +296,8 @@ def _workers_in_need(process: ProcessView) -> Iterator[Metric]:
     )
     yield gauge(
         "lvs_worker_sentinels",
-        "Idle connections to real servers: held, given up because the server closes them soon, or without a descriptor.",
+        "Idle connections to real servers: held, given up because the server closes them soon or has no place for them, or without a "
+        "descriptor.",
         ("worker", "state"),
         [
             ((worker.name, state), count)

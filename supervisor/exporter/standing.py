@@ -58,7 +58,7 @@ REASONS = {
     "L7BODY": "answered with another body",
     "L7TOUT": "no complete answer in time",
     "LOCAL": "could not be tried from here",
-    "LATE": "says nothing: our own loop was late",
+    "LATE": "says nothing: we were late ourselves, or in the way",
     "CRASHED": "says nothing: the checker broke",
     "PROCERR": "the script failed",
     "PROCTOUT": "the script took too long",

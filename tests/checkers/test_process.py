@@ -19,7 +19,7 @@ import pytest
 
 from checkers.kit import wire
 from checkers.kit.options import CLIENT as CLIENT_OPTION
-from checkers.kit.sentinel import RESERVE_FILES
+from checkers.kit.sentinels import RESERVE_FILES
 from tests.fakes.tls import AUTHORITY, CLIENT, CLIENT_KEY, CLIENT_KEY_ENCRYPTED, PASSWORD, context_of
 
 ROOT = Path(__file__).resolve().parents[2]

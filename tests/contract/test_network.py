@@ -5,6 +5,7 @@ Real time, but all cases at once: the suite lasts as long as its longest probe.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 
@@ -14,8 +15,8 @@ from checkers.kit.api import Reason, Target, Verdict, load
 from checkers.kit.dial import Network
 from checkers.kit.held import SocketWatch
 from checkers.kit.schedule import LATE_MAX
-from checkers.kit.sentinel import News, Watch
 from checkers.kit.timer import TICK_S, Timer
+from checkers.kit.watch import News, Watch
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.checkers.glancing import verdict_with_a_glance
 from tests.checkers.test_conformance import verdict_of
@@ -187,3 +188,53 @@ def test_sentinels_on_real_sockets_are_told_the_same_of_as_the_fakes() -> None:
     wanted = {name: news for name, (_, news) in SENTINELS.items()}
     assert real == wanted
     assert faked == wanted
+
+
+async def serve_until_the_end(lock: trio.CapacityLimiter, stream: trio.SocketStream) -> None:
+    """Serve a connection until it ends, with as many others as the lock has tokens."""
+    async with lock, stream:
+        with contextlib.suppress(trio.BrokenResourceError):
+            while await stream.receive_some():
+                pass
+
+
+async def beside(watch: Watch, target: Target) -> tuple[list[News], list[News]]:
+    """What is told of one who leaves at once: while somebody else stands there, and after that one was closed."""
+    first: list[News] = []
+    told: list[News] = []
+    standing = watch.hold(target, LIMIT_S, 1, first.append)
+    assert not isinstance(standing, News)
+    await trio.sleep(4 * TICK_S)
+    leaving = watch.hold(target, LIMIT_S, 1, told.append, leave=True)
+    assert not isinstance(leaving, News)
+    await trio.sleep(LIMIT_S)
+    before = list(told)
+    standing.close()
+    await trio.sleep(LIMIT_S)
+    leaving.close()
+    assert first == [News.CONNECTED]
+    return before, told
+
+
+def test_who_leaves_a_server_with_one_place_is_noticed_when_it_is_served() -> None:
+    async def main() -> None:
+        timer = Timer()
+        network, fake = Network(timer), FakeNetwork()
+        async with trio.open_nursery() as servers:
+            servers.start_soon(timer.run)
+            servers.start_soon(network.run)
+            fake.server("192.0.2.1", 1).places = 1
+            fake.server("192.0.2.1", 2)
+            for number in (1, 2):
+                (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                serve_some = functools.partial(serve_until_the_end, trio.CapacityLimiter(number))
+                servers.start_soon(trio.serve_listeners, serve_some, [listener])
+                target = Target("127.0.0.1", listener.socket.getsockname()[1])
+                found = await beside(SocketWatch(network), target)
+                assert found == await beside(fake.watch(timer), Target("192.0.2.1", number))
+                assert found[1] == [News.CONNECTED, News.ENDED]
+                assert found[0] == found[1][:number]
+            assert not network.connections
+            servers.cancel_scope.cancel()
+
+    trio.run(main)

@@ -44,9 +44,12 @@ from checkers.kit.api import (
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.held import DROPPED_MAX_BYTES
 from checkers.kit.probing import recognised
-from checkers.kit.sentinel import TIMES_SILENT, Held, News
 from checkers.kit.timer import Timer
+from checkers.kit.watch import TIMES_SILENT, Held, News
 from tests.fakes.tls import TlsServerStream
+
+NOTICED_S = 0.2
+"""A server stands still when somebody waits longer than this for the place of an idle connection."""
 
 LATENCY_S = 0.001
 """One round trip, when a server has no other."""
@@ -310,6 +313,7 @@ class FakeServer:
     """One address and port. `connections` counts attempts, `open` what stands now; `server_names` are those of TLS clients,
     `farewells` counts their close_notify. All of it may be read at any time.
 
+    `places` is how many connections it serves at once; whoever comes later is in its queue. `notes_ends`: who leaves is noticed.
     `idle_limit_s` is after how long it closes connections that say nothing; `held` are those of sentinels, `holds` counts how many
     were begun, `holds_ended` how many ended by themselves. A change of `behaviour` reaches them: a process that dies closes them, and
     a host that dies is silent.
@@ -325,10 +329,48 @@ class FakeServer:
         self.requests: list[Asked] = []
         self.server_names: list[str] = []
         self.farewells = 0
+        self.places: float = math.inf
+        self.notes_ends = True
+        self._queue: dict[object, Callable[[], None]] = {}  # who is there, in order, and what serves them
+        self._served: set[object] = set()
+        self._in_the_way_since = math.inf
+        self._stood_still_s = 0.0
+        self.stood_still_times = 0  # for more than NOTICED_S
         self.idle_limit_s = math.inf
         self.held: set[FakeHeld] = set()
         self.holds = 0
         self.holds_ended = 0
+
+    def enter(self, who: object, serve: Callable[[], None]) -> None:
+        """A connection stands; `serve` is called when it has a place."""
+        self._queue[who] = serve
+        self._serve()
+
+    def quit(self, who: object) -> None:
+        """It is over; may be called twice."""
+        self._queue.pop(who, None)
+        self._served.discard(who)
+        self._serve()
+
+    @property
+    def stood_still_s(self) -> float:
+        """How long at most somebody waited for a place that a sentinel had, so far."""
+        return max(self._stood_still_s, trio.current_time() - self._in_the_way_since)
+
+    def _serve(self) -> None:
+        for who, serve in list(self._queue.items()):
+            if len(self._served) >= self.places:
+                break
+            if who not in self._served:
+                self._served.add(who)
+                serve()
+        self._stood_still_s = self.stood_still_s
+        waiting = len(self._queue) > len(self._served) and not self._served.isdisjoint(self.held)
+        if waiting:
+            self._in_the_way_since = min(self._in_the_way_since, trio.current_time())
+            return
+        self.stood_still_times += trio.current_time() - self._in_the_way_since > NOTICED_S
+        self._in_the_way_since = math.inf
 
     @property
     def behaviour(self) -> Behaviour:
@@ -389,30 +431,40 @@ class FakeNetwork:
 
 
 class FakeWatch:
-    """Where the connections of sentinels come from (kit.sentinel.Watch)."""
+    """Where the connections of sentinels come from (kit.watch.Watch)."""
 
     def __init__(self, network: FakeNetwork, timer: Timer) -> None:
         self._network = network
         self._timer = timer
 
-    def hold(self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None]) -> Held | News:
-        """See `kit.sentinel.Watch.hold`."""
+    def hold(
+        self, target: Target, limit_s: float, keepalive_s: float, told: Callable[[News], None], *, leave: bool = False
+    ) -> Held | News:
+        """See `kit.watch.Watch.hold`."""
         server = self._network.servers.get((target.address, target.port))
         if server is None:
             return News.REFUSED
         if server.behaviour.connect is Connect.NO_DESCRIPTOR:
             return News.SHORT
-        server.holds += 1
-        return FakeHeld(server, self._timer, limit_s, keepalive_s, told)
+        server.holds += not leave
+        return FakeHeld(server, self._timer, limit_s, keepalive_s, told, leaves=leave)
 
 
 class FakeHeld:
-    """One idle connection to a scripted server (kit.sentinel.Held). It needs no task: the worker's timer does everything."""
+    """One idle connection to a scripted server (kit.watch.Held). It needs no task: the worker's timer does everything."""
 
     def __init__(
-        self, server: FakeServer, timer: Timer, limit_s: float, keepalive_s: float, told: Callable[[News], None]
+        self,
+        server: FakeServer,
+        timer: Timer,
+        limit_s: float,
+        keepalive_s: float,
+        told: Callable[[News], None],
+        *,
+        leaves: bool,
     ) -> None:
         self.number = server.holds
+        self._leaves = leaves
         self._server = server
         self._timer = timer
         self._limit_s = limit_s
@@ -420,18 +472,20 @@ class FakeHeld:
         self._told = told
         self._closed = False
         self.connected = False
-        server.held.add(self)
+        if not leaves:
+            server.held.add(self)
         self._after(server.latency_s, self._arrive)
 
     def close(self) -> None:
-        """See `kit.sentinel.Held.close`."""
+        """See `kit.watch.Held.close`."""
         self._closed = True
         self._server.held.discard(self)
+        self._server.quit(self)
 
     def end(self, news: News) -> None:
         """It is over."""
         if not self._closed and self.connected:
-            self._server.holds_ended += 1
+            self._server.holds_ended += not self._leaves
             self.close()
             self._told(news)
 
@@ -454,7 +508,7 @@ class FakeHeld:
             case Connect.ACCEPT | Connect.NO_DESCRIPTOR:
                 self.connected = True
                 self._told(News.CONNECTED)
-                self._greet()
+                self._server.enter(self, self._greet)
 
     def _greet(self) -> None:
         """What the server does unasked: speak, which is dropped, or end."""
@@ -473,6 +527,8 @@ class FakeHeld:
             if said_bytes > DROPPED_MAX_BYTES:
                 self._after(after_s, lambda: self.end(News.NOISE))
                 return
+        if self._leaves and self._server.notes_ends:
+            self._after(after_s, lambda: self.end(News.ENDED))
         self._after(self._server.idle_limit_s, lambda: self.end(News.ENDED))
 
     def _fail(self, news: News) -> None:
@@ -713,7 +769,9 @@ class FakeStream:
         self._behaviour = server.behaviour
         self._paused_at = 0.0
         self.paused = False
+        self._served = trio.Event()
         server.open += 1
+        server.enter(self, self._served.set)
 
     def pause(self) -> None:
         """See `kit.api.Stream.pause`."""
@@ -744,6 +802,8 @@ class FakeStream:
         """See `kit.api.Stream.receive`."""
         self._require_open()
         await trio.lowlevel.checkpoint()
+        if not self._served.is_set():
+            await self._wait_for_a_place()
         while self._steps:
             match step := self._steps.pop(0):
                 case Pause():
@@ -768,6 +828,13 @@ class FakeStream:
         if not self._closed:
             self._closed = True
             self._server.open -= 1
+            self._server.quit(self)
+
+    async def _wait_for_a_place(self) -> None:
+        with trio.move_on_at(self._deadline):
+            await self._served.wait()
+        if not self._served.is_set():
+            raise DeadlinePassed(f"no complete answer within {self._limit_s:g} s", connected=True)
 
     async def wait(self, duration_s: float) -> None:
         """Do nothing for so long, or until the deadline. Raises DeadlinePassed."""

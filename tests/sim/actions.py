@@ -99,6 +99,18 @@ async def _graceful_reload(stage: Stage, rng: random.Random) -> bool:
     return True
 
 
+@action("places lost")
+async def _places_lost(stage: Stage, rng: random.Random) -> bool:
+    """A host that has a sentinel serves one connection at a time for a while."""
+    host = _host(stage, rng)
+    if not stage.watched.is_watched(host):
+        return False
+    stage.watched.crowd(host, as_ever=False)
+    await trio.sleep(stage.pace.unit * rng.uniform(1.0, 4.0))
+    stage.watched.crowd(host, as_ever=True)
+    return True
+
+
 @action("outage")
 async def _outage(stage: Stage, rng: random.Random) -> bool:
     pool, name = rng.choice(stage.site.pools), rng.choice(BAD)

@@ -67,6 +67,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "if self.retry_it < settings.retry and verdict.detail != 'connection refused':",
         "a refused port needs no retries at all",
     ),
+    _kit(
+        "sentinels",
+        "        if not sentinel.room.proven:\n            self._try(sentinel)\n",
+        "",
+        "a server with a single place stands still under its sentinel",
+    ),
+    _kit(
+        "trial",
+        "        released, self._released = self._released, None\n        if released is not None:",
+        "        released, self._released = self._released, None\n        if released is None:",
+        "a sentinel is not closed though its server has no place for others",
+    ),
+    _kit(
+        "trial",
+        "self._crowded_s = min(2 * self._crowded_s, CROWDED_MAX_S)",
+        "self._crowded_s = 0.0",
+        "a server with a single place is tried again after each of its probes",
+    ),
     # -- the kit: when a probe comes ----------------------------------------------------------------------------------
     _kit(
         "schedule",

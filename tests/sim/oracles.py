@@ -53,6 +53,9 @@ MEDDLED_MAX_S = 60.0
 
 SAME_LINES_MAX = 13
 
+STANDS_STILL_MAX_S = 0.75
+"""So long a host with a single place may stand still: the trial of a sentinel, and what the network adds."""
+
 AT_ONCE_S = 5.0
 """The probe that is under way when a sentinel ends may last for its time-out, 3 s at most, and frames may come late."""
 
@@ -156,7 +159,8 @@ class Oracles:
         """Within this after the last change of anything, the kernel's table is what the weather makes of the file."""
         longest = 0.0
         for _, _, name in self._stage.site.checks():
-            down = name.timeout + (name.retry + 1) * (name.timeout + 0.1) + name.retry * (name.fast or name.pause)
+            tries = (name.retry or 1) + 1  # without retries a time-out beside a sentinel is made again
+            down = name.timeout + tries * (name.timeout + 0.1) + name.retry * (name.fast or name.pause)
             up = name.rise * (name.longest + name.timeout)
             every = 1.0 if name.kind == FILE else name.longest
             longest = max(longest, every + 1 + name.warmup + max(down, up) + 0.2 * (name.retry + name.rise))
@@ -612,9 +616,16 @@ class Oracles:
         self.what_was_told_last_is_what_is()
         self.nothing_piles_up()
         self.no_verdict_is_stale()
+        self.nobody_stands_still_for_a_sentinel()
         for key, pool in stage.site.services():
             self._recent[key] = []
             self._remember(key, pool)
+
+    def nobody_stands_still_for_a_sentinel(self) -> None:
+        """A host with a single place serves somebody else as soon as the trial of a sentinel shows that it has no other."""
+        for host, lasted_s in self._stage.watched.stood_still().items():
+            if lasted_s > STANDS_STILL_MAX_S:
+                self.say("nobody_stands_still_for_a_sentinel", f"host {host} stood still for {lasted_s:.2f} s")
 
     async def _workers_are_back(self) -> None:
         """Wait until all workers speak again."""
@@ -728,7 +739,7 @@ class Oracles:
         """With the weather standing still nothing is written, nothing is said, and every server is probed as often as it should be."""
         stage = self._stage
         await trio.sleep(max(0.0, stage.seldom_until - trio.current_time()))
-        ended = stage.watched.holds_ended()
+        ended, stood_still = stage.watched.holds_ended(), stage.watched.stood_still_times()
         ops, lines, probes = (
             len(stage.backend.history),
             Counter(line["event"] for line in stage.lines),
@@ -738,6 +749,9 @@ class Oracles:
         await trio.sleep(lasts_s)
         if len(stage.backend.history) != ops:
             self.say("it_is_quiet_when_nothing_happens", f"{[_about(op) for op in stage.backend.ops[ops:][:5]]}")
+        again = stage.watched.stood_still_times() - stood_still
+        if again and max(again.values()) > 1:
+            self.say("it_is_quiet_when_nothing_happens", f"these stood still more than once for a sentinel: {again}")
         more = Counter(line["event"] for line in stage.lines) - lines
         if more:
             self.say("it_is_quiet_when_nothing_happens", f"it said {dict(more)}")

@@ -101,6 +101,7 @@ MIX: Mapping[str, Mix] = {
     "odd server": Mix(1.5),
     "flap": Mix(1),
     "graceful reload": Mix(1),
+    "places lost": Mix(1),
     "outage": Mix(1),
     "partition": Mix(0.7),
     "all recover": Mix(0.7),

@@ -40,7 +40,8 @@ def timing(rng: random.Random) -> str:
         "idle_interval": rng.choice([6, 10]),
     }
     wished = {name: value for name, value in ours.items() if rng.random() < 0.5}
-    return "".join(f"{name} {value}\n" for name, value in (lines | wished).items())
+    words = {name: rng.choice(["yes", "no"]) for name in ("sentinel", "fast_retry") if rng.random() < 0.4}
+    return "".join(f"{name} {value}\n" for name, value in (lines | wished | words).items())
 
 
 def a_check(rng: random.Random) -> str:
@@ -57,7 +58,7 @@ def a_file(rng: random.Random) -> str:
         for host in HOSTS
     )
     return (
-        f"global_defs {{\nself_blame off\nsentinel no\nprobe_rate_max {rng.choice([0, 3, 20])}\n}}\n"
+        f"global_defs {{\nself_blame off\nprobe_rate_max {rng.choice([0, 3, 20])}\n}}\n"
         f"virtual_server 203.0.113.100 80 {{\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n{servers}}}\n"
     )
 
@@ -119,7 +120,7 @@ def a_world(seed: int, folder: Path, notes: Notes) -> None:
 
     async def story(world: World) -> None:
         for host in HOSTS:
-            world.network.server(f"192.168.100.{host}", 80)
+            world.network.server(f"192.168.100.{host}", 80).places = rng.choice([1, 2, math.inf, math.inf])
         servers = {int(one.endpoint.address) & 255: one for one in world.config().virtual_servers[0].real_servers}
         await trio.sleep(60)
         for _ in range(4):
@@ -138,12 +139,14 @@ def test_in_no_random_world_does_noticing_take_longer_than_the_bound_which_is_no
         assert max(shares) > 0.5, f"{what}: the bound is far from anything that happens"
 
 
+@pytest.mark.parametrize("retry", [0, 1])
 @pytest.mark.parametrize("behaviour", [hang(), slow(9.0)])
 def test_a_server_that_accepts_and_says_nothing_is_noticed_like_a_silent_one(
-    tmp_path: Path, behaviour: Behaviour
+    tmp_path: Path, behaviour: Behaviour, retry: int
 ) -> None:
     check = (
-        "HTTP_GET {\nurl {\npath /\n}\ndelay_loop 1\nconnect_timeout 1\nretry 1\ndelay_before_retry 1\nwarmup 0\n}\n"
+        "HTTP_GET {\nurl {\npath /\n}\ndelay_loop 1\nconnect_timeout 1\n"
+        f"retry {retry}\ndelay_before_retry 1\nwarmup 0\n}}\n"
     )
     text = (
         "virtual_server 203.0.113.100 80 {\nlb_algo rr\nlb_kind NAT\nprotocol TCP\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -59,6 +59,15 @@ HISTORY_MAX = 64
 
 IDLE_LIMITS_S = (math.inf, math.inf, 75.0, 20.0, 5.0)
 """After what time hosts close connections that say nothing."""
+
+
+PLACES = (math.inf, math.inf, 2, 1)
+"""How many connections hosts serve at once."""
+
+
+def places_of(host: int) -> float:
+    """The places of a host: always the same."""
+    return PLACES[random.Random(host * 7001 + 3).randrange(len(PLACES))]
 
 
 def idle_limit_of(host: int) -> float:
@@ -196,6 +205,7 @@ class WatchedNetwork(FakeNetwork):
         self.streaks: dict[int, Streak] = {}
         self.names: dict[int, str] = {}  # what each host does, by the name in KINDS
         self.probes = 0
+        self.crowded: set[int] = set()  # hosts that have a single place for a while
         self._hosts: dict[tuple[str, int], int] = {}
 
     def host(self, number: int) -> net.FakeServer:
@@ -204,11 +214,27 @@ class WatchedNetwork(FakeNetwork):
         self._hosts[address] = number
         server = self.server(*address)
         server.idle_limit_s = idle_limit_of(number)
+        server.places = 1 if number in self.crowded else places_of(number)
         return server
 
     def is_watched(self, number: int) -> bool:
         """Whether a sentinel stands there."""
         return any(held.connected for held in self.host(number).held)
+
+    def stood_still(self) -> dict[int, float]:
+        """How long at most each host with a single place stood still under a sentinel, in seconds."""
+        found = {number: self.servers[address] for address, number in self._hosts.items()}
+        return {number: server.stood_still_s for number, server in found.items() if places_of(number) == 1}
+
+    def stood_still_times(self) -> Counter[int]:
+        """How often each host with a single place stood still under a sentinel."""
+        found = {number: self.servers[address] for address, number in self._hosts.items()}
+        return Counter({n: server.stood_still_times for n, server in found.items() if places_of(n) == 1})
+
+    def crowd(self, number: int, *, as_ever: bool) -> None:
+        """A host has a single place from now on, or as many as ever."""
+        (self.crowded.discard if as_ever else self.crowded.add)(number)
+        self.host(number).quit(None)  # whoever waits is served
 
     def holds_ended(self) -> int:
         """How many sentinels have ended by themselves."""

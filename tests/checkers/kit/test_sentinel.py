@@ -18,7 +18,7 @@ from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.idling import PAUSE_FIRST_S
 from checkers.kit.link import MemoryLink, memory_link_pair
 from checkers.kit.punctuality import Punctuality
-from checkers.kit.sentinel import NEWS_AT_ONCE, OPEN_WITHIN_S, RESERVE_FILES
+from checkers.kit.sentinels import NEWS_AT_ONCE, OPEN_WITHIN_S, RESERVE_FILES
 from checkers.kit.urgency import RETURN_EVERY_S
 from tests.fakes.network import (
     Connect,

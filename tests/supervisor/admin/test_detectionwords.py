@@ -22,13 +22,20 @@ FAST: dict[str, Any] = {"refused": span(1.0, 1.6), "silent": span(2.0, 2.94), "w
 
 
 def test_why_tells_of_each_fault_in_a_line() -> None:
-    assert detectionwords.why({"busy": SLOW, "unused": None}) == [
+    assert detectionwords.why({"busy": SLOW, "unused": None}, watched=False) == [
         "  noticed after (expected-at most): refused port 11.6-14.7 s, silent host 31.7-34.5 s, wrong answer never, back again 2.5-15.2 s"
     ]
-    assert detectionwords.why({"busy": FAST, "unused": SLOW})[1].startswith(
+    assert detectionwords.why({"busy": FAST, "unused": SLOW}, watched=False)[1].startswith(
         "  while it has no traffic: refused port 11.6-"
     )
-    assert detectionwords.why(None) == ["  noticed after: never, no check would notice a fault"]
+    assert detectionwords.why(None, watched=False) == ["  noticed after: never, no check would notice a fault"]
+
+
+def test_why_says_that_a_sentinel_is_expected_and_no_bound_rests_on_it() -> None:
+    (line,) = detectionwords.why({"busy": SLOW, "unused": None}, watched=True)
+    assert line.startswith(
+        "  noticed after (expected-at most; a sentinel is expected, and not counted on): refused port"
+    )
 
 
 def test_plan_shows_what_becomes_quicker_or_slower() -> None:
@@ -49,7 +56,7 @@ def test_plan_shows_what_becomes_quicker_or_slower() -> None:
         "detection": [change | {"before": {"busy": SLOW, "unused": None}, "after": {"busy": FAST, "unused": SLOW}}],
     }
     assert plan(answer).splitlines()[2:] == [
-        "  Faults are noticed, and the kernel is told, after (expected-at most):",
+        "  Faults are noticed, and the kernel is told, after (expected-at most; a sentinel is expected, and not counted on):",
         "    203.0.113.100:80/tcp, 2 real servers: 192.168.100.21:80 to 192.168.100.22:80",
         "      refused port              11.6-14.7 s → 1.0-1.6 s",
         "      silent host               31.7-34.5 s → 2.0-2.9 s",

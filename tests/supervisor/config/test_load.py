@@ -38,7 +38,7 @@ def test_the_article_loads_as_it_stands() -> None:
         endpoint = Endpoint(IPv4Address(f"192.168.100.{last}"), 80)
         schedule = Schedule(delay_loop=5.0, retry=3, delay_before_retry=3.0, connect_timeout=5.0, warmup=5.0)
         options = '{"url":[{"path":"/","status_code":[[200,200]]}]}'
-        check = CheckSpec("HTTP_GET", endpoint, schedule, options_json=options)
+        check = CheckSpec("HTTP_GET", endpoint, schedule, options_json=options, sentinel=True, fast_retry=True)
         return RealServer(endpoint, weight=1, inhibit_on_failure=True, checks=(check,))
 
     wanted = VirtualServer(

@@ -19,10 +19,9 @@ BLOCKS = {
     "MISC_CHECK": ("MISC_CHECK {", 'misc_path "/bin/true"', "}"),
 }
 USUALLY = {"TCP_CHECK", "HTTP_GET", "SSL_GET"}
-ASKED_FOR = "global_defs {\nsentinel\n}\n"
 
 
-def check(*server: str, before: str = ASKED_FOR, outside: tuple[str, ...] = ()) -> CheckSpec:
+def check(*server: str, before: str = "", outside: tuple[str, ...] = ()) -> CheckSpec:
     """The first check of a file: `server` are the lines of its real server, `outside` those of its virtual server."""
     text = before + virtual_server(*outside, real_server(*server))
     return config_of(text).virtual_servers[0].real_servers[0].checks[0]
@@ -33,20 +32,20 @@ def everywhere(*lines: str) -> str:
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
-def test_nobody_has_one_who_did_not_ask_for_it(kind: str) -> None:
-    found = check(*BLOCKS[kind], before="")
-    assert (found.sentinel, found.fast_retry) == (False, False)
-    assert not check(*BLOCKS[kind], before=everywhere("sentinel no")).sentinel
-
-
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_who_says_so_everywhere_means_checks_over_tcp_but_not_of_mail_servers(kind: str) -> None:
+def test_checks_over_tcp_have_one_by_themselves_but_mail_servers_do_not(kind: str) -> None:
     found = check(*BLOCKS[kind])
     assert (found.sentinel, found.fast_retry) == (kind in USUALLY, kind in USUALLY)
 
 
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_who_says_so_everywhere_means_what_is_so_by_itself_and_who_says_no_means_all(kind: str) -> None:
+    assert check(*BLOCKS[kind], before=everywhere("sentinel")) == check(*BLOCKS[kind])
+    found = check(*BLOCKS[kind], before=everywhere("sentinel no"))
+    assert (found.sentinel, found.fast_retry) == (False, False)
+
+
 def test_a_mail_server_has_one_where_its_own_block_says_so() -> None:
-    assert check("SMTP_CHECK {", "sentinel", "}", before="").sentinel
+    assert check("SMTP_CHECK {", "sentinel", "}").sentinel
 
 
 def test_the_innermost_word_counts() -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from checkers.kit import timer
+from checkers.kit import timer, urgency, watch
 from supervisor.core import changes, detection
 from supervisor.core.detection import ROUND_TRIP_S, TICK_S, TOLD_S, Detection, Shape, Span, of_server, waits
-from supervisor.model import CheckSpec, Config, RealServer, Schedule
+from supervisor.model import CheckSpec, Config, RealServer, Schedule, ServiceKey, VirtualServer
 from tests.supervisor.core.builders import KEY, config, endpoint, virtual_server
 
 ARTICLE = Schedule(delay_loop=5.0, retry=3, delay_before_retry=3.0, connect_timeout=5.0, warmup=5.0)
@@ -42,8 +42,51 @@ def worst_s(span: Span | None) -> float:
     return span.worst_s
 
 
-def test_the_tick_is_that_of_the_workers() -> None:
+def test_the_figures_of_the_workers_are_the_workers_own() -> None:
     assert TICK_S == timer.TICK_S
+    assert detection.KEPT_ALIVE_S == 1 + watch.TIMES_SILENT - 1
+    assert (detection.AT_ONCE_MAX, detection.RETURN_EVERY_S) == (urgency.AT_ONCE_MAX, urgency.RETURN_EVERY_S)
+
+
+WATCHED = replace(check(), sentinel=True, fast_retry=True)
+
+
+def test_the_article_s_timings_with_a_sentinel() -> None:
+    shape = busy(WATCHED)
+    assert near(shape.refused, 0.0, 5 + TICK_S + 4 * ROUND_TRIP_S + TOLD_S)
+    assert near(shape.silent, 3 - 9 / 10 + 3 * 3 + 4 * 5, worst_s(busy(check()).silent))
+    assert shape.wrong == busy(check()).wrong
+
+
+def test_without_its_sentinel_the_retries_at_once_are_left() -> None:
+    (given_up,) = (of_server(RealServer(endpoint(21), checks=(WATCHED,)), {}, [WATCHED]),)
+    assert given_up is not None
+    assert near(given_up.busy.refused, 5 / 2, worst_s(busy(WATCHED).refused))
+    assert near(given_up.busy.silent, 5 / 2 + 3 * 3 + 4 * 5, worst_s(busy(WATCHED).silent))
+
+
+def test_more_retries_than_are_made_at_once_keep_their_pauses() -> None:
+    many = replace(WATCHED, schedule=replace(ARTICLE, retry=18))
+    assert worst_s(busy(many).refused) == pytest.approx(5 + 19 * ROUND_TRIP_S + 3 * TICK_S + 2 * 3 + TOLD_S)
+
+
+def test_without_retries_a_sentinel_costs_one_time_out_of_a_silent_host() -> None:
+    hasty = replace(ARTICLE, retry=0, delay_loop=1.0, connect_timeout=1.0)
+    alone = busy(check(schedule=hasty))
+    watched = busy(replace(WATCHED, schedule=hasty))
+    assert worst_s(watched.silent) == pytest.approx(worst_s(alone.silent) + 1.0 + 2 * TICK_S)
+    assert near(watched.silent, 0.5 + 2 * 1.0, worst_s(watched.silent))
+    assert worst_s(watched.refused) == worst_s(alone.refused)
+
+
+def test_a_reload_that_takes_the_sentinel_away_is_told_of() -> None:
+    def of(one: CheckSpec) -> dict[ServiceKey, VirtualServer]:
+        return {KEY: virtual_server(RealServer(endpoint(21), checks=(one,)))}
+
+    (change,) = detection.compare(of(WATCHED), of(check()), {KEY}, (20, 20))
+    assert change.before is not None
+    assert change.after is not None
+    assert worst_s(change.after.busy.refused) - worst_s(change.before.busy.refused) == pytest.approx(3 * (3 + TICK_S))
 
 
 def test_the_article_s_timings() -> None:
