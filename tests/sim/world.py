@@ -99,10 +99,10 @@ class PoisonedDialer(FakeDialer):
         self._poison = poison
         self._die = die
 
-    async def connect(self, target: Target, first: bytes = b"") -> Stream:
+    async def _connect(self, target: Target) -> Stream:
         if target.address in self._poison:
             self._die()
-        return await super().connect(target, first)
+        return await super()._connect(target)
 
 
 class FrozenLink:
