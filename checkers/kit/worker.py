@@ -48,6 +48,7 @@ from checkers.kit.spread import NOWHERE, Spread
 from checkers.kit.tally import Tally
 from checkers.kit.timer import Timer
 from checkers.kit.turns import OneByOne, Turns
+from checkers.kit.urgency import Returns
 from checkers.kit.watch import MakeWatch, Watch
 
 STATE_EVERY_S = 30.0
@@ -138,6 +139,7 @@ class Worker:
         self._sentinels: Sentinels | None = None
         self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
+        self._returns = Returns()
         self._spread = Spread()
         self._pacing = Pacing(0)
         self._checkers = checkers
@@ -340,7 +342,7 @@ class Worker:
             went_down = changed and state.health is Health.DOWN
             runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
         due = self._shedding.due(verdict, now, runner.due)
-        due = runner.urgency.due(verdict, state.health, due, now)
+        due = runner.urgency.due(verdict, state.health, due, now, self._returns)
         runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
         runner.due = runner.booking.due
         if runner.sentinel is not None and self._sentinels is not None:
