@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -41,6 +40,7 @@ class Runner:
 
     __slots__ = (
         "_hint",
+        "_probing",
         "began",
         "booking",
         "dial",
@@ -49,14 +49,12 @@ class Runner:
         "due_by",
         "favours",
         "glance",
-        "glanced",
         "job",
         "last_told",
         "longest_s",
         "looking",
         "naps",
         "prepared",
-        "probe",
         "probes",
         "scope",
         "sentinel",
@@ -76,11 +74,10 @@ class Runner:
         timer: Timer,
     ) -> None:
         self.job = job
-        self.probe = functools.partial(probing.begin, self)
-        self.glanced = functools.partial(probing.glanced, self)
+        self._probing = probing
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
-        self.favours = JobFavours(desk, lambda: self.job.id, job.connect_timeout)
+        self.favours = JobFavours(desk, self.number, job.connect_timeout)
         self.dial = make_dialer(job.connect_timeout, self.favours)
         self.state = CheckState(job, job.health, job.weight)
         self.scope = trio.CancelScope()
@@ -88,7 +85,7 @@ class Runner:
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        self.doze = Doze(timer, functools.partial(probing.glance, self))
+        self.doze = Doze(timer, self._at_a_glance)
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.looking = False  # a probe is under way
@@ -99,6 +96,21 @@ class Runner:
         self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
         self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
         self._hint = Hint.NONE  # that nobody has acted on yet
+
+    def number(self) -> int:
+        """Return the job's present number."""
+        return self.job.id
+
+    def probe(self) -> Probe:
+        """Begin a probe."""
+        return self._probing.begin(self)
+
+    def _at_a_glance(self) -> bool:
+        return self._probing.glance(self)
+
+    def glanced(self, verdict: Verdict | None) -> None:
+        """Take in how a probe at a glance went."""
+        self._probing.glanced(self, verdict)
 
     async def rest(self) -> bool:
         """Sleep until the next probe is due, or a sentinel brings it forward; return whether somebody waits for it. Gives others a turn."""

@@ -58,9 +58,8 @@ class Sentinel:
         self.habit = Habit()
         self.room = Room()
         self.trial: Trial | None = None
-        self.suspicious: set[Runner] = (
-            set()
-        )  # whose probes timed out beside it, and what they find without it is waited for
+        # whose probes timed out beside it, and what they find without it is waited for; nearly always nobody, who takes no memory
+        self.suspicious: frozenset[Runner] = frozenset()
         self.stood_until = -math.inf  # when we closed it last because it might be in somebody's way
         self.held: Held | None = None
         self.number = 0  # of the connection: what is told of an earlier one is old

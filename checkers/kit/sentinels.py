@@ -165,7 +165,8 @@ class Sentinels:
         for gone in before.values():
             self._leave(gone)
         for watched in self._sentinels.values():
-            watched.suspicious.intersection_update(watched.jobs)
+            if watched.suspicious:
+                watched.suspicious = watched.suspicious.intersection(watched.jobs)
         self._keep_within_budget()
 
     def weigh(self, runner: Runner, verdict: Verdict, began: float) -> Verdict:
@@ -174,7 +175,7 @@ class Sentinels:
         if sentinel is None or not verdict.conclusive:
             return verdict
         if runner in sentinel.suspicious:
-            sentinel.suspicious.discard(runner)
+            sentinel.suspicious -= {runner}
             if verdict.ok and trio.current_time() >= sentinel.paused_until:
                 self._give_up(sentinel, SentinelState.CROWDS, sentinel.room.doubted(sentinel.age_s))
             return verdict
@@ -182,7 +183,7 @@ class Sentinels:
             return verdict
         if not sentinel.stands and began >= sentinel.stood_until:
             return verdict
-        sentinel.suspicious.add(runner)
+        sentinel.suspicious |= {runner}
         if sentinel.stands:
             sentinel.age_s = trio.current_time() - sentinel.connected_at
             self._release(sentinel)
@@ -453,7 +454,7 @@ class Sentinels:
         """Nobody wants it any more."""
         self._absent(sentinel)
         sentinel.jobs = []
-        sentinel.suspicious.clear()
+        sentinel.suspicious = frozenset()
         self._given_up.discard(sentinel)
         self._unaffordable.discard(sentinel)
 

@@ -140,6 +140,7 @@ class Worker:
         self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
         self._returns = Returns()
+        self._probing = Probing(self._begin, self._glance, self._glanced)
         self._spread = Spread()
         self._pacing = Pacing(0)
         self._checkers = checkers
@@ -217,8 +218,7 @@ class Worker:
                 runner.state.idle = False
             else:
                 naps = self._punctuality.naps
-                probing = Probing(self._begin, self._glance, self._glanced)
-                runner = Runner(job, self._desk, self._make_dialer, probing, naps, self._timer)
+                runner = Runner(job, self._desk, self._make_dialer, self._probing, naps, self._timer)
                 runner.due = runner.state.start(now, self._rng)
                 fresh.append(runner)
             if not same or runner.booking is not NOWHERE:
