@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -463,17 +464,25 @@ def test_started_by_hand_it_says_what_to_do_instead(arguments: list[str], told: 
 
 
 LISTENER = """
-import socket, sys
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=64)
+import selectors, socket, sys
+server = socket.create_server(("0.0.0.0", int(sys.argv[1])), backlog=256)
 print(server.getsockname()[1], flush=True)
-held = []
+selector = selectors.DefaultSelector()
+selector.register(server, selectors.EVENT_READ)
 while True:
-    client, _ = server.accept()
-    held.append(client)
-    if len(held) > 200:
-        held.pop(0).close()
+    for key, _ in selector.select():
+        if key.fileobj is server:
+            selector.register(server.accept()[0], selectors.EVENT_READ)
+            continue
+        try:
+            over = not key.fileobj.recv(4096)
+        except OSError:
+            over = True
+        if over:
+            selector.unregister(key.fileobj)
+            key.fileobj.close()
 """
-"""A server that takes connections and says nothing."""
+"""A server that takes connections, says nothing, and ends those that its clients end."""
 
 
 @contextlib.contextmanager
@@ -493,12 +502,15 @@ def watched(port: int, **changes: Any) -> wire.Job:
 
 
 def until_held(worker: Process, count: int) -> wire.Beat:
-    """Wait until the worker holds so many sentinels."""
-    while True:
+    """Wait until the worker holds so many sentinels. Raises AssertionError when it does not come to that in a minute."""
+    held: list[int] = []
+    while len(held) < 60:
         beat = worker.until(wire.Beat)
         assert isinstance(beat, wire.Beat)
         if beat.sentinels_held == count:
             return beat
+        held.append(beat.sentinels_held)
+    raise AssertionError(f"not {count} sentinels, but {held}")
 
 
 def test_a_killed_server_is_noticed_by_its_sentinel_in_the_cage_and_long_before_the_next_probe() -> None:
@@ -518,33 +530,64 @@ def test_a_killed_server_is_noticed_by_its_sentinel_in_the_cage_and_long_before_
     assert took_s < SLACK_S  # on an idle machine some milliseconds (bench/noticing.py); the next probe is due in 300 s
 
 
+class Idle:
+    """A server in a thread that takes connections and says nothing, and can close the one that stays."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._server.getsockname()[1]
+        self._clients: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                ready, _, _ = select.select([self._server, *self._clients], [], [])
+                for sock in ready:
+                    if sock is self._server:
+                        self._clients.append(self._server.accept()[0])
+                    elif sock in self._clients and self._is_over(sock):
+                        self._clients.remove(sock)
+                        sock.close()
+
+    @staticmethod
+    def _is_over(client: socket.socket) -> bool:
+        try:
+            return not client.recv(4096)
+        except OSError:
+            return True
+
+    def close_idle(self) -> None:
+        """End what there is, as a graceful reload does."""
+        for client in self._clients:
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Be no more."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for sock in (self._server, *self._clients):
+            sock.close()
+
+
 def test_a_server_that_only_closes_its_idle_connections_stays_up() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        server.settimeout(20)
-        with Process("--max-files", "1024", *AS_NOBODY) as worker:
-            worker.until(wire.Hello)
-            worker.assign(watched(server.getsockname()[1]))
-            clients = [server.accept()[0]]  # the first probe
-            until_held(worker, 1)
-            clients.append(server.accept()[0])
-            clients[-1].close()
-            clients.append(server.accept()[0])  # the probe that the end has hastened, or the new sentinel
+    with contextlib.closing(Idle()) as server, Process("--max-files", "1024", *AS_NOBODY) as worker:
+        worker.until(wire.Hello)
+        worker.assign(watched(server.port))
+        until_held(worker, 1)
+        server.close_idle()
+        beat = until_held(worker, 1)
+        while not beat.sentinels_ended:
             beat = until_held(worker, 1)
-            while not beat.sentinels_ended:
-                beat = until_held(worker, 1)
-            for client in clients:
-                client.close()
     assert beat.sentinels_ended == 1
-    assert [count for _, _, count in beat.counts] == [2]
+    assert [count for _, _, count in beat.counts] == [2], "the first probe, and the one that the end has hastened"
 
 
 def test_there_are_no_more_sentinels_than_the_descriptors_allow() -> None:
-    with (
-        socket.create_server(("0.0.0.0", 0), backlog=256) as server,
-        Process("--max-files", "190", files=190) as worker,
-    ):
+    with listening() as (_, port), Process("--max-files", "190", files=190) as worker:
         worker.until(wire.Hello)
-        one = watched(server.getsockname()[1], delay_loop=0.3)
+        one = watched(port, delay_loop=0.3)
         jobs = [dataclasses.replace(one, id=number, address=f"127.0.0.{number}") for number in range(1, 41)]
         worker.assign(*jobs)
         room = 190 - RESERVE_FILES - len(jobs)
