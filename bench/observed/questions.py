@@ -1,7 +1,8 @@
 """What an operator asks, and by which command each side answers: every command is run, and what has to be in its answer is looked for.
 
-A cell's grade is a judgement, its evidence is not: `shows` must be in what the command prints, `lacks` must not. Beside the programs' own
-commands there are small scripts (SCRIPTS): `journal` is the log, `metrics` what the exporters say, `dump` has keepalived write its dump.
+The questions stand in questions.toml. A cell's grade is a judgement, its evidence is not: `shows` must be in what the command prints,
+`lacks` must not. Beside the programs' own commands there are small scripts (SCRIPTS): `journal` is the log, `metrics` what the exporters
+say, `dump` has keepalived write its dump.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from bench.observed.lanes import DUMPS_PORT, NODE_PORT, START_MAX_S, VICTIM, Lane, Ours, Theirs
@@ -68,198 +71,35 @@ class Question:
     theirs: Cell
 
 
-YES, PARTLY, NO = Grade
-DOWN = rf"192\.168\.100\.{VICTIM}:80"
-NO_TIMES = r"since|overdue|\blag\b|latency|last (run|result|check)"
+WORDS = {
+    "victim": str(VICTIM),
+    "down": rf"192\.168\.100\.{VICTIM}:80",
+    "no_times": r"since|overdue|\blag\b|latency|last (run|result|check)",
+}
+"""What stands in braces in questions.toml."""
 
-CALM = (
-    Question(
-        "Has every check run at least once?",
-        Cell(YES, "and the kernel's table was written; a metric, too", (Look("vipervisor ready", "^ready: 2 checks"),)),
-        Cell(YES, "for each checker", (Look("dump | grep 'Has run'", "Has run = yes", "Has run = no"),)),
-    ),
-    Question(
-        "Does the checker come too late?",
-        Cell(
-            YES,
-            "how late probes begin, and checks without a result for three periods",
-            (
-                Look(
-                    "metrics | grep -E '^lvs_(checks_overdue|check_schedule_lag_seconds_count)'", "^lvs_checks_overdue"
-                ),
-            ),
-        ),
-        Cell(NO, "nothing says when a check ran last", (Look("dump", "Health checkers", NO_TIMES),)),
-    ),
-    Question(
-        "Which settings are in force, defaults included?",
-        Cell(
-            PARTLY,
-            "the file as it was read is on the status page, its hash a metric; defaults are in the reference",
-            (Look("metrics | grep ^lvs_config_info", "hash="),),
-        ),
-        Cell(YES, "every value", (Look("dump | grep -E 'Warmup|Timeout|connection timeout'", "Warmup = 5000000 us"),)),
-    ),
-    Question(
-        "How many connections has each server?",
-        Cell(YES, "", (Look("metrics | grep ^lvs_real_server_connections_active", DOWN),)),
-        Cell(
-            YES,
-            "by node_exporter",
-            (Look("metrics | grep ^node_ipvs_backend_connections_active", rf"192\.168\.100\.{VICTIM}"),),
-        ),
-    ),
-    Question(
-        "And by SNMP?",
-        Cell(NO, "there is none", (Look("vipervisor run --help | grep -ic snmp", "^0$"),)),
-        Cell(YES, "AgentX, with traps", (Look("keepalived --version 2>&1 | grep -o SNMP_CHECKER", "SNMP_CHECKER"),)),
-    ),
-)
-SICK = (
-    Question(
-        "Which servers are out?",
-        Cell(YES, "", (Look("vipervisor status --down", f"{DOWN} .*DOWN"),)),
-        Cell(
-            YES,
-            "weight 0 with `inhibit_on_failure`, else missing there; the dump has it either way",
-            (Look("ipvsadm -Ln", f"{DOWN} +Masq +0 "), Look("dump | grep -E '^   alive|RIP'", "alive = 0")),
-        ),
-    ),
-    Question(
-        "Why is it out? It answers 503",
-        Cell(YES, "", (Look(f"vipervisor why 192.168.100.{VICTIM}", "HTTP 503, wanted 200"),)),
-        Cell(
-            PARTLY,
-            "in the log: that the status was wrong, not which it was",
-            (Look(f"journal | grep 100.{VICTIM}", "HTTP status code error", r"\b503\b"),),
-        ),
-    ),
-    Question(
-        "Since when?",
-        Cell(
-            YES,
-            "also a metric, for `time() - …`",
-            (
-                Look("vipervisor status --down", "DOWN +[0-9]"),
-                Look("metrics | grep ^lvs_real_server_state_change_timestamp_seconds", DOWN),
-            ),
-        ),
-        Cell(
-            PARTLY,
-            "in the log, as long as that is kept; the dump has no times",
-            (
-                Look(f"journal | grep 'Disabling service .*100.{VICTIM}'", r"\d\d:\d\d:\d\d"),
-                Look("dump", "alive = 0", NO_TIMES),
-            ),
-        ),
-    ),
-    Question(
-        "What was sent, and what came back?",
-        Cell(
-            YES,
-            "kept from the probe that failed; `check-now --trace` probes once more",
-            (Look(f"vipervisor why 192.168.100.{VICTIM}", r"received HTTP/1\.1 503"),),
-        ),
-        Cell(
-            NO,
-            "the dump names the url that failed and the status that was wanted; the rest is for `curl` or `tcpdump`",
-            (Look("dump | grep -A9 'Connection$'", "Failed URL = /", r"\b503\b"),),
-        ),
-    ),
-    Question(
-        "What happened to it before?",
-        Cell(
-            YES,
-            "also over a restart",
-            (Look(f"vipervisor history 192.168.100.{VICTIM}", rf"Server {DOWN} of .* is DOWN"),),
-        ),
-        Cell(YES, "in the log, as long as that is kept", (Look("journal", "Disabling service"),)),
-    ),
-    Question(
-        "Can somebody look who has no login on the director?",
-        Cell(
-            YES,
-            "the status page, in a browser",
-            (Look("curl -s http://director:9720/down | grep -o -m1 'L7STS[^<]*'", "HTTP 503, wanted 200"),),
-        ),
-        Cell(PARTLY, "what is in Prometheus", (Look("metrics | grep ^keepalived_real_server_alive", " 0$"),)),
-    ),
-)
-DEAD = (
-    Question(
-        "Why is it out? It refuses connections",
-        Cell(YES, "", (Look(f"vipervisor why 192.168.100.{VICTIM}", "connection refused"),)),
-        Cell(
-            PARTLY,
-            "in the log: that the connection failed, not whether it was refused or nobody answered",
-            (Look(f"journal | grep 100.{VICTIM} | tail -n 3", "Connection failed", "refused"),),
-        ),
-    ),
-)
-CHANGED = (
-    Question(
-        "What would a reload do?",
-        Cell(YES, "each change of the table", (Look("vipervisor plan", r"^ *\+ 192\.168\.100\.23:80"),)),
-        Cell(
-            PARTLY,
-            "whether the file is valid, not what would change",
-            (Look('keepalived -t -f keepalived.conf 2>&1; echo "status $?"', "^status", r"192\.168\.100\.23"),),
-        ),
-    ),
-)
-DRAINED = (
-    Question(
-        "Who drained what, why, until when?",
-        Cell(YES, "", (Look("vipervisor status", r"draining, by .* \(new disk, CHG-42\), ends in"),)),
-        Cell(
-            PARTLY,
-            "that it has no weight though it is alive; by whom and until when is nowhere",
-            (
-                Look("ipvsadm -Ln", r"192\.168\.100\.22:80 +Masq +0 "),
-                Look("journal | grep -v Printing | tail -n 3", "", "weight"),
-            ),
-        ),
-    ),
-)
-EDITED = (
-    Question(
-        "Is the kernel's table what the checker wants?",
-        Cell(
-            YES,
-            "somebody else's change is told, and put right",
-            (
-                Look("vipervisor events --type kernel.drift_found --since 1m", "changed by somebody else"),
-                Look("vipervisor sync --dry-run", "as wanted"),
-            ),
-        ),
-        Cell(
-            YES,
-            "by a rule over both exporters (IPVSTableDiffers), or by eye; it stays as it is",
-            (
-                Look("ipvsadm -Ln", r"192\.168\.100\.22:80 +Masq +5 "),
-                Look("dump | grep -E 'RIP|  effective weight'", "effective weight = 1", "= 5"),
-            ),
-        ),
-    ),
-)
-FROZEN = (
-    Question(
-        "Is the checker itself alive? It stands still",
-        Cell(
-            YES,
-            "it was killed and replaced",
-            (Look("vipervisor events --type worker.exited --since 1m", "checker-0"),),
-        ),
-        Cell(
-            YES,
-            "its process is there, but no dump comes: an exporter sees that if it waits for a new one",
-            (
-                Look('kill -0 "$(cat checkers.pid)" && echo "it is there"', "it is there"),
-                Look("metrics 2>&1", "no whole dump"),
-            ),
-        ),
-    ),
-)
+
+def _filled(text: str) -> str:
+    for name, word in WORDS.items():
+        text = text.replace(f"{{{name}}}", word)
+    return text
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    looks = (Look(**{part: _filled(text) for part, text in look.items()}) for look in row["looks"])
+    return Cell(Grade(row["grade"]), row.get("says", ""), tuple(looks))
+
+
+def _read() -> dict[str, tuple[Question, ...]]:
+    """Return the questions of each scene. Raises KeyError, TypeError or ValueError for a row that is none."""
+    scenes = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+    return {
+        scene: tuple(Question(row["asks"], _cell(row["ours"]), _cell(row["theirs"])) for row in rows)
+        for scene, rows in scenes.items()
+    }
+
+
+QUESTIONS = _read()
 
 
 # -- scenes --------------------------------------------------------------------------------------------------------------------
@@ -330,13 +170,13 @@ def calm(_: Lanes) -> Iterator[None]:
 
 
 SCENES = (
-    (calm, CALM),
-    (lambda lanes: broken(lanes, lambda lane: lane.sicken()), SICK),
-    (lambda lanes: broken(lanes, lambda lane: lane.kill()), DEAD),
-    (changed, CHANGED),
-    (drained, DRAINED),
-    (edited, EDITED),
-    (frozen, FROZEN),
+    (calm, QUESTIONS["calm"]),
+    (lambda lanes: broken(lanes, lambda lane: lane.sicken()), QUESTIONS["sick"]),
+    (lambda lanes: broken(lanes, lambda lane: lane.kill()), QUESTIONS["dead"]),
+    (changed, QUESTIONS["changed"]),
+    (drained, QUESTIONS["drained"]),
+    (edited, QUESTIONS["edited"]),
+    (frozen, QUESTIONS["frozen"]),
 )
 ALL = tuple(question for _, questions in SCENES for question in questions)
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 
 from checkers.kit.options import Json
-from tests.fakes.network import End, Pause, Reset, Send, Step
+from tests.fakes.behaviours import End, Pause, Reset, Send, Step
 
 LIMIT_S = 2.0
 """connect_timeout of every check of the table."""

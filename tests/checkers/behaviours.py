@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 from checkers.kit.api import Reason
 from checkers.kit.options import Json
+from tests.fakes import behaviours as fake
 from tests.fakes import mail, names
-from tests.fakes import network as fake
-from tests.fakes.network import Behaviour, Connect, Mirror, Pause, Send
+from tests.fakes.behaviours import Behaviour, Connect, Mirror, Pause, Send
 from tests.fakes.tls import AUTHORITY
 
 LIMIT_S = 0.6

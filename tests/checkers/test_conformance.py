@@ -10,7 +10,8 @@ from checkers.kit.api import TYPES, CheckerType, Dialer, ProbeError, Reason, Tar
 from checkers.kit.options import Json
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.checkers.glancing import verdict_with_a_glance
-from tests.fakes.network import FakeNetwork, no_descriptor, unreachable
+from tests.fakes.behaviours import no_descriptor, unreachable
+from tests.fakes.network import FakeNetwork
 
 
 async def verdict_of(checker: CheckerType, options: dict[str, Json], target: Target, dial: Dialer) -> Verdict:

@@ -13,8 +13,10 @@ from trio.testing import MockClock
 from checkers import dns
 from checkers.kit.api import DETAIL_MAX_BYTES, ProbeError, Reason, Target, Verdict
 from checkers.kit.options import Json
+from tests.fakes.behaviours import Behaviour, Connect, Mirror, Pause, Send, Step
 from tests.fakes.names import NUMBER_BYTES, answer_with, datagrams, name_server, strangers
-from tests.fakes.network import Behaviour, Connect, FakeNetwork, FakeServer, Mirror, Pause, Send, Step
+from tests.fakes.network import FakeNetwork
+from tests.fakes.server import FakeServer
 
 TARGET = Target("192.168.100.53", 53)
 

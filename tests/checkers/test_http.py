@@ -16,11 +16,9 @@ from checkers.kit import answer
 from checkers.kit.api import DETAIL_MAX_BYTES, ConnectFailed, Reason, Target, Verdict
 from checkers.kit.options import Json
 from checkers.kit.turns import OneByOne
-from tests.fakes.network import (
+from tests.fakes.behaviours import (
     Behaviour,
     End,
-    FakeNetwork,
-    FakeServer,
     Pause,
     Send,
     Step,
@@ -37,6 +35,8 @@ from tests.fakes.network import (
     refuse,
     status,
 )
+from tests.fakes.network import FakeNetwork
+from tests.fakes.server import FakeServer
 
 TARGET = Target("192.168.100.20", 80)
 BODY = b"hello\n"

@@ -12,7 +12,8 @@ from checkers.kit.api import Target, Verdict, load
 from checkers.kit.options import Json
 from tests.checkers.answers import ANSWERS, LIMIT_S, Answer, Difference
 from tests.checkers.test_conformance import verdict_of
-from tests.fakes.network import Behaviour, FakeNetwork
+from tests.fakes.behaviours import Behaviour
+from tests.fakes.network import FakeNetwork
 
 TARGET = Target("192.168.100.20", 80)
 

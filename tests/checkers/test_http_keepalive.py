@@ -12,12 +12,9 @@ from checkers.kit.api import CheckerType, Reason, Target, Verdict, load
 from checkers.kit.beside import look
 from checkers.kit.job import Job
 from checkers.kit.options import Json
-from tests.fakes.network import (
+from tests.fakes.behaviours import (
     Behaviour,
     End,
-    FakeDialer,
-    FakeNetwork,
-    FakeServer,
     Pause,
     Reset,
     Send,
@@ -29,6 +26,8 @@ from tests.fakes.network import (
     refuse,
     status,
 )
+from tests.fakes.network import FakeDialer, FakeNetwork
+from tests.fakes.server import FakeServer
 
 TARGET = Target("192.168.100.20", 80)
 LIMIT_S = 2.0

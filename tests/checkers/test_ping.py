@@ -6,7 +6,8 @@ from trio.testing import MockClock
 
 from checkers import ping
 from checkers.kit.api import ProbeError, Reason, Target, Verdict
-from tests.fakes.network import Behaviour, Connect, Echo, FakeNetwork, Pause, Send, Step
+from tests.fakes.behaviours import Behaviour, Connect, Echo, Pause, Send, Step
+from tests.fakes.network import FakeNetwork
 
 HOSTS = [Target("192.168.100.20", 80), Target("fd00::20", 80)]
 UNREACHABLE = Send(bytes([3, 1, 0, 0, 0, 0, 0, 0]) + bytes(20))

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from checkers import smtp
 from checkers.kit.api import DETAIL_MAX_BYTES, ProbeError, Reason, Target, Verdict
 from checkers.kit.options import Json
+from tests.fakes.behaviours import Behaviour, End, Send, Step, refuse
 from tests.fakes.mail import (
     broken_mail_servers,
     healthy_mail_servers,
@@ -19,7 +20,8 @@ from tests.fakes.mail import (
     says,
     silent_mail_servers,
 )
-from tests.fakes.network import Behaviour, End, FakeNetwork, FakeServer, Send, Step, refuse
+from tests.fakes.network import FakeNetwork
+from tests.fakes.server import FakeServer
 
 TARGET = Target("192.168.100.25", 25)
 

@@ -21,11 +21,9 @@ from checkers.kit.options import UNREADABLE, Json
 from checkers.kit.tap import TappedDialer
 from checkers.kit.transcript import Transcript
 from checkers.kit.turns import OneByOne
-from tests.fakes.network import (
+from tests.fakes.behaviours import (
     Behaviour,
     End,
-    FakeNetwork,
-    FakeServer,
     Pause,
     Send,
     answer_of,
@@ -37,6 +35,8 @@ from tests.fakes.network import (
     refuse,
     status,
 )
+from tests.fakes.network import FakeNetwork
+from tests.fakes.server import FakeServer
 from tests.fakes.tls import (
     AUTHORITY,
     CLIENT,

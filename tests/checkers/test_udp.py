@@ -12,8 +12,10 @@ from checkers import udp
 from checkers.kit.api import DETAIL_MAX_BYTES, DeadlinePassed, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.options import Json
+from tests.fakes.behaviours import Behaviour, Connect, Mirror, Pause, Send
 from tests.fakes.names import datagrams
-from tests.fakes.network import Behaviour, Connect, FakeDialer, FakeNetwork, FakeServer, Mirror, Pause, Send
+from tests.fakes.network import FakeDialer, FakeNetwork
+from tests.fakes.server import FakeServer
 
 TARGET = Target("192.168.100.20", 514)
 

@@ -20,10 +20,9 @@ from checkers.kit.watch import News, Watch
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.checkers.glancing import verdict_with_a_glance
 from tests.checkers.test_conformance import verdict_of
-from tests.fakes.network import (
+from tests.fakes.behaviours import (
     Behaviour,
     Connect,
-    FakeNetwork,
     banner,
     blackhole,
     close_at_once,
@@ -32,6 +31,7 @@ from tests.fakes.network import (
     refuse,
     reset_at_once,
 )
+from tests.fakes.network import FakeNetwork
 from tests.fakes.played import serve, serve_datagrams
 
 SLACK_S = 0.4

@@ -23,10 +23,11 @@ from checkers.kit.timer import Timer
 from supervisor.children.translation import job_of
 from supervisor.core.events import Health
 from supervisor.model import CheckSpec
+from tests.fakes.behaviours import Behaviour, Echo, Pause, Send
 from tests.fakes.favours import ScriptedFavours
 from tests.fakes.mail import mail_server, says
 from tests.fakes.names import datagrams
-from tests.fakes.network import Behaviour, Echo, FakeNetwork, Pause, Send
+from tests.fakes.network import FakeNetwork
 from tests.supervisor.config.written import config_of, outcome_of, real_server, virtual_server
 
 SERVER = Target("192.0.2.10", 25)

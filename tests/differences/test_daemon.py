@@ -20,7 +20,7 @@ from supervisor.core.director import Director
 from supervisor.core.jobs import JobBook
 from supervisor.core.table import AddDestination, ChangeDestination
 from tests.checkers.kit.test_schedule import Settings
-from tests.fakes.network import no_descriptor
+from tests.fakes.behaviours import no_descriptor
 from tests.sim import test_change_stories as changes
 from tests.sim import test_fault_stories as faults
 from tests.sim import test_kernel_settings_stories as settings

@@ -6,7 +6,7 @@ import trio
 
 from supervisor.model import CheckSpec
 from tests.checkers.kit.test_sentinel import Scene, job, run
-from tests.fakes.network import hang, healthy, refuse
+from tests.fakes.behaviours import hang, healthy, refuse
 from tests.supervisor.config.written import config_of, real_server, virtual_server
 
 

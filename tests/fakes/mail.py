@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tests.fakes.network import Behaviour, End, Pause, Reset, Send, Step
+from tests.fakes.behaviours import Behaviour, End, Pause, Reset, Send, Step
 
 GREETING = b"220 mail.example.org ESMTP\r\n"
 HELO = b"250 mail.example.org\r\n"

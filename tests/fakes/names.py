@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tests.fakes.network import Behaviour, Connect, Mirror, Pause, Send, Step
+from tests.fakes.behaviours import Behaviour, Connect, Mirror, Pause, Send, Step
 
 NUMBER_BYTES = 2
 """The id of a query, which its answer repeats."""

@@ -13,7 +13,7 @@ from typing import NoReturn, TypeAlias
 
 import trio
 
-from tests.fakes.network import Behaviour, Echo, End, Mirror, Pause, Reset, Send, Step
+from tests.fakes.behaviours import Behaviour, Echo, End, Mirror, Pause, Reset, Send, Step
 from tests.fakes.tls import context_of
 
 Client: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from checkers import dns as dns_check
+from tests.fakes.behaviours import Behaviour, Connect, End, Mirror, Pause, Reset, Send
 from tests.fakes.mail import GREETING, HELO, mail_server, says
 from tests.fakes.names import answer_with, datagrams, name_server
-from tests.fakes.network import Behaviour, Connect, End, Mirror, Pause, Reset, Send
 
 UP, DOWN = 10, 0
 """Weights of a server that is up or down."""

@@ -21,7 +21,7 @@ from typing import Self
 
 import trio
 
-from tests.fakes.network import Behaviour, Connect
+from tests.fakes.behaviours import Behaviour, Connect
 from tests.fakes.played import Note, serve, serve_datagrams
 from tests.kernel.answer_cases import (
     DIRECTOR,

@@ -19,7 +19,7 @@ import pytest
 
 from checkers.kit.options import Json
 from tests.checkers.answers import ANSWERS, LIMIT_S, Answer
-from tests.fakes.network import End, Mirror, Pause, Reset, Send
+from tests.fakes.behaviours import End, Mirror, Pause, Reset, Send
 from tests.kernel.daemon import Daemon
 from tests.kernel.lab import Lab, inside, wait_until
 

@@ -338,7 +338,7 @@ async def _runner_killed(stage: Stage, rng: random.Random) -> bool:
 async def _for_a_while(stage: Stage, rng: random.Random) -> None:
     lasts_s = rng.choice([0.05, 1.0, 10.0, stage.pace.unit])
     stage.oracles.kernel_sick = True
-    stage.oracles.excuse(lasts_s)
+    stage.oracles.table.excuse(lasts_s)
     stage.disturb(trio.current_time() + lasts_s)
     await trio.sleep(lasts_s)
 
@@ -368,7 +368,7 @@ async def _answers_lost(stage: Stage, rng: random.Random) -> bool:
         stage.backend.lose_applies = rng.randint(1, 3)
     else:
         stage.backend.lose_batches = rng.randint(1, 3)
-    stage.oracles.excuse(stage.pace.unit * 10)
+    stage.oracles.table.excuse(stage.pace.unit * 10)
     stage.disturb()
     return True
 
@@ -376,7 +376,7 @@ async def _answers_lost(stage: Stage, rng: random.Random) -> bool:
 @action("readings lost")
 async def _readings_lost(stage: Stage, rng: random.Random) -> bool:
     stage.backend.lose_reads = rng.randint(1, 3)
-    stage.oracles.excuse(stage.pace.unit * 10)
+    stage.oracles.table.excuse(stage.pace.unit * 10)
     stage.disturb()
     return True
 
@@ -415,7 +415,7 @@ def _meddle(stage: Stage, *ops: Op) -> bool:
         return False
     for key in keys:
         stage.meddled.setdefault(key, []).append(now)
-    stage.oracles.on_meddling(ops)
+    stage.oracles.table.on_meddling(ops)
     stage.backend.meddle(*ops)
     stage.disturb(trio.current_time() + 2 * stage.pace.audit + 1)
     return True
@@ -472,7 +472,7 @@ async def _foreign_service(stage: Stage, rng: random.Random) -> bool:
     example = next((d for s in stage.backend.table.services.values() for d in s.destinations.values()), None)
     if example is not None:
         stage.backend.meddle(AddDestination(key, replace(example, endpoint=endpoint_of(201), weight=5)))
-    stage.oracles.strangers[key] = stage.backend.table.services[key]
+    stage.oracles.table.strangers[key] = stage.backend.table.services[key]
     return True
 
 
@@ -520,7 +520,7 @@ async def _operator(stage: Stage, rng: random.Random) -> bool:
         await stage.operate(verb, **args)
     except RequestError as error:
         if error.status is not Status.REFUSED or args["force"]:
-            stage.oracles.say("an_order_is_carried_out", f"{verb} {args}: {error}")
+            stage.oracles.diary.say("an_order_is_carried_out", f"{verb} {args}: {error}")
         stage.wish(name, before)
     else:
         if wish is not None and lasts_s < math.inf:
@@ -673,7 +673,7 @@ async def _stop_and_keep(stage: Stage, rng: random.Random) -> bool:
     before = stage.backend.table
     await stage.finish(keep=True)
     if not stage.oracles.kernel_sick and stage.backend.table != before and not stage.backend.history:
-        stage.oracles.say("a_stop_that_keeps_keeps", "the table changed")
+        stage.oracles.diary.say("a_stop_that_keeps_keeps", "the table changed")
     await trio.sleep(rng.choice([0.0, 3.0]))
     await stage.begin()
     return True

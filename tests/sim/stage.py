@@ -35,9 +35,10 @@ from supervisor.runner import executor
 from supervisor.wiring import Supervisor
 from tests.fakes.network import FakeNetwork
 from tests.sim.actions import ACTIONS
+from tests.sim.diary import Violation
 from tests.sim.expectation import Wish
 from tests.sim.ledger import Ledger, TappedLink
-from tests.sim.oracles import Oracles, Violation
+from tests.sim.oracles import Oracles
 from tests.sim.scenario import CALM, PACES, Pace, Scenario
 from tests.sim.site import FILE, MISC, Site
 from tests.sim.weather import WatchedNetwork, Weather
@@ -111,7 +112,7 @@ class Stage(World):
         self.backend.watch_refusal = self.oracles.on_refusal
         self.ledger.changed = self.oracles.on_level
         self.ledger.turned = self.oracles.on_turn
-        self.weather.turned = self.oracles.on_weather
+        self.weather.turned = self.oracles.workers.on_weather
 
     # -- the life --------------------------------------------------------------------------------------------------
 
@@ -125,11 +126,11 @@ class Stage(World):
             await self.begin()
             await self.oracles.calm()
             for action in self.scenario.actions:
-                if self.oracles.violations:
+                if self.oracles.diary.violations:
                     break
                 await trio.sleep(action.after)
                 await self._act(action.what, random.Random(action.number))
-            if not self.oracles.violations:
+            if not self.oracles.diary.violations:
                 await self.oracles.end()
             nursery.cancel_scope.cancel()
         self.hours = (trio.current_time() - began) / 3600
@@ -221,7 +222,7 @@ class Stage(World):
         with trio.move_on_after(200):
             await self.ended.wait()
         if not self.ended.is_set():
-            self.oracles.say("a_stop_is_obeyed", "the program was told to stop 200 s ago and still runs")
+            self.oracles.diary.say("a_stop_is_obeyed", "the program was told to stop 200 s ago and still runs")
             self.scope.cancel()
         self.alive = False
 
@@ -242,7 +243,7 @@ class Stage(World):
         if outcome.config is not None and file is None:
             self.sites[outcome.config.digest] = self.written
         elif not self.broken and file is None:
-            self.oracles.say("a_valid_file_is_taken", str(outcome.problems)[:500])
+            self.oracles.diary.say("a_valid_file_is_taken", str(outcome.problems)[:500])
         return outcome
 
     def _watch_reloads(self) -> None:
@@ -277,7 +278,7 @@ class Stage(World):
         ours, theirs = memory_link_pair()
         self.children[index] = child
         tap = self.taps[index] = TappedLink(ours, index, self.ledger)
-        tap.went_on = partial(self.oracles.who_talks_nonsense_is_ended, index)
+        tap.went_on = partial(self.oracles.workers.who_talks_nonsense_is_ended, index)
         rng = random.Random(self.rng.random())
         self._nursery.start_soon(partial(child.run, theirs, self.watched, rng, set()))
         return child, self.taps[index]
@@ -374,12 +375,12 @@ def live(scenario: Scenario, limit_s: float = CPU_MAX_S) -> Result:
                 trio.run(stage.live, clock=MockClock(autojump_threshold=0))
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  whatever ends the program is the finding
             text = "".join(traceback.format_exception(error))
-            stage.oracles.violations.append(Violation("the_program_lives", 0.0, text[-3000:]))
+            stage.oracles.diary.violations.append(Violation("the_program_lives", 0.0, text[-3000:]))
     result.hours = stage.hours
     result.faults = stage.faults
-    result.violations = stage.oracles.violations
+    result.violations = stage.oracles.diary.violations
     result.probes = stage.watched.probes
     result.calms = stage.oracles.calms
     result.ops = len(stage.backend.history)
-    result.digest = hashlib.sha256("\n".join(stage.oracles.diary).encode()).hexdigest()[:16]
+    result.digest = hashlib.sha256("\n".join(stage.oracles.diary.lines).encode()).hexdigest()[:16]
     return result

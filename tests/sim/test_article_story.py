@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fakes.network import blackhole, healthy, keep_alive, refuse, status
+from tests.fakes.behaviours import blackhole, healthy, keep_alive, refuse, status
 from tests.sim.world import World, play
 
 ARTICLE = (Path(__file__).parents[2] / "deploy" / "examples" / "article.conf").read_text()

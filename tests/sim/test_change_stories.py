@@ -11,7 +11,7 @@ import trio
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import Load
 from supervisor.model import Endpoint
-from tests.fakes.network import refuse
+from tests.fakes.behaviours import refuse
 from tests.sim.world import World, play
 
 ARTICLE = (Path(__file__).parents[2] / "deploy" / "examples" / "article.conf").read_text()

@@ -13,7 +13,7 @@ from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.entry import decode
 from supervisor.core.questions import AskHistory
 from supervisor.exporter.picture import last_failures
-from tests.fakes.network import blackhole, hang, refuse, status
+from tests.fakes.behaviours import blackhole, hang, refuse, status
 from tests.sim.test_operator_stories import ARTICLE, GROUP, RS22, order, settled
 from tests.sim.world import World, play
 

@@ -7,7 +7,7 @@ import math
 from ipaddress import ip_address
 from pathlib import Path
 
-from tests.fakes.network import Behaviour, Connect, Echo
+from tests.fakes.behaviours import Behaviour, Connect, Echo
 from tests.fakes.programs import Behaviour as Program
 from tests.sim.world import World, play
 

@@ -14,7 +14,7 @@ import trio
 from supervisor.core.detection import Detection, Span, of_server, waits
 from supervisor.core.table import Counters, Load
 from supervisor.model import RealServer
-from tests.fakes.network import Behaviour, blackhole, hang, healthy, refuse, slow, status
+from tests.fakes.behaviours import Behaviour, blackhole, hang, healthy, refuse, slow, status
 from tests.sim.world import World, play
 
 HOSTS = (21, 22, 23, 24)

@@ -16,7 +16,7 @@ from supervisor.core.table import (
 )
 from supervisor.model import Endpoint, RealServer
 from supervisor.rivals import Rival
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.sim.world import World, play
 
 ARTICLE = (Path(__file__).parents[2] / "deploy" / "examples" / "article.conf").read_text()

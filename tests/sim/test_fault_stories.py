@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from supervisor.core.table import AddDestination, AddService, ChangeDestination, DeleteService, Destination, Op
 from supervisor.model import Config
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.sim.world import World, play
 
 ARTICLE = (Path(__file__).parents[2] / "deploy" / "examples" / "article.conf").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 from supervisor import overview
 from supervisor.admin import words
 from supervisor.core.snapshot import as_json
-from tests.fakes.network import healthy, refuse, slow, status
+from tests.fakes.behaviours import healthy, refuse, slow, status
 from tests.sim.world import World, play
 
 CHECK = "TCP_CHECK {\n retry 1\n delay_before_retry 1\n connect_timeout 2\n }"

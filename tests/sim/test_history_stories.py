@@ -19,7 +19,7 @@ from supervisor.core.questions import AskEvents, AskHistory
 from supervisor.core.table import ChangeDestination
 from supervisor.journal import decode as decode_journal
 from supervisor.recording import BEHIND_MAX, FOLLOWERS_MAX
-from tests.fakes.network import refuse
+from tests.fakes.behaviours import refuse
 from tests.sim.test_operator_stories import ARTICLE, RS21, RS22, VS, order, settled
 from tests.sim.world import World, play
 

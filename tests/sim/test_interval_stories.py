@@ -10,7 +10,7 @@ import trio
 
 from supervisor.core.table import Counters, Load
 from supervisor.model import Endpoint
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.sim.world import World, play
 
 HERE = Endpoint(ip_address("192.168.100.21"), 80)

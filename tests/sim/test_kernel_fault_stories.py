@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.core.table import AddService, ChangeDestination, DeleteService, Op
 from supervisor.ipvs.writer import LOST
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.sim.world import World, play
 
 ARTICLE = (Path(__file__).parents[2] / "deploy" / "examples" / "article.conf").read_text()

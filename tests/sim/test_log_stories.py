@@ -20,7 +20,7 @@ from supervisor.log import CATALOGUE, Log, LogWriter
 from supervisor.log.bursts import KIND_LINES_MAX
 from supervisor.log.entry import COMMON
 from supervisor.log.writer import Lost
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.sim.world import World, play
 
 POOLS, SERVERS = 20, 50

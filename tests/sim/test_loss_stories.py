@@ -20,7 +20,8 @@ from supervisor.children.translation import job_of
 from supervisor.core.detection import of_server, waits
 from supervisor.core.events import Health as CoreHealth
 from supervisor.model import CheckSpec, Config
-from tests.fakes.network import DATA_AGAIN_S, SYN_AGAIN_S, blackhole, lost_s
+from tests.fakes.behaviours import blackhole
+from tests.fakes.loss import DATA_AGAIN_S, SYN_AGAIN_S, lost_s
 from tests.sim.world import World, play
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "fast.conf"

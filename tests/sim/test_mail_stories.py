@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.fakes.network import refuse
+from tests.fakes.behaviours import refuse
 from tests.sim.world import World, play
 
 GLOBAL = """

@@ -10,7 +10,7 @@ import trio
 
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import ChangeDestination, DeleteDestination
-from tests.fakes.network import refuse
+from tests.fakes.behaviours import refuse
 from tests.sim.world import World, play
 
 ARTICLE = (Path(__file__).parents[2] / "deploy" / "examples" / "article.conf").read_text()

@@ -12,7 +12,7 @@ from typing import Any
 from supervisor import __version__
 from supervisor.admin import checkwords, orderwords, pastwords, selfwords, words
 from supervisor.admin.protocol import RequestError
-from tests.fakes.network import refuse, status
+from tests.fakes.behaviours import refuse, status
 from tests.sim.test_operator_stories import GROUP, RS21, RS22, order, settled
 from tests.sim.world import World, play
 

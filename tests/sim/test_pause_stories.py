@@ -13,7 +13,7 @@ from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.memory import Life
 from supervisor.core.snapshot import as_json
 from supervisor.core.table import ChangeDestination, DeleteDestination
-from tests.fakes.network import blackhole, refuse
+from tests.fakes.behaviours import blackhole, refuse
 from tests.sim.test_operator_stories import ARTICLE, RS21, settled
 from tests.sim.world import World, play
 

@@ -15,7 +15,7 @@ import pytest
 from supervisor.core.director import Director
 from supervisor.core.rules import rules
 from supervisor.core.table import Table
-from tests.fakes.network import (
+from tests.fakes.behaviours import (
     Behaviour,
     blackhole,
     close_early,

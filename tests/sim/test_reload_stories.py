@@ -12,7 +12,7 @@ from supervisor.admin.access import Access, Caller
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import Load
 from supervisor.rollout import Rollout
-from tests.fakes.network import refuse
+from tests.fakes.behaviours import refuse
 from tests.sim.test_change_stories import ARTICLE, alive
 from tests.sim.world import World, play
 from tests.supervisor.core.builders import endpoint

@@ -22,7 +22,7 @@ from supervisor.core.table import (
     Table,
 )
 from supervisor.model import Endpoint, ServiceKey, Timeouts
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.fakes.tables import destination
 from tests.sim.world import World, play
 

@@ -12,7 +12,7 @@ import pytest
 
 from supervisor import cli
 from supervisor.commands.shape import numbered
-from tests.fakes.network import refuse, status
+from tests.fakes.behaviours import refuse, status
 from tests.sim.test_operator_stories import ARTICLE, GROUP, RS21, RS22, settled
 from tests.sim.world import World, play
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from tests.fakes.network import healthy, refuse
+from tests.fakes.behaviours import healthy, refuse
 from tests.fakes.programs import Behaviour
 from tests.sim.world import World, play
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from checkers.kit.timer import TICK_S
 from checkers.kit.trial import TRIAL_S
 from supervisor.admin import words
-from tests.fakes.network import blackhole, healthy, refuse, status
+from tests.fakes.behaviours import blackhole, healthy, refuse, status
 from tests.sim.test_article_story import ARTICLE, NOTICED_S, article_servers
 from tests.sim.world import World, play
 

@@ -13,8 +13,9 @@ from supervisor.core.events import Overridden
 from supervisor.core.override import AdminState, Override
 from supervisor.core.table import AddService, ChangeDestination, DeleteService, Op
 from supervisor.model import Endpoint
-from tests.fakes.network import FakeServer, blackhole, hang, healthy, refuse, slow
+from tests.fakes.behaviours import blackhole, hang, healthy, refuse, slow
 from tests.fakes.programs import Behaviour as Program
+from tests.fakes.server import FakeServer
 from tests.sim.world import World, play
 
 TCP = "TCP_CHECK {\nconnect_timeout 1\nwarmup 0\nretry 1\ndelay_before_retry 1\n}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from checkers import tcp
-from tests.fakes.network import blackhole, healthy, no_descriptor, refuse, status
+from tests.fakes.behaviours import blackhole, healthy, no_descriptor, refuse, status
 from tests.sim.world import World, play
 
 FIRST, LAST = 30, 60

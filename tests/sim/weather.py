@@ -12,9 +12,11 @@ import trio
 
 from checkers.kit.api import Favours, Stream, Target
 from checkers.kit.favours import NO_FAVOURS
-from tests.fakes import network as net
-from tests.fakes.network import Behaviour, FakeDialer, FakeNetwork
+from tests.fakes import behaviours
+from tests.fakes.behaviours import Behaviour
+from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.programs import Behaviour as Program
+from tests.fakes.server import FakeServer
 from tests.sim.site import FILE, MISC, TCP, CheckKey, endpoint_of, script_of
 
 
@@ -28,22 +30,22 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "healthy": Kind(net.healthy, tcp=True, http=True),
-    "keep alive": Kind(net.keep_alive, tcp=True, http=True),
-    "slow": Kind(lambda: net.slow(0.4), tcp=True, http=True),
-    "in pieces": Kind(net.chunked, tcp=True, http=True),
-    "refuse": Kind(net.refuse, tcp=False, http=False),
-    "blackhole": Kind(net.blackhole, tcp=False, http=False),
-    "unreachable": Kind(net.unreachable, tcp=False, http=False),
-    "hang": Kind(net.hang, tcp=True, http=False),
-    "error 500": Kind(lambda: net.status(500), tcp=True, http=False),
-    "garbage": Kind(net.garbage, tcp=True, http=False),
-    "close early": Kind(net.close_early, tcp=True, http=False),
-    "cut body": Kind(net.cut_body, tcp=True, http=True),
-    "cut head": Kind(net.cut_head, tcp=True, http=False),
-    "reset": Kind(net.reset, tcp=True, http=False),
-    "much too slow": Kind(lambda: net.slow(30.0), tcp=True, http=False),
-    "no descriptor": Kind(net.no_descriptor, tcp=None, http=None),
+    "healthy": Kind(behaviours.healthy, tcp=True, http=True),
+    "keep alive": Kind(behaviours.keep_alive, tcp=True, http=True),
+    "slow": Kind(lambda: behaviours.slow(0.4), tcp=True, http=True),
+    "in pieces": Kind(behaviours.chunked, tcp=True, http=True),
+    "refuse": Kind(behaviours.refuse, tcp=False, http=False),
+    "blackhole": Kind(behaviours.blackhole, tcp=False, http=False),
+    "unreachable": Kind(behaviours.unreachable, tcp=False, http=False),
+    "hang": Kind(behaviours.hang, tcp=True, http=False),
+    "error 500": Kind(lambda: behaviours.status(500), tcp=True, http=False),
+    "garbage": Kind(behaviours.garbage, tcp=True, http=False),
+    "close early": Kind(behaviours.close_early, tcp=True, http=False),
+    "cut body": Kind(behaviours.cut_body, tcp=True, http=True),
+    "cut head": Kind(behaviours.cut_head, tcp=True, http=False),
+    "reset": Kind(behaviours.reset, tcp=True, http=False),
+    "much too slow": Kind(lambda: behaviours.slow(30.0), tcp=True, http=False),
+    "no descriptor": Kind(behaviours.no_descriptor, tcp=None, http=None),
 }
 
 GOOD = tuple(name for name, kind in KINDS.items() if kind.http)
@@ -208,7 +210,7 @@ class WatchedNetwork(FakeNetwork):
         self.crowded: set[int] = set()  # hosts that have a single place for a while
         self._hosts: dict[tuple[str, int], int] = {}
 
-    def host(self, number: int) -> net.FakeServer:
+    def host(self, number: int) -> FakeServer:
         where = endpoint_of(number)
         address = str(where.address), where.port
         self._hosts[address] = number

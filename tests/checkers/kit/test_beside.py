@@ -19,19 +19,9 @@ from checkers.kit.options import Json
 from checkers.kit.transcript import SHOWN_MAX_BYTES, STEPS_MAX, Step, StepKind, Transcript
 from tests.checkers.behaviours import CASES, LIMIT_S, Case
 from tests.fakes import mail, names
+from tests.fakes.behaviours import Behaviour, Echo, Send, answer_of, hang, healthy, refuse, status
 from tests.fakes.favours import ScriptedFavours
-from tests.fakes.network import (
-    Behaviour,
-    Echo,
-    FakeDialer,
-    FakeNetwork,
-    Send,
-    answer_of,
-    hang,
-    healthy,
-    refuse,
-    status,
-)
+from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.tls import AUTHORITY
 
 ADDRESS = "192.168.100.20"

@@ -21,7 +21,8 @@ from checkers.kit.runner import Runner
 from checkers.kit.timer import Timer
 from checkers.kit.urgency import Hint
 from tests.checkers.kit.test_worker import Supervisor, job, run
-from tests.fakes.network import FakeDialer, FakeNetwork, blackhole, hang, healthy, lasting, refuse, slow, status
+from tests.fakes.behaviours import blackhole, hang, healthy, lasting, refuse, slow, status
+from tests.fakes.network import FakeDialer, FakeNetwork
 
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sat, 28 Nov 2026 17:00:0%d GMT\r\nContent-Length: 6\r\n\r\nhello\n"
 

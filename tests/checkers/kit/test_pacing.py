@@ -14,7 +14,7 @@ from checkers.kit import wire
 from checkers.kit.job import Job
 from checkers.kit.pacing import WINDOW_S, Pacing
 from tests.checkers.kit.test_worker import Supervisor, job, run
-from tests.fakes.network import FakeServer
+from tests.fakes.server import FakeServer
 
 
 def jobs(count: int, address: str = "10.0.0.1") -> list[Job]:

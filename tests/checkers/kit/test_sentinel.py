@@ -20,11 +20,8 @@ from checkers.kit.link import MemoryLink, memory_link_pair
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.sentinels import NEWS_AT_ONCE, OPEN_WITHIN_S, RESERVE_FILES
 from checkers.kit.urgency import RETURN_EVERY_S
-from tests.fakes.network import (
+from tests.fakes.behaviours import (
     Connect,
-    FakeDialer,
-    FakeNetwork,
-    FakeServer,
     banner,
     blackhole,
     close_at_once,
@@ -35,6 +32,8 @@ from tests.fakes.network import (
     reset,
     status,
 )
+from tests.fakes.network import FakeDialer, FakeNetwork
+from tests.fakes.server import FakeServer
 
 T = TypeVar("T")
 ADDRESS = "192.168.100.20"

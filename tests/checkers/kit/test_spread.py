@@ -23,7 +23,8 @@ from checkers.kit.link import memory_link_pair
 from checkers.kit.schedule import CheckState
 from checkers.kit.spread import BUCKET_S, NOWHERE, Spread
 from tests.checkers.kit.test_schedule import Settings
-from tests.fakes.network import FakeDialer, FakeNetwork, blackhole, healthy, refuse
+from tests.fakes.behaviours import blackhole, healthy, refuse
+from tests.fakes.network import FakeDialer, FakeNetwork
 
 RACK = 1000
 PERIOD_S = 5.0

@@ -13,7 +13,8 @@ from checkers.kit.sentinels import OPEN_WITHIN_S
 from checkers.kit.timer import TICK_S
 from checkers.kit.trial import CALM_S, CROWDED_FIRST_S, DOUBT_FIRST_S, DOUBT_MAX_S, TRIAL_S, Room
 from tests.checkers.kit.test_sentinel import ADDRESS, Scene, crowd, job, of, run, tcp
-from tests.fakes.network import FakeNetwork, blackhole, hang, healthy, refuse, slow
+from tests.fakes.behaviours import blackhole, hang, healthy, refuse, slow
+from tests.fakes.network import FakeNetwork
 
 DAY_S = 86_400.0
 SHORT_ROUNDS_S = TICK_S + 0.01

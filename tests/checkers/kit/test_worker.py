@@ -17,7 +17,8 @@ from checkers.kit import wire, worker
 from checkers.kit.api import Dialer, Health, Reason, Target, Verdict
 from checkers.kit.link import MemoryLink, memory_link_pair
 from checkers.kit.options import Json
-from tests.fakes.network import FakeNetwork, blackhole, hang, healthy, no_descriptor, refuse, slow, status
+from tests.fakes.behaviours import blackhole, hang, healthy, no_descriptor, refuse, slow, status
+from tests.fakes.network import FakeNetwork
 
 T = TypeVar("T")
 

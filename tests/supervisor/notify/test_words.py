@@ -13,8 +13,9 @@ from checkers.kit.api import ProbeError, Target, Verdict
 from supervisor.core.transitions import CheckChanged, CheckFailed, QuorumChanged, SorryChanged, Transition
 from supervisor.model import AddressKey, Endpoint, FwmarkKey, Protocol
 from supervisor.notify._words import describe
+from tests.fakes.behaviours import Behaviour, End, Pause, blackhole, refuse
 from tests.fakes.mail import mail_server, says
-from tests.fakes.network import Behaviour, End, FakeNetwork, Pause, blackhole, refuse
+from tests.fakes.network import FakeNetwork
 from tests.supervisor.notify.samples import CHECK_DOWN, QUORUM_LOST, REMOVED, SERVER, SERVER_DOWN, SERVICE, SUBJECT
 
 CHECK_UP = replace(CHECK_DOWN, up=True, real_server_up=True, reason="L7OK")
