@@ -1,9 +1,9 @@
 """What a real server takes in memory: resident, in the supervisor and in the workers, apart from what they take without any.
 
-    python -m bench.memory [--servers 100 10000] [--rounds 3] [--quick] [--out FILE]
+    python -m bench.memory [--servers 100 10000] [--rounds 3] [--delay 20] [--quick] [--out FILE]
 
 Starts the daemon (table in memory) with `--servers` real servers in virtual servers of PER_POOL, a TCP_CHECK of a port that answers every
-DELAY_S seconds, and looks when every check has spoken. The memory of one real server is the difference of two sizes, divided by the
+--delay seconds, and looks when every check has spoken. The memory of one real server is the difference of two sizes, divided by the
 number of real servers between them: of the supervisor, and of all workers together, each of which takes its base once. What was resident
 before is told too; shared pages of each process are counted again.
 """
@@ -53,12 +53,12 @@ class Resident:
     reloaded: dict[str, int]
 
 
-def measured(servers: int, port: int) -> Resident:
+def measured(servers: int, port: int, delay_s: int) -> Resident:
     """Run the daemon once. Raises TimeoutError, RequestError."""
     with tempfile.TemporaryDirectory(prefix="vipervisor-bench-") as place:
         folder = Path(place)
         file, socket = folder / "keepalived.conf", folder / "run/admin.sock"
-        text = keepalived_conf(Work(Kind.TCP, servers, DELAY_S, port), per_pool=PER_POOL)
+        text = keepalived_conf(Work(Kind.TCP, servers, delay_s, port), per_pool=PER_POOL)
         file.write_text(text)
         command = [sys.executable, "-m", "supervisor", "run", "-f", str(file), "--backend", "memory"]
         command += ["--state-dir", "off", "--workers", str(WORKERS), "--admin-socket", str(socket)]
@@ -150,6 +150,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", nargs="+", type=int)
     parser.add_argument("--rounds", type=int)
+    parser.add_argument(
+        "--delay", type=int, default=DELAY_S, metavar="SECONDS", help="between two probes of a real server"
+    )
     parser.add_argument("--quick", action="store_true", help="one round of two sizes: a minute")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     arguments = parser.parse_args()
@@ -162,7 +165,7 @@ def main() -> int:
     ):
         for _ in range(arguments.rounds or (1 if quick else ROUNDS)):
             for servers in arguments.servers or (QUICK_SIZES if quick else SIZES):
-                one = measured(servers, served.port)
+                one = measured(servers, served.port, arguments.delay)
                 found.setdefault(servers, []).append(one)
                 for what, parts in (("every check has spoken", one.spoken), ("reloaded", one.reloaded)):
                     told = "  ".join(f"{part} {kib:>7,} KB" for part, kib in parts.items())
