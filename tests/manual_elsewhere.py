@@ -78,6 +78,9 @@ ELSEWHERE: Mapping[str, str] = {
     # the kernel's table, and what writes it
     "vipervisor run --dry-run -f FILE": "tests/kernel/test_dry_run.py",
     "ipvsadm -e -t VIP:PORT -r SERVER:PORT -m -w 0": MIGRATION,
+    "ipvsadm -R": NOBODY + "what bench/kernel_writer.py compares with",
+    "ipvsadm -e": NOBODY + "what bench/kernel_writer.py compares with",
+    "ipvsadm -Ln --stats": NOBODY + "what bench/kernel_writer.py compares with",
     "ipvsadm -Ln": TUTORIAL,
     "ipvsadm -Sn": TUTORIAL,
     "ipvsadm -C": "tests/kernel/test_drift_kernel.py::test_a_flushed_table_is_back_within_seconds_each_time",
