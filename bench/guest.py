@@ -16,14 +16,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench import accounting
+from bench import section as sections
 
 ON_IPVS = accounting.ROOT / "tests/kernel/on-ipvs"
 BOOT_S = 30
@@ -107,10 +106,9 @@ def versions(*names: str) -> dict[str, str]:
 
 def tell(section: Section, found: Found | None, out: Path | None) -> None:
     """Print a section, its judged figures last, and write it for `bench.report`. `found` None: nothing of it is from a guest."""
-    text, machine = list(section.text), accounting.machine()
+    text = list(section.text)
     if found is not None:
         text.append(f"{DISTORTED} {section.distortion}" if found.is_uml else UNDISTORTED)
-        machine["IPVS kernel"] = f"{found.kernel}{' (User-Mode Linux)' if found.is_uml else ''}"
     for table in section.tables:
         print(f"\n{table.caption}" if table.caption else "")
         _print(table)
@@ -119,35 +117,17 @@ def tell(section: Section, found: Found | None, out: Path | None) -> None:
         print(f"ratio {ratio.name} {ratio.value} target {ratio.target}")
     if out is None:
         return
-    data = {
-        "title": section.title,
-        "order": section.order,
-        "text": text,
-        "command": command(sys.argv),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {**machine, "load average": accounting.load()},
-        "versions": dict(found.versions) if found is not None else {},
-        "tables": [
-            {"caption": table.caption, "columns": list(table.columns), "rows": [list(row) for row in table.rows]}
-            for table in section.tables
-        ],
-        "ratios": [
-            {
-                "name": ratio.name,
-                "value": ratio.value,
-                "target": ratio.target,
-                "distorted": ratio.distorted and found is not None and found.is_uml,
-            }
-            for ratio in section.ratios
-        ],
-    }
-    out.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def command(argv: Sequence[str]) -> str:
-    """Return how the benchmark was called, but for where its result went."""
-    words = [word for before, word in pairwise(argv) if "--out" not in (before, word)]
-    return " ".join([f"python -m bench.{Path(argv[0]).stem}", *words])
+    tables = [sections.table(table.caption, table.columns, table.rows) for table in section.tables]
+    distorting = found is not None and found.is_uml
+    ratios = [
+        {**sections.ratio(ratio.name, ratio.value, ratio.target), "distorted": ratio.distorted and distorting}
+        for ratio in section.ratios
+    ]
+    versions = found.versions if found is not None else {}
+    data = sections.of(section.title, section.order, text, tables, ratios, versions=versions)
+    if found is not None:
+        data["machine"]["IPVS kernel"] = f"{found.kernel}{' (User-Mode Linux)' if found.is_uml else ''}"
+    sections.write(data, out)
 
 
 def _print(table: Table) -> None:

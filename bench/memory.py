@@ -11,7 +11,6 @@ before is told too; shared pages of each process are counted again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -22,9 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import accounting, targets
+from bench import section, targets
 from bench.accounting import ROOT, Tree
 from bench.peers import Kind, Work, keepalived_conf
+from bench.section import Section
 from bench.targets import free_port
 from checkers.kit.cage import raise_file_limit
 from supervisor.admin.client import ask
@@ -108,19 +108,14 @@ def ratios(found: dict[int, list[Resident]]) -> list[dict[str, object]]:
     }
     whole = _median(found[many], "supervisor") / 1024
     return [
-        {"name": f"memory_supervisor_mib_at_{many}", "value": round(whole, 1), "target": SUPERVISOR_MAX_MIB},
-        {"name": "memory_workers_kib_a_real_server", "value": round(each["workers"], 2), "target": SERVER_MAX_KIB},
-        {
-            "name": "memory_supervisor_kib_a_real_server",
-            "value": round(each["supervisor"], 2),
-            "target": SERVER_MAX_KIB,
-        },
+        section.ratio(f"memory_supervisor_mib_at_{many}", round(whole, 1), SUPERVISOR_MAX_MIB),
+        section.ratio("memory_workers_kib_a_real_server", round(each["workers"], 2), SERVER_MAX_KIB),
+        section.ratio("memory_supervisor_kib_a_real_server", round(each["supervisor"], 2), SERVER_MAX_KIB),
     ]
 
 
-def result(found: dict[int, list[Resident]], judged: list[dict[str, object]]) -> dict[str, object]:
+def result(found: dict[int, list[Resident]]) -> Section:
     """Return the section of docs/performance.md (`bench.report`)."""
-    words = [sys.argv[i] for i in range(1, len(sys.argv)) if "--out" not in (sys.argv[i], sys.argv[i - 1])]
     columns = ["real servers", *PARTS, "supervisor after a reload", "workers after a reload"]
     rows = [
         [
@@ -130,19 +125,9 @@ def result(found: dict[int, list[Resident]], judged: list[dict[str, object]]) ->
         ]
         for servers, some in sorted(found.items())
     ]
-    return {
-        "title": "Memory",
-        "order": 45,
-        "text": TEXT,
-        "command": " ".join(["python -m bench.memory", *words]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": accounting.machine(),
-        "versions": {},
-        "tables": [
-            {"caption": f"Resident KB, {WORKERS} workers", "columns": columns, "rows": rows},
-        ],
-        "ratios": judged,
-    }
+    return section.of(
+        "Memory", 45, TEXT, [section.table(f"Resident KB, {WORKERS} workers", columns, rows)], ratios(found)
+    )
 
 
 def main() -> int:
@@ -153,9 +138,7 @@ def main() -> int:
     parser.add_argument(
         "--delay", type=int, default=DELAY_S, metavar="SECONDS", help="between two probes of a real server"
     )
-    parser.add_argument("--quick", action="store_true", help="one round of two sizes: a minute")
-    parser.add_argument("--out", type=Path, help="JSON file for the result")
-    arguments = parser.parse_args()
+    arguments = section.options(parser)
     quick: bool = arguments.quick
     raise_file_limit(FILES)
     found: dict[int, list[Resident]] = {}
@@ -170,11 +153,7 @@ def main() -> int:
                 for what, parts in (("every check has spoken", one.spoken), ("reloaded", one.reloaded)):
                     told = "  ".join(f"{part} {kib:>7,} KB" for part, kib in parts.items())
                     print(f"{servers:>6} {what:<24} {told}", flush=True)
-    judged = ratios(found)
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(result(found, judged), indent=1, ensure_ascii=False) + "\n")
-    for ratio in judged:
-        print(f"ratio {ratio['name']} {ratio['value']} target {ratio['target']}")
+    section.finish(arguments, result(found))
     return 0
 
 

@@ -12,7 +12,6 @@ figures.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import statistics
 import sys
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import accounting, section
+from bench.guest import percentile
 from bench.nginx_servers import Nginx
 from bench.timed_daemon import TimedDaemon, Written, until
 
@@ -40,11 +40,6 @@ def configuration(sentinel: str) -> str:
     one = text[first:second].replace("192.168.100.21 80", "{address} {port}")
     servers = [one.replace("{address} {port}", f"{address} {PORT}") for address in ADDRESSES]
     return text[:mail] + f"  sentinel {sentinel}\n" + text[own:first] + "".join(servers) + "}\n"
-
-
-def percentile(seconds: list[float], share: float) -> float:
-    """Return the smallest value that `share` of all do not exceed."""
-    return sorted(seconds)[math.ceil(share * len(seconds)) - 1]
 
 
 @dataclass(slots=True)

@@ -101,10 +101,15 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
     return {"caption": caption, "columns": list(columns), "rows": [list(row) for row in rows]}
 
 
+def write(section: Section, out: Path) -> None:
+    """Write a section for `bench.report`."""
+    out.write_text(json.dumps(section, indent=1, ensure_ascii=False) + "\n")
+
+
 def finish(arguments: argparse.Namespace, section: Section) -> None:
     """Write the section where it is wanted, and print versions and the judged lines."""
     if arguments.out is not None:
-        arguments.out.write_text(json.dumps(section, indent=1, ensure_ascii=False) + "\n")
+        write(section, arguments.out)
     if section["versions"]:
         print("; ".join(f"{name}: {version}" for name, version in section["versions"].items()))
     for figure in judged(section):

@@ -16,7 +16,6 @@ out that is done afterwards. keepalived's reload is quadratic; at sizes where it
 from __future__ import annotations
 
 import argparse
-import json
 import mmap
 import os
 import re
@@ -32,9 +31,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import accounting, targets
+from bench import section, targets
 from bench.accounting import ROOT, Tree, compiled, lab_environment, program, version
 from bench.peers import Kind, Work, keepalived_conf
+from bench.section import Section
 from bench.targets import free_port
 from checkers.kit.cage import raise_file_limit
 from supervisor.admin.client import ask
@@ -322,9 +322,8 @@ once, and only with nothing changed. Growth is what one more real server costs b
 COLUMNS = (START, *EDITS, CHECK)
 
 
-def result(rows: Sequence[dict[str, object]], judged: list[dict[str, object]]) -> dict[str, object]:
+def result(rows: Sequence[dict[str, object]]) -> Section:
     """Return the section of docs/performance.md (`bench.report`)."""
-    words = [sys.argv[i] for i in range(1, len(sys.argv)) if "--out" not in (sys.argv[i], sys.argv[i - 1])]
     cases = list(dict.fromkeys((row["servers"], row["per_pool"], row["name"]) for row in rows))
     found = {(row["servers"], row["per_pool"], row["name"], row["what"]): row for row in rows}
 
@@ -334,33 +333,13 @@ def result(rows: Sequence[dict[str, object]], judged: list[dict[str, object]]) -
             return ""
         return f"{row['cpu_s']} ({row['low_cpu_s']}-{row['high_cpu_s']})" if name == "cpu_s" else str(row[name])
 
+    columns = ["real servers", "in pools of", "program", "start", *(f"reload, {edit}" for edit in EDITS), "check"]
     tables = [
-        {
-            "caption": caption,
-            "columns": [
-                "real servers",
-                "in pools of",
-                "program",
-                "start",
-                *(f"reload, {edit}" for edit in EDITS),
-                "check",
-            ],
-            "rows": [[*case, *(cell(case, what, name) for what in COLUMNS)] for case in cases],
-        }
+        section.table(caption, columns, [[*case, *(cell(case, what, name) for what in COLUMNS)] for case in cases])
         for caption, name in (("CPU in seconds", "cpu_s"), ("Time in seconds", "wall_s"))
     ]
-    return {
-        "title": "Starting and reloading",
-        "order": 40,
-        "text": TEXT,
-        "command": " ".join(["python -m bench.start_reload", *words]),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": {**accounting.machine(), "load average": accounting.load()},
-        "versions": {THEIRS: version("keepalived", "-v")},
-        "tables": tables,
-        "ratios": judged,
-        "rows": list(rows),
-    }
+    versions = {THEIRS: version("keepalived", "-v")}
+    return section.of("Starting and reloading", 40, TEXT, tables, ratios(rows), versions=versions)
 
 
 def main() -> int:
@@ -370,9 +349,7 @@ def main() -> int:
     parser.add_argument("--per-pool", nargs="+", type=int, help="real servers in a virtual server (50 5)")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--quick", action="store_true", help="one round of two sizes: a minute and a half")
-    parser.add_argument("--out", type=Path, help="JSON file for the result")
-    arguments = parser.parse_args()
+    arguments = section.options(parser)
     quick: bool = arguments.quick
     sizes = arguments.servers or (QUICK_SIZES if quick else SIZES)
     first, *others = arguments.per_pool or ([50] if quick else [50, 5])
@@ -387,11 +364,7 @@ def main() -> int:
         for case in cases:
             rounds = arguments.rounds or (1 if quick or case.servers > GOAL_SERVERS else ROUNDS)
             rows += compared(case, served.port, arguments.peers, rounds, quick=quick)
-    judged = ratios(rows)
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(result(rows, judged), indent=1, ensure_ascii=False) + "\n")
-    for ratio in judged:
-        print(f"ratio {ratio['name']} {ratio['value']} target {ratio['target']}")
+    section.finish(arguments, result(rows))
     return 0
 
 

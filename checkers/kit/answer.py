@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import h11
 
-from checkers.kit.api import DETAIL_MAX_BYTES, Stream
+from checkers.kit.api import DETAIL_MAX_BYTES, GULP_BYTES, Stream
 from checkers.kit.excerpt import excerpt
 
 HEAD_MAX_BYTES = 65_536
@@ -37,9 +37,6 @@ REMEMBERED_MAX_BYTES = 2_048
 
 DATES_MAX = 16
 """Most dates remembered. Ours: clocks of servers differ by seconds."""
-
-GULP_BYTES = 8_192
-"""So much is read at once while the head is not complete: head and body of a health page in one go, and little to put aside."""
 
 _BEGINNING = b"HTTP/"
 _BLANK_LINE = b"\r\n\r\n"

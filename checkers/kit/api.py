@@ -32,6 +32,9 @@ from checkers.kit.options import Json, Keyword, Kind
 DETAIL_MAX_BYTES = 200
 """Longest human detail, sent or received excerpt of a verdict, in UTF-8 bytes; longer text is cut (observability.md)."""
 
+GULP_BYTES = 8_192
+"""So much of an answer is read at once to begin with: head and body of a health page in one go, and little to put aside."""
+
 
 class Health(enum.IntEnum):
     """What one check says about its real server. The number is the wire form. UNKNOWN: no verdict yet."""

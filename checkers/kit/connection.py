@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from checkers.kit.api import ConnectionLost, DeadlinePassed, LocalTrouble, ProbeError, Target
+from checkers.kit.api import GULP_BYTES, ConnectionLost, DeadlinePassed, LocalTrouble, ProbeError, Target
 from checkers.kit.punctuality import Mark
 from checkers.kit.sockets import address_of, connect_error, errno_text, is_local, open_socket
 
@@ -33,9 +33,6 @@ _BROKEN = select.EPOLLERR | select.EPOLLHUP
 _END = _BROKEN | select.EPOLLRDHUP
 _TOLD = _END | select.EPOLLIN
 _NO_MARK = Mark(0.0, 0.0, 0)
-
-GLIMPSE_BYTES = 8_192
-"""So much is read at a glance: head and body of a health page in one go, and little to put aside."""
 
 
 class Connection:
@@ -151,14 +148,14 @@ class Connection:
         if not self.connected or self._first:
             return None
         try:
-            data = self._socket().recv(GLIMPSE_BYTES)
+            data = self._socket().recv(GULP_BYTES)
         except BlockingIOError:
             self._events, self._ended = 0, False
             return b""
         except OSError as error:
             self._aside = error
             return None
-        self._events = select.EPOLLIN if len(data) == GLIMPSE_BYTES else 0  # that edge is not told again
+        self._events = select.EPOLLIN if len(data) == GULP_BYTES else 0  # that edge is not told again
         self._aside = data
         return data or None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import convergence, guest, kernel_writer, lost_requests, noticing_kernel
+from bench import section as sections
 from bench.convergence import Outcome
 from bench.directors import (
     AGGRESSIVE,
@@ -31,7 +32,7 @@ def test_the_99th_percentile_of_few_is_the_worst_and_of_many_is_not() -> None:
 
 def test_the_page_says_how_a_benchmark_was_called_but_not_where_its_result_went() -> None:
     argv = ["/somewhere/bench/kernel_writer.py", "--quick", "--out", "/tmp/one.json"]
-    assert guest.command(argv) == "python -m bench.kernel_writer --quick"
+    assert sections.command(argv) == "python -m bench.kernel_writer --quick"
 
 
 def test_a_section_has_what_the_report_reads_and_marks_what_user_mode_linux_distorts(
