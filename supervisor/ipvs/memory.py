@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
+from supervisor.core.events import DestinationId
 from supervisor.core.kernelsettings import Change, KernelState, SetTimeouts, StartSync, StopSync
 from supervisor.core.table import (
     AddDestination,
@@ -27,7 +28,7 @@ from supervisor.core.table import (
     Table,
     TableError,
 )
-from supervisor.model import Endpoint, IPAddress, ServiceKey, SyncDaemon, SyncRole, Timeouts
+from supervisor.model import IPAddress, ServiceKey, SyncDaemon, SyncRole, Timeouts
 
 KERNEL_TIMEOUTS = Timeouts(900, 120, 300)
 """The kernel's own, in seconds (ipvs.md, section 4)."""
@@ -35,8 +36,6 @@ KERNEL_TIMEOUTS = Timeouts(900, 120, 300)
 SYNC_LENGTH = 1472
 """Bytes of a sync daemon's message where nobody asks for a number: what an interface with an MTU of 1500 gives."""
 
-
-DestinationId: TypeAlias = tuple[ServiceKey, Endpoint]
 
 _NO_LOAD = Load()
 
