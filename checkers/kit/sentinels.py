@@ -202,6 +202,8 @@ class Sentinels:
             if sentinel.phase is Phase.ABSENT:
                 self._plan(sentinel)
         elif runner.state.health is Health.DOWN and is_refusal(verdict):
+            if sentinel.phase is not Phase.ABSENT:
+                sentinel.hint(Hint.REFUSED)  # other jobs of the target need not wait for the look that this one ends
             self._dead(sentinel)
 
     def relinquish(self) -> None:

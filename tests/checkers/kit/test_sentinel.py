@@ -251,6 +251,20 @@ def test_one_sentinel_serves_all_jobs_of_a_target() -> None:
     assert all((scene.down_after(number) or 99) < 0.1 for number in (1, 2, 3))
 
 
+def test_a_check_amid_its_retries_hears_of_the_refusal_that_took_another_one_of_its_target_out() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.assign(job(1), tcp(2), job(3, delay_before_retry=120.0, delay_loop=5.0))
+        scene.server.behaviour = status(500)
+        await trio.sleep(8)  # the third has its first failure, and waits for its retry
+        assert [row[1:] for row in scene.reports(3)] == [("UP", "L7STS")]
+        scene.mark()
+        scene.server.behaviour = refuse()
+        await trio.sleep(1)
+
+    scene = run(story)
+    assert (scene.down_after(3) or 99) < 0.1
+
+
 def test_a_probe_that_is_under_way_when_the_sentinel_ends_is_followed_by_another() -> None:
     async def story(scene: Scene) -> None:
         scene.server.latency_s = 0.5
