@@ -15,7 +15,6 @@ from checkers.kit.trackfile import UnreadableFile, meaning
 
 KEYWORD = "FILE_CHECK"
 COMMON: tuple[Keyword, ...] = ()
-WEIGHS = Weighs.ADDS
 
 OPTIONS: tuple[Keyword, ...] = (
     Keyword("track_file", Kind.TEXT, "name of a track_file block that stands above", required=True),
@@ -37,6 +36,11 @@ def prepare(options: Mapping[str, Json]) -> Watched:
     if not isinstance(path, str) or not path or not isinstance(factor, int):
         raise ValueError("track_file names no block that stands above")
     return Watched(path, factor)
+
+
+def weighs(options: Mapping[str, Json]) -> Weighs:
+    """Return what the number in the file means: a switch has nothing to say of the weight."""
+    return Weighs.ADDS if options.get("factor") else Weighs.NOTHING
 
 
 async def check(target: Target, prepared: Watched, dial: Dialer) -> Verdict:

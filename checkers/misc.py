@@ -20,7 +20,6 @@ from checkers.kit.options import Json, Keyword, Kind
 
 KEYWORD = "MISC_CHECK"
 COMMON = TIMING_OPTIONS
-WEIGHS = Weighs.REPLACES
 
 OPTIONS: tuple[Keyword, ...] = (
     Keyword(
@@ -56,6 +55,11 @@ def prepare(options: Mapping[str, Json]) -> Script:
     if not isinstance(argv, list) or not argv or not argv[0]:
         raise ValueError("misc_path needs a command")
     return Script(bool(options.get("misc_dynamic", False)), clip(shlex.join(str(word) for word in argv)))
+
+
+def weighs(options: Mapping[str, Json]) -> Weighs:
+    """Return what the exit status means for the weight: nothing, if it is not dynamic."""
+    return Weighs.REPLACES if options.get("misc_dynamic") else Weighs.NOTHING
 
 
 async def check(target: Target, prepared: Script, dial: Dialer) -> Verdict:

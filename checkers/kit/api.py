@@ -12,9 +12,9 @@ A checker type is a public module of `checkers` with three things:
   once, around every check. Failure of the server is a value; an exception that is not `ProbeError` is a bug.
 
 A module may also have `glance(target, prepared)`, which returns how a probe goes that is like the last (`Glance`; None: it is looked at
-properly each time), `COMMON` (the common keywords that it knows, where it does not know all), `WEIGHS` (what its verdicts' weights
-mean), `SENTINEL` (whether an idle TCP connection to its targets is held by itself) and `remarks(options)`, which yields a sentence
-for each value that is allowed and without effect.
+properly each time), `COMMON` (the common keywords that it knows, where it does not know all), `weighs(options)` (what its
+verdicts' weights mean), `SENTINEL` (whether an idle TCP connection to its targets is held by itself) and `remarks(options)`, which
+yields a sentence for each value that is allowed and without effect.
 Nothing here imports trio: the same interface serves sockets, memory streams and virtual time.
 """
 
@@ -84,7 +84,7 @@ _CONCLUSIVE = tuple(reason not in INCONCLUSIVE for reason in Reason)
 class Verdict:
     """The result of one probe. `sent` and `received` are short printable excerpts for the causal chain.
 
-    `weight` is what the check has to say about the real server's weight, of the types whose `WEIGHS` is not NOTHING; None: nothing
+    `weight` is what the check has to say about the real server's weight, of the types that have a `weighs`; None: nothing
     (any more). It counts only with a success. `expires_at` is when the server's certificate ends (Unix seconds; 0: there is none).
     """
 
@@ -352,10 +352,10 @@ def sentinel(keyword: str) -> bool | None:
     return found
 
 
-def weighs(keyword: str) -> Weighs:
-    """Return what a checker type's word on the weight means: nothing, unless its module has a `WEIGHS`."""
-    found: Weighs = getattr(load(keyword), "WEIGHS", Weighs.NOTHING)
-    return found
+def weighs(keyword: str, options: Mapping[str, Json]) -> Weighs:
+    """Return what the word of a check on the weight means: nothing, unless its module has a `weighs` that says otherwise."""
+    says: Callable[[Mapping[str, Json]], Weighs] | None = getattr(load(keyword), "weighs", None)
+    return Weighs.NOTHING if says is None else says(options)
 
 
 def glance_of(checker: CheckerType, target: Target, prepared: object) -> Glance | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 from checkers.kit import api
@@ -53,6 +52,7 @@ class _Understood(NamedTuple):
 
     block: Block
     options_json: str
+    weighs: Weighs
     first: Meaning | None  # of a FILE_CHECK
 
 
@@ -106,7 +106,9 @@ class Checks:
                 return []
             more = found.options if found else self._script(block) if node.keyword == "MISC_CHECK" else {}
             options_json = self._options(block, virtualhost, before, more)
-            understood = _Understood(block, options_json, found.meaning if found else None)
+            understood = _Understood(
+                block, options_json, _weighs(node.keyword, options_json), found.meaning if found else None
+            )
             if len(self._problems) == before:
                 self._seen[key] = understood
         if not keywords.goes_out(node.keyword):
@@ -149,7 +151,7 @@ class Checks:
             mark=inherited("fwmark", *own, default=0),
             sentinel=sentinel,
             fast_retry=fast_retry,
-            weighs=_weighs(node.keyword),
+            weighs=understood.weighs,
             first_weight=first.weight if first else None,
             first_down=first is not None and not first.up,
         )
@@ -264,9 +266,8 @@ class Checks:
             problems.add(Code.REFUSED_BY_CHECKER, _at(node, "connect_ip"), f"{target.address} cannot be probed")
 
 
-@cache
-def _weighs(keyword: str) -> Weighs:
-    return Weighs(api.weighs(keyword).value)
+def _weighs(keyword: str, options_json: str) -> Weighs:
+    return Weighs(api.weighs(keyword, json.loads(options_json)).value)
 
 
 def inherited(name: str, *layers: Block, default: Any) -> Any:

@@ -119,8 +119,8 @@ def _server(key: ServiceKey, pool: PoolPlan, plan: ServerPlan, knows: Knows, ove
 
 
 def _weighed(weight: int, configured: int, name: CheckKey, level: Level) -> int:
-    if level.weight is None:
-        return weight
+    if level.weight is None or not (name.dynamic or name.factor):
+        return weight  # what says nothing of the weight any more may still be known by what it said when it did
     return weight + level.weight - (configured if name.kind == MISC else 0)
 
 

@@ -236,7 +236,7 @@ def draw_check(rng: random.Random, taste: Taste, kind: str) -> CheckPlan:
     return CheckPlan(
         kind,
         timeout=float(rng.choice([1, 2, 3])),
-        retry=rng.randint(1, taste.retries),
+        retry=rng.randint(0, taste.retries),
         pause=float(rng.choice([1, 2, round(taste.unit / 2) or 1])),
         warmup=float(rng.choice([0, 1, taste.unit])),
         rise=rng.choice([2, 3]) if rng.random() < taste.rise else 1,

@@ -41,6 +41,27 @@ def test_a_script_sets_the_weight_by_its_exit_status(tmp_path: Path) -> None:
     play(story, text, tmp_path)
 
 
+def test_the_weight_of_a_script_that_is_not_dynamic_any_more_is_that_of_the_file_at_once_and_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    dynamic, plain = (virtual_server(server(21, misc("/site/load", *words))) for words in (["misc_dynamic"], []))
+
+    async def story(world: World) -> None:
+        world.programs.behaviours["/site/load"] = Program(status=52)
+        await world.later(6)
+        assert world.weights() == {21: 50}
+        world.programs.behaviours["/site/load"] = Program(lasts_s=math.inf)  # nothing new is said
+        world.reload(plain)
+        await world.later(0.5)
+        assert world.weights() == {21: 10}
+        world.crash()
+        await world.start()
+        await world.later(0.5)
+        assert world.weights() == {21: 10}
+
+    play(story, dynamic, tmp_path)
+
+
 def test_a_script_runs_every_delay_loop_however_long_it_takes_and_once_for_all_servers(tmp_path: Path) -> None:
     text = virtual_server(
         server(21, misc("/site/slow", "misc_timeout 3")), server(22, misc("/site/slow", "misc_timeout 3"))

@@ -41,7 +41,11 @@ def test_the_weight_of_the_check_goes_before_that_of_the_file(
     path.write_text("7\n")
     spec = check_of(path, *check, block=block)
     assert json.loads(spec.options_json)["factor"] == factor
-    assert (spec.target, spec.schedule, spec.weighs) == (NOWHERE, Schedule(1.0, 0, 1.0, 5.0, 0.0), Weighs.ADDS)
+    assert (spec.target, spec.schedule, spec.weighs) == (
+        NOWHERE,
+        Schedule(1.0, 0, 1.0, 5.0, 0.0),
+        Weighs.ADDS if factor else Weighs.NOTHING,
+    )
     assert spec.first_weight == (7 * factor if factor else None)
     assert spec.first_down is (factor == 0)
 
