@@ -160,8 +160,11 @@ class Oracles:
         """Let a time pass after which everything must have settled, and look at everything."""
         stage = self._stage
         await self.workers.a_lost_worker_is_back_in_time()
-        wait_s = max(0.0, stage.disturbed_until - trio.current_time()) + self._known.bound_s()
-        await trio.sleep(wait_s)
+        began = trio.current_time()
+        wait_s = self._known.bound_s()
+        await trio.sleep(max(0.0, stage.disturbed_until - began) + wait_s)
+        await trio.sleep(max(0.0, self._known.bound_s() - wait_s))  # a reload that was ordered a moment before may have added checks
+        wait_s = trio.current_time() - began
         if factor > 1.0:
             await self.glance()
             await trio.sleep(wait_s * (factor - 1.0))

@@ -76,6 +76,8 @@ class WorkerOracles:
         """DOWN takes `retry` + 1 failures in a row, UP takes `rise` successes in a row: in a row, whatever came before."""
         if name.kind in {MISC, FILE} or len({n for _, _, n in self._stage.site.checks() if n.host == name.host}) > 1:
             return  # nobody counts there, or several checks share the count
+        if any(tap.delay_s for tap in self._stage.taps.values()):
+            return  # what is heard now was counted some time ago
         streak = self._stage.watched.streaks.get(name.host)
         needed = name.rise if now.up else name.retry + 1
         seen = 0 if streak is None else (streak.good if now.up else streak.bad).get(name.kind, 0)
