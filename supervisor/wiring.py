@@ -26,6 +26,7 @@ from supervisor.admin import server as admin
 from supervisor.admin.desk import Desk, Verb
 from supervisor.checknow import CheckNow
 from supervisor.children.exporter import ExporterChild
+from supervisor.children.patience import Vitals
 from supervisor.children.pool import CheckerPool
 from supervisor.children.translation import job_of
 from supervisor.config import Outcome
@@ -128,7 +129,7 @@ class Supervisor:
             self._send,
             self._log,
             favour,
-            outside.memory_bytes,
+            Vitals(outside.memory_bytes, outside.waited_s),
             lambda: self._config.probe_rate_max,
         )
         start = outside.start_exporter

@@ -26,7 +26,7 @@ from supervisor.children.allowance import Allowance, gap_s
 from supervisor.children.assignment import Jobs, assemble
 from supervisor.children.favours import DoFavour, Granted, refused
 from supervisor.children.keeper import Keeper, ProtocolBroken
-from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, first_word, patiently
+from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, Vitals, first_word, patiently
 from supervisor.children.requests import Requests
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.children.totals import Totals
@@ -71,9 +71,9 @@ class CheckerWorker:
         inbox: trio.MemorySendChannel[Event],
         log: Log,
         favour: DoFavour,
-        memory_bytes: Callable[[int], int],
+        vitals: Vitals,
     ) -> None:
-        """`favour` does one for a job; `memory_bytes` returns how much memory the process of a number has, 0 if nobody knows."""
+        """`favour` does one for a job."""
         self.index = index
         self.totals = Totals()
         self.caged = ""
@@ -81,7 +81,7 @@ class CheckerWorker:
         self._patience = HelloPatience()
         self._station = station
         self._favour = favour
-        self._memory_of = memory_bytes
+        self._vitals = vitals
         self._memory_bytes = 0
         self._fitness = Fitness()
         self._given = False  # this incarnation has its jobs
@@ -266,10 +266,13 @@ class CheckerWorker:
             reason=why,
         )
 
+    def _waited_s(self) -> float | None:
+        return self._vitals.waited_s(self.keeper.pid)
+
     async def _listen(self, link: Link, epoch: int, nursery: trio.Nursery) -> None:
         seq = 0
         while True:
-            frame = self._read(await patiently(lambda: _received(link), SILENCE_MAX_S))
+            frame = self._read(await patiently(lambda: _received(link), SILENCE_MAX_S, self._waited_s))
             if frame is None:
                 return
             if isinstance(frame, wire.Hello):
@@ -383,7 +386,7 @@ class CheckerWorker:
             raise ProtocolBroken(f"counted {odd[0]!r}, which there is not")
         self._note_sentinels(beat)
         self.totals.beat = beat
-        self._memory_bytes = self._memory_of(self.keeper.pid) if self.keeper.pid else 0
+        self._memory_bytes = self._vitals.memory_bytes(self.keeper.pid) if self.keeper.pid else 0
         symptoms = Symptoms(beat.loop_lag_s, beat.run_delay_s, dict(beat.faults), self._memory_bytes, len(self._owned))
         self._tell(self._fitness.beat(trio.current_time(), symptoms))
 

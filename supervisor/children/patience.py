@@ -8,6 +8,7 @@ that can be seen it is given longer.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import trio
 
@@ -32,6 +33,13 @@ neighbours for each processor it was 9 s (measured)."""
 
 HELLO_LONGEST_S = 60.0
 """After each start without a word it may take twice as long, up to this: a machine that is this slow must not be kept from starting."""
+
+
+class Vitals(NamedTuple):
+    """What can be seen of a process from outside, by its number."""
+
+    memory_bytes: Callable[[int], int]  # how much it has; 0 if nobody knows
+    waited_s: Callable[[int], float | None]  # how long it has waited for a processor so far; None if nobody knows
 
 
 class HelloPatience:

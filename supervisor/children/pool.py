@@ -1,6 +1,6 @@
 """All checker workers together: who is there, who checks what, and what is told of them.
 
-    pool = CheckerPool(count, start, jobs, make_job, inbox, log, favour, memory_bytes)
+    pool = CheckerPool(count, start, jobs, make_job, inbox, log, favour, vitals)
     await pool.run()            # until cancelled
     pool.reassign()             # the jobs changed
 
@@ -19,6 +19,7 @@ from checkers.kit import wire
 from checkers.kit.api import Reason
 from supervisor.children.checkers import CheckerWorker, StartChecker
 from supervisor.children.favours import DoFavour
+from supervisor.children.patience import Vitals
 from supervisor.children.totals import added
 from supervisor.core.crew import Acquitted, AllLost, Back, Condemned, Crew, Edge, Suspected
 from supervisor.core.events import Event, WorkerSilent
@@ -43,7 +44,7 @@ class CheckerPool:
         inbox: trio.MemorySendChannel[Event],
         log: Log,
         favour: DoFavour,
-        memory_bytes: Callable[[int], int],
+        vitals: Vitals,
         rate_max: Callable[[], int] = lambda: PROBE_RATE_DEFAULT,
     ) -> None:
         """`jobs` returns every job that is to be checked now, `make_job` one of them as a worker gets it, `rate_max` the most probes
@@ -65,7 +66,7 @@ class CheckerPool:
         self._ward_scope: trio.CancelScope | None = None
 
         def make(name: str, index: int) -> CheckerWorker:
-            return CheckerWorker(name, index, start, self, inbox, log, favour, memory_bytes)
+            return CheckerWorker(name, index, start, self, inbox, log, favour, vitals)
 
         self._ordinary = tuple(make(f"checker-{index}", index) for index in range(count))
         self._ward = make("checker-ward", count)

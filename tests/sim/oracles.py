@@ -163,7 +163,9 @@ class Oracles:
         began = trio.current_time()
         wait_s = self._known.bound_s()
         await trio.sleep(max(0.0, stage.disturbed_until - began) + wait_s)
-        await trio.sleep(max(0.0, self._known.bound_s() - wait_s))  # a reload that was ordered a moment before may have added checks
+        await trio.sleep(
+            max(0.0, self._known.bound_s() - wait_s)
+        )  # a reload that was ordered a moment before may have added checks
         wait_s = trio.current_time() - began
         if factor > 1.0:
             await self.glance()

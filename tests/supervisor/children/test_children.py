@@ -22,7 +22,7 @@ from supervisor.children.assignment import SLICE
 from supervisor.children.checkers import CheckerWorker, StartChecker, Station
 from supervisor.children.exporter import ExporterChild, StreamLink
 from supervisor.children.favours import Granted
-from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S
+from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S, STARVED_MAX_S, Vitals
 from supervisor.children.requests import UNANSWERED_MAX, TooMany
 from supervisor.children.spawn import Child
 from supervisor.core.events import CheckReported, Event, Health, SentinelReported, WorkerSilent, WorkerSpeaking
@@ -63,11 +63,13 @@ class Stage:
         self.spoken = 0
         self.ends: list[bool] = []
         self.memory = 0
+        self.waited_s: Callable[[], float | None] = lambda: None  # for a processor
         self.worker = self.make("checker-0", self.start)
 
     def make(self, name: str, start: StartChecker) -> CheckerWorker:
         station: Station = self
-        return CheckerWorker(name, 0, start, station, self.send, self.log, self.favour, lambda _pid: self.memory)
+        vitals = Vitals(lambda _pid: self.memory, lambda _pid: self.waited_s())
+        return CheckerWorker(name, 0, start, station, self.send, self.log, self.favour, vitals)
 
     def numbers(self, index: int) -> list[int]:
         assert index == 0
@@ -518,6 +520,18 @@ def test_a_silent_worker_is_killed_in_time_and_a_beating_one_is_not() -> None:
         assert stage.children[0].killed.is_set()
 
     on_stage(part)
+
+
+def test_a_worker_that_waits_for_a_processor_is_given_longer_and_not_for_ever() -> None:
+    async def part(stage: Stage) -> None:
+        stage.waited_s = trio.current_time
+        await stage.hello()
+        await trio.sleep(STARVED_MAX_S - 1)
+        assert not stage.children[0].killed.is_set()
+        await trio.sleep(2)
+        assert stage.children[0].killed.is_set()
+
+    assert any("starved of a processor" in line for line in on_stage(part).lines)
 
 
 def test_a_worker_is_not_blamed_for_a_silence_in_which_it_was_we_who_stood_still() -> None:
