@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WHOLE_S, QUICK_S = 1800, 300
-"""All limits together (issue: half an hour, five minutes on an idle machine of two processors)."""
+"""All limits together, on an idle machine of two processors: half an hour, and five minutes."""
 
 
 END_BY = 0.9
