@@ -16,6 +16,7 @@ forwarding, and the next start adopts its table.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -500,4 +501,6 @@ class Supervisor:
     def _obey_at_once(self, event: Overridden) -> None:
         """Give the director what an operator wants, without a wait between the permission and the change."""
         since = self._take(event)
-        self._writer.want(self._director.desired(), since)  # when it ends, the decision loop learns at its next tick
+        self._writer.want(self._director.desired(), since)
+        with suppress(trio.WouldBlock):  # a full inbox has the loop awake anyway
+            self._send.send_nowait(Tick())  # it waits for what was next before, and the end of the wish may be sooner

@@ -121,6 +121,20 @@ def test_a_wish_ends_to_the_moment_and_the_end_is_told(tmp_path: Path) -> None:
     play(story, ARTICLE, tmp_path)
 
 
+def test_the_end_of_a_wish_that_changes_nothing_yet_is_to_the_moment_too(tmp_path: Path) -> None:
+    """Nothing is written for it, so nothing but its own end wakes the decision loop."""
+
+    async def story(world: World) -> None:
+        await settled(world)
+        await order(world, "disable", RS21)
+        await world.later(21)
+        await order(world, "disable", RS21, for_s=0.3)
+        await world.later(0.35)
+        assert world.weights() == {21: 1, 22: 1}
+
+    play(story, ARTICLE, tmp_path)
+
+
 def test_health_never_ends_a_drain_and_a_drain_never_hides_health(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         await settled(world)
