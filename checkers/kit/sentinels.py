@@ -43,7 +43,7 @@ from checkers.kit.idling import PAUSE_FIRST_S, PAUSE_MAX_S, SHORT_S
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import Runner
 from checkers.kit.schedule import Random
-from checkers.kit.sentinel import LIMIT_MAX_S, Phase, Sentinel
+from checkers.kit.sentinel import LIMIT_MAX_S, NOBODY, Phase, Sentinel
 from checkers.kit.timer import Timer
 from checkers.kit.trial import Outcome, Trial
 from checkers.kit.urgency import Hint, is_refusal
@@ -166,7 +166,7 @@ class Sentinels:
             self._leave(gone)
         for watched in self._sentinels.values():
             if watched.suspicious:
-                watched.suspicious = watched.suspicious.intersection(watched.jobs)
+                watched.suspicious = watched.suspicious.intersection(watched.jobs) or NOBODY
         self._keep_within_budget()
 
     def weigh(self, runner: Runner, verdict: Verdict, began: float) -> Verdict:
@@ -175,7 +175,7 @@ class Sentinels:
         if sentinel is None or not verdict.conclusive:
             return verdict
         if runner in sentinel.suspicious:
-            sentinel.suspicious -= {runner}
+            sentinel.suspicious = sentinel.suspicious - {runner} or NOBODY
             if verdict.ok and trio.current_time() >= sentinel.paused_until:
                 self._give_up(sentinel, SentinelState.CROWDS, sentinel.room.doubted(sentinel.age_s))
             return verdict
@@ -456,7 +456,7 @@ class Sentinels:
         """Nobody wants it any more."""
         self._absent(sentinel)
         sentinel.jobs = []
-        sentinel.suspicious = frozenset()
+        sentinel.suspicious = NOBODY
         self._given_up.discard(sentinel)
         self._unaffordable.discard(sentinel)
 
