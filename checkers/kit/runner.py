@@ -85,7 +85,7 @@ class Runner:
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        self.doze = Doze(timer, self._at_a_glance)
+        self.doze = Doze(timer, self)
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
         self.looking = False  # a probe is under way
@@ -105,7 +105,8 @@ class Runner:
         """Begin a probe."""
         return self._probing.begin(self)
 
-    def _at_a_glance(self) -> bool:
+    def instead(self) -> bool:
+        """See `kit.timer.Sleeper.instead`: probe at a glance."""
         return self._probing.glance(self)
 
     def glanced(self, verdict: Verdict | None) -> None:

@@ -266,6 +266,7 @@ class Worker:
                         self._finish(runner)
                     self._judge(runner, verdict, began)
             finally:
+                runner.doze.end()
                 self._in_flight -= runner.looking
 
     async def _turn_of(self, runner: Runner) -> float:
