@@ -41,6 +41,7 @@ class Runner:
     __slots__ = (
         "_hint",
         "_probing",
+        "_scope",
         "began",
         "booking",
         "dial",
@@ -49,6 +50,7 @@ class Runner:
         "due_by",
         "favours",
         "glance",
+        "gone",
         "job",
         "last_told",
         "longest_s",
@@ -56,7 +58,6 @@ class Runner:
         "naps",
         "prepared",
         "probes",
-        "scope",
         "sentinel",
         "state",
         "target",
@@ -80,7 +81,8 @@ class Runner:
         self.favours = JobFavours(desk, self.number, job.connect_timeout)
         self.dial = make_dialer(job.connect_timeout, self.favours)
         self.state = CheckState(job, job.health, job.weight)
-        self.scope = trio.CancelScope()
+        self.gone = False  # nobody wants it any more
+        self._scope: trio.CancelScope | None = None  # of its task while that is awake
         self.longest_s = longest(job)
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
@@ -113,13 +115,32 @@ class Runner:
         """Take in how a probe at a glance went."""
         self._probing.glanced(self, verdict)
 
-    async def rest(self) -> bool:
-        """Sleep until the next probe is due, or a sentinel brings it forward; return whether somebody waits for it. Gives others a turn."""
-        if self._heed() or self.urgency.at_once:
-            await trio.lowlevel.checkpoint()  # and no tick
-            return True
-        await self.doze.until(self.due)
-        return self._heed()
+    def rest(self) -> Coroutine[Any, Any, object]:
+        """Sleep until the next probe is due, or a sentinel brings it forward. Gives others a turn."""
+        self._scope = None
+        if self._is_hastened() or self.urgency.at_once:
+            return trio.lowlevel.checkpoint()  # and no tick  # noqa: ASYNC105  it is for the caller to await
+        self._hint = Hint.NONE
+        return self.doze.until(self.due)
+
+    def heed(self) -> bool:
+        """Return whether somebody waits for the next probe; if a sentinel saw something, it is due now. For after a rest."""
+        hastened, self._hint = self._is_hastened(), Hint.NONE
+        if hastened:
+            self.due = min(self.due, trio.current_time())
+        return hastened or self.urgency.at_once
+
+    def awake(self) -> trio.CancelScope:
+        """Return the scope of what its task does now. (None has one while it sleeps: that would take 700 bytes.)"""
+        self._scope = scope = trio.CancelScope()
+        return scope
+
+    def leave(self) -> None:
+        """Nobody wants it any more: have its task end, whatever it does now."""
+        self.gone = True
+        if self._scope is not None:
+            self._scope.cancel()
+        self.doze.wake()
 
     def hasten(self, hint: Hint) -> None:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
@@ -132,13 +153,9 @@ class Runner:
         """Whether a sentinel saw something that nobody has acted on yet."""
         return self._hint is not Hint.NONE
 
-    def _heed(self) -> bool:
-        """Bring the next probe forward if a sentinel saw something that does; return whether it did."""
-        hint, self._hint = self._hint, Hint.NONE
-        if not hint or not self.urgency.hastens(hint, self.state.health, self.state.failures):
-            return False
-        self.due = min(self.due, trio.current_time())
-        return True
+    def _is_hastened(self) -> bool:
+        """Tell whether a sentinel saw something that brings the next probe forward."""
+        return self.hinted and self.urgency.hastens(self._hint, self.state.health, self.state.failures)
 
     def entry(self) -> StateEntry:
         """Return the present level."""

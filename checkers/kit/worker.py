@@ -24,7 +24,6 @@ import gc
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import closing
 from typing import Any
 
 import trio
@@ -220,13 +219,14 @@ class Worker:
                 naps = self._punctuality.naps
                 runner = Runner(job, self._desk, self._make_dialer, self._probing, naps, self._timer)
                 runner.due = runner.state.start(now, self._rng)
+                runner.due_by = runner.due + OVERDUE_S
                 fresh.append(runner)
             if not same or runner.booking is not NOWHERE:
                 runner.booking = self._spread.book(now, runner.due, self._rng, movable=False)
             self._runners.setdefault(identity, []).append(runner)
         self._numbers = {runner.job.id: runner for same in self._runners.values() for runner in same}
         for gone in (runner for left in old.values() for runner in left):
-            gone.scope.cancel()
+            gone.leave()
             gone.booking = NOWHERE
             self._waiting.pop(gone, None)
         self._watched = {}
@@ -255,24 +255,30 @@ class Worker:
     # Probes
 
     async def _run(self, runner: Runner) -> None:
-        """Probe one job for ever, by its schedule."""
-        with runner.scope, closing(runner.dial):
-            try:
-                while True:
-                    began = await self._turn_of(runner)
-                    try:
-                        verdict = await verdict_of(runner.job.type, runner.probe)
-                    finally:
-                        self._finish(runner)
-                    self._judge(runner, verdict, began)
-            finally:
-                runner.doze.end()
-                self._in_flight -= runner.looking
+        """Probe one job by its schedule, until nobody wants it. What it awaits in its sleep takes memory: as little as can be."""
+        try:
+            while not runner.gone:
+                await runner.rest()
+                if not runner.gone:
+                    with runner.awake():
+                        await self._probe(runner)
+        finally:
+            self._in_flight -= runner.looking
+            runner.doze.end()
+            runner.dial.close()
+
+    async def _probe(self, runner: Runner) -> None:
+        """Make the probe that is due in the task of its job, or go on with what a glance began."""
+        began = await self._turn_of(runner)
+        try:
+            verdict = await verdict_of(runner.job.type, runner.probe)
+        finally:
+            self._finish(runner)
+        self._judge(runner, verdict, began)
 
     async def _turn_of(self, runner: Runner) -> float:
-        """Wait until the next probe is due and its server may be asked again; return when it began. A glance may have begun it."""
-        runner.due_by = runner.due + OVERDUE_S
-        urgent = await runner.rest()
+        """Wait until the server may be asked again; return when the probe began. A glance may have begun it."""
+        urgent = runner.heed()
         if runner.looking:
             return runner.began
         self._spread.leave(runner.booking)
@@ -314,7 +320,7 @@ class Worker:
     def _glanced(self, runner: Runner, verdict: Verdict | None) -> None:
         """A glance told that all is as it was, or that the job is to look properly (None)."""
         glance = runner.glance
-        if runner.scope.cancel_called:
+        if runner.gone:
             return
         if verdict is None or glance is None:
             runner.doze.wake()
@@ -325,7 +331,6 @@ class Worker:
         if runner.hinted:
             runner.doze.wake()
         else:
-            runner.due_by = runner.due + OVERDUE_S
             runner.doze.on(runner.due)
 
     def _judge(self, runner: Runner, verdict: Verdict, began: float) -> None:
@@ -346,6 +351,7 @@ class Worker:
         due = runner.urgency.due(verdict, state.health, due, now, self._returns)
         runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
         runner.due = runner.booking.due
+        runner.due_by = runner.due + OVERDUE_S
         if runner.sentinel is not None and self._sentinels is not None:
             self._sentinels.judged(runner, verdict)
         self._tally.add(runner.job.type, verdict, now - began)
@@ -429,7 +435,7 @@ class Worker:
 
     def _report(self, runner: Runner, verdict: Verdict, duration_s: float) -> None:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
-        if runner.scope.cancel_called:
+        if runner.gone:
             return
         runner.last_told = verdict.reason, verdict.expires_at
         self._waiting[runner] = result_of(verdict, runner.probes, duration_s)

@@ -464,7 +464,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _kit(
         "worker",
-        "            gone.scope.cancel()\n",
+        "            gone.leave()\n",
         "",
         "checks that left the configuration run for ever",
     ),
