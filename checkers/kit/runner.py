@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import trio
 
-from checkers.kit.api import Glance, MakeDialer, Reason, Verdict
+from checkers.kit.api import Answer, Favour, Glance, MakeDialer, Reason, Verdict
 from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
@@ -28,15 +28,16 @@ NOT_PREPARED = object()
 
 
 class Probing(NamedTuple):
-    """What is done with a runner: begin a probe; begin one at a glance, if it can; take in how that went."""
+    """What is done with a runner: begin a probe; begin one at a glance, if it can; take in how that went. `desk` is where it asks."""
 
     begin: Callable[[Runner], Probe]
     glance: Callable[[Runner], bool]
     glanced: Callable[[Runner, Verdict | None], None]
+    desk: Desk
 
 
 class Runner:
-    """One job with its task and its state."""
+    """One job with its task and its state. It is what its dialer asks for favours (kit.api.Favours), and what dozes (kit.timer.Sleeper)."""
 
     __slots__ = (
         "_hint",
@@ -48,11 +49,11 @@ class Runner:
         "doze",
         "due",
         "due_by",
-        "favours",
         "glance",
         "gone",
         "job",
-        "last_told",
+        "last_expires_at",
+        "last_reason",
         "longest_s",
         "looking",
         "naps",
@@ -68,7 +69,6 @@ class Runner:
     def __init__(
         self,
         job: Job,
-        desk: Desk,
         make_dialer: MakeDialer,
         probing: Probing,
         naps: int,
@@ -78,8 +78,7 @@ class Runner:
         self._probing = probing
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
-        self.favours = JobFavours(desk, self.number, job.connect_timeout)
-        self.dial = make_dialer(job.connect_timeout, self.favours)
+        self.dial = make_dialer(job.connect_timeout, self)
         self.state = CheckState(job, job.health, job.weight)
         self.gone = False  # nobody wants it any more
         self._scope: trio.CancelScope | None = None  # of its task while that is awake
@@ -89,7 +88,8 @@ class Runner:
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
         self.doze = Doze(timer, self)
         self.due_by = 0.0  # after this its next start or end is overdue
-        self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
+        self.last_reason = Reason.NONE  # of the last report
+        self.last_expires_at = 0.0  # in it: the end of the certificate
         self.looking = False  # a probe is under way
         self.began = math.nan  # of the latest probe
         self.prepared: object = NOT_PREPARED
@@ -102,6 +102,17 @@ class Runner:
     def number(self) -> int:
         """Return the job's present number."""
         return self.job.id
+
+    async def socket(self, favour: Favour) -> int:
+        """See `kit.api.Favours.socket`."""
+        return await self._favours().socket(favour)
+
+    async def answer(self, favour: Favour) -> Answer:
+        """See `kit.api.Favours.answer`."""
+        return await self._favours().answer(favour)
+
+    def _favours(self) -> JobFavours:
+        return JobFavours(self._probing.desk, self.number, self.job.connect_timeout)
 
     def probe(self) -> Probe:
         """Begin a probe."""
@@ -156,6 +167,10 @@ class Runner:
     def _is_hastened(self) -> bool:
         """Tell whether a sentinel saw something that brings the next probe forward."""
         return self.hinted and self.urgency.hastens(self._hint, self.state.health, self.state.failures)
+
+    def was_told(self, verdict: Verdict) -> bool:
+        """Tell whether the last report said the same."""
+        return verdict.reason is self.last_reason and verdict.expires_at == self.last_expires_at
 
     def entry(self) -> StateEntry:
         """Return the present level."""

@@ -62,6 +62,9 @@ OVERDUE_S = 1.0
 BEGUN_MAX = 100
 """Tasks that are begun at one stroke: a few milliseconds."""
 
+TASK = "checkers.kit.worker.Worker._run"
+"""What the task of a job is called: one text for all, of which trio would make one for each."""
+
 GARBAGE_OBJECTS = 20_000
 """New objects between two collections of garbage. Ours: the interpreter's 700 is 30 collections a second at 1,000 checks a second, 8 % of
 all work, and a probe leaves no cycles; so many objects take some milliseconds."""
@@ -139,7 +142,6 @@ class Worker:
         self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
         self._returns = Returns()
-        self._probing = Probing(self._begin, self._glance, self._glanced)
         self._spread = Spread()
         self._pacing = Pacing(0)
         self._checkers = checkers
@@ -159,6 +161,7 @@ class Worker:
         self._beat_wanted = False
         self._something = trio.Event()
         self._desk = Desk(lambda: self._something.set())  # the event of the moment  # noqa: PLW0108
+        self._probing = Probing(self._begin, self._glance, self._glanced, self._desk)
         self._tally = Tally()
         self._in_flight = 0
         self._assigned = False
@@ -217,7 +220,7 @@ class Worker:
                 runner.state.idle = False
             else:
                 naps = self._punctuality.naps
-                runner = Runner(job, self._desk, self._make_dialer, self._probing, naps, self._timer)
+                runner = Runner(job, self._make_dialer, self._probing, naps, self._timer)
                 runner.due = runner.state.start(now, self._rng)
                 runner.due_by = runner.due + OVERDUE_S
                 fresh.append(runner)
@@ -248,7 +251,7 @@ class Worker:
     async def _begin_all(self, fresh: list[Runner]) -> None:
         """Begin the tasks of new jobs, some at a time: thousands at once would hold up everybody else, and what the supervisor hears."""
         for count, runner in enumerate(fresh, 1):
-            self._nursery.start_soon(self._run, runner)
+            self._nursery.start_soon(self._run, runner, name=TASK)
             if count % BEGUN_MAX == 0:
                 await trio.lowlevel.checkpoint()
 
@@ -356,7 +359,7 @@ class Worker:
             self._sentinels.judged(runner, verdict)
         self._tally.add(runner.job.type, verdict, now - began)
         used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
-        if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
+        if changed or used_retry or not runner.was_told(verdict):
             self._report(runner, verdict, now - began)
 
     def _take_idle(self, word: wire.Idle) -> None:
@@ -426,7 +429,7 @@ class Worker:
             self._nursery.start_soon(self._look, asked, runner)
 
     async def _look(self, asked: wire.Probe, runner: Runner) -> None:
-        dial = self._make_dialer(runner.job.connect_timeout, runner.favours)
+        dial = self._make_dialer(runner.job.connect_timeout, runner)
         self._seen(asked, await look(runner.job, lambda: self._prepared(runner), dial))
 
     def _seen(self, asked: wire.Probe, seen: Seen) -> None:
@@ -437,7 +440,7 @@ class Worker:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
         if runner.gone:
             return
-        runner.last_told = verdict.reason, verdict.expires_at
+        runner.last_reason, runner.last_expires_at = verdict.reason, verdict.expires_at
         self._waiting[runner] = result_of(verdict, runner.probes, duration_s)
         self._something.set()
 
