@@ -99,6 +99,11 @@ class Runner:
         self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
         self._hint = Hint.NONE  # that nobody has acted on yet
 
+    def stay(self, job: Job) -> None:
+        """A new assignment has the same job, perhaps under another number. (An equal one is not kept beside that of the state.)"""
+        self.job = job if job.id != self.job.id else self.job
+        self.state.idle = False
+
     def number(self) -> int:
         """Return the job's present number."""
         return self.job.id

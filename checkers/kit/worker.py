@@ -151,9 +151,7 @@ class Worker:
         self._generation = 0
         self._seq = 0
         self._parts: list[wire.Assign] = []
-        self._runners: dict[
-            str, list[Runner]
-        ] = {}  # by what the job is; more than one only if the supervisor repeats itself
+        self._runners: dict[str, Runner] = {}  # by what the job is
         self._numbers: dict[int, Runner] = {}  # by the job's
         self._waiting: dict[Runner, wire.ReportResult] = {}  # not sent yet, in the order of need
         self._looked: deque[tuple[wire.Probe, Seen]] = deque()  # as many as the supervisor asked for
@@ -213,28 +211,29 @@ class Worker:
         now = trio.current_time()
         for job in jobs:
             identity = job.identity()
-            same = old.get(identity)
-            if same:
-                runner = same.pop()
-                runner.job = job
-                runner.state.idle = False
+            while identity in self._runners:
+                identity += " again"  # only if the supervisor repeats itself
+            same = old.pop(identity, None)
+            if same is not None:
+                runner = same
+                runner.stay(job)
             else:
                 naps = self._punctuality.naps
                 runner = Runner(job, self._make_dialer, self._probing, naps, self._timer)
                 runner.due = runner.state.start(now, self._rng)
                 runner.due_by = runner.due + OVERDUE_S
                 fresh.append(runner)
-            if not same or runner.booking is not NOWHERE:
+            if same is None or runner.booking is not NOWHERE:
                 runner.booking = self._spread.book(now, runner.due, self._rng, movable=False)
-            self._runners.setdefault(identity, []).append(runner)
-        self._numbers = {runner.job.id: runner for same in self._runners.values() for runner in same}
-        for gone in (runner for left in old.values() for runner in left):
+            self._runners[identity] = runner
+        self._numbers = {runner.job.id: runner for runner in self._runners.values()}
+        for gone in old.values():
             gone.leave()
             gone.booking = NOWHERE
             self._waiting.pop(gone, None)
         self._watched = {}
         if self._sentinels is not None:
-            self._sentinels.assign([runner for same in self._runners.values() for runner in same])
+            self._sentinels.assign([*self._runners.values()])
         if fresh:
             self._nursery.start_soon(self._begin_all, fresh)
         if not self._assigned:
@@ -258,13 +257,11 @@ class Worker:
     # Probes
 
     async def _run(self, runner: Runner) -> None:
-        """Probe one job by its schedule, until nobody wants it. What it awaits in its sleep takes memory: as little as can be."""
+        """Probe one job by its schedule, until nobody wants it. What is in this frame and awaited in its sleep takes memory."""
         try:
             while not runner.gone:
                 await runner.rest()
-                if not runner.gone:
-                    with runner.awake():
-                        await self._probe(runner)
+                await self._probe(runner)
         finally:
             self._in_flight -= runner.looking
             runner.doze.end()
@@ -272,12 +269,15 @@ class Worker:
 
     async def _probe(self, runner: Runner) -> None:
         """Make the probe that is due in the task of its job, or go on with what a glance began."""
-        began = await self._turn_of(runner)
-        try:
-            verdict = await verdict_of(runner.job.type, runner.probe)
-        finally:
-            self._finish(runner)
-        self._judge(runner, verdict, began)
+        if runner.gone:
+            return
+        with runner.awake():
+            began = await self._turn_of(runner)
+            try:
+                verdict = await verdict_of(runner.job.type, runner.probe)
+            finally:
+                self._finish(runner)
+            self._judge(runner, verdict, began)
 
     async def _turn_of(self, runner: Runner) -> float:
         """Wait until the server may be asked again; return when the probe began. A glance may have begun it."""
@@ -522,7 +522,7 @@ class Worker:
         await self._link.send(wire.encode(wire.SentinelTold(*levels)))
 
     async def _send_state(self) -> None:
-        entries = [runner.entry() for same in self._runners.values() for runner in same]
+        entries = [runner.entry() for runner in self._runners.values()]
         for frame in wire.state_frames(self._epoch, self._generation, self._seq + 1, entries):
             if frame.generation != self._generation:
                 return  # a new assignment came meanwhile, and wants its own full state
@@ -532,7 +532,7 @@ class Worker:
     async def _send_beat(self) -> None:
         self._seq += 1
         now = trio.current_time()
-        overdue = sum(runner.due_by < now for same in self._runners.values() for runner in same)
+        overdue = sum(runner.due_by < now for runner in self._runners.values())
         beat = wire.Beat(
             self._epoch,
             self._generation,
