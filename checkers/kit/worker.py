@@ -278,6 +278,7 @@ class Worker:
             finally:
                 self._finish(runner)
             self._judge(runner, verdict, began)
+            runner.due_by = runner.due + OVERDUE_S
 
     async def _turn_of(self, runner: Runner) -> float:
         """Wait until the server may be asked again; return when the probe began. A glance may have begun it."""
@@ -334,6 +335,7 @@ class Worker:
         if runner.hinted:
             runner.doze.wake()
         else:
+            runner.due_by = runner.due + OVERDUE_S
             runner.doze.on(runner.due)
 
     def _judge(self, runner: Runner, verdict: Verdict, began: float) -> None:
@@ -354,7 +356,6 @@ class Worker:
         due = runner.urgency.due(verdict, state.health, due, now, self._returns)
         runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
         runner.due = runner.booking.due
-        runner.due_by = runner.due + OVERDUE_S
         if runner.sentinel is not None and self._sentinels is not None:
             self._sentinels.judged(runner, verdict)
         self._tally.add(runner.job.type, verdict, now - began)
