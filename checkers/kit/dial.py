@@ -183,7 +183,9 @@ class SocketDialer:
         self._network = network
         self._limit_s = limit_s
         self._favours = favours
-        self._connections: list[Connection] = []
+        self._connections: tuple[
+            Connection, ...
+        ] = ()  # of this probe; no list, which takes memory when it is empty, too
         self._kept: Stream | None = None
         self._begun: Connection | None = None  # at a glance
         self._begun_afresh = False  # it is no kept one
@@ -203,7 +205,7 @@ class SocketDialer:
         except ProbeError:
             connection.close()
             return False  # the task finds it, too
-        self._connections.append(connection)
+        self._connections += (connection,)
         self._used = 0
         self._begun, self._begun_afresh = connection, True
         return True
@@ -272,7 +274,7 @@ class SocketDialer:
         if gate.full:
             await gate.wait()
         connection = Connection(self._network, self._limit_s, kind, self._note)
-        self._connections.append(connection)
+        self._connections += (connection,)
         self._used = 0
         try:
             await connection.open(target, sock, first)
@@ -318,9 +320,9 @@ class SocketDialer:
         self.fault = ""
         self._begun = None
         if self._kept is None:
-            self._connections.clear()
+            self._connections = ()
         else:
-            self._connections = [connection for connection in self._connections if connection.paused]
+            self._connections = tuple(connection for connection in self._connections if connection.paused)
             self._used += 1
 
     def close(self) -> None:

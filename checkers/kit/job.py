@@ -10,7 +10,8 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +86,16 @@ def _shared(seconds: float) -> float:
     return seconds
 
 
+def jobs_from(items: Iterable[Any]) -> Iterator[Job]:
+    """Make the jobs of one frame; equal options become one object, for nobody changes them. Raises ValueError as `job_from` does."""
+    known: dict[str, Any] = {}
+    for item in items:
+        if isinstance(item, dict) and "options" in item:
+            options = item["options"]
+            item["options"] = known.setdefault(json.dumps(options), options)
+        yield job_from(item)
+
+
 def job_from(raw: Any) -> Job:
     """Make a job of parsed JSON. Raises ValueError naming the field."""
     if not isinstance(raw, dict):
@@ -101,7 +112,7 @@ def _value(name: str, kind: str, value: Any) -> Any:
         if isinstance(value, str) and value in Health.__members__:
             return Health[value]
     elif _FITS[kind](name, value):
-        return _plain(kind, value)
+        return sys.intern(value) if name in _FEW_TEXTS else _plain(kind, value)
     raise ValueError(f"job: {name}: expected {kind}, got {value!r:.60}")
 
 
@@ -128,6 +139,9 @@ _FITS: dict[str, Callable[[str, Any], bool]] = {
     "dict[str, Json]": lambda _, value: isinstance(value, dict),
 }
 """Annotation of a field → whether a value from JSON is one."""
+
+_FEW_TEXTS = frozenset({"type", "bind_address", "bind_interface"})
+"""Texts of which thousands of jobs have few: equal ones are one object."""
 
 _FIELDS: dict[str, str] = {member.name: str(member.type) for member in dataclasses.fields(Job)}
 """Field name → its annotation, as text."""

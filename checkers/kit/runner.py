@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import trio
 
-from checkers.kit.api import Glance, MakeDialer, Reason, Verdict
+from checkers.kit.api import Answer, Favour, Glance, MakeDialer, Reason, Verdict
 from checkers.kit.favours import Desk, JobFavours
 from checkers.kit.frames import StateEntry
 from checkers.kit.job import Job
@@ -28,35 +28,37 @@ NOT_PREPARED = object()
 
 
 class Probing(NamedTuple):
-    """What is done with a runner: begin a probe; begin one at a glance, if it can; take in how that went."""
+    """What is done with a runner: begin a probe; begin one at a glance, if it can; take in how that went. `desk` is where it asks."""
 
     begin: Callable[[Runner], Probe]
     glance: Callable[[Runner], bool]
     glanced: Callable[[Runner, Verdict | None], None]
+    desk: Desk
 
 
 class Runner:
-    """One job with its task and its state."""
+    """One job with its task and its state. It is what its dialer asks for favours (kit.api.Favours), and what dozes (kit.timer.Sleeper)."""
 
     __slots__ = (
         "_hint",
         "_probing",
+        "_scope",
         "began",
         "booking",
         "dial",
         "doze",
         "due",
         "due_by",
-        "favours",
         "glance",
+        "gone",
         "job",
-        "last_told",
+        "last_expires_at",
+        "last_reason",
         "longest_s",
         "looking",
         "naps",
         "prepared",
         "probes",
-        "scope",
         "sentinel",
         "state",
         "target",
@@ -67,7 +69,6 @@ class Runner:
     def __init__(
         self,
         job: Job,
-        desk: Desk,
         make_dialer: MakeDialer,
         probing: Probing,
         naps: int,
@@ -77,17 +78,18 @@ class Runner:
         self._probing = probing
         self.naps = naps  # of this process that were taken into account
         self.target = job.target
-        self.favours = JobFavours(desk, self.number, job.connect_timeout)
-        self.dial = make_dialer(job.connect_timeout, self.favours)
+        self.dial = make_dialer(job.connect_timeout, self)
         self.state = CheckState(job, job.health, job.weight)
-        self.scope = trio.CancelScope()
+        self.gone = False  # nobody wants it any more
+        self._scope: trio.CancelScope | None = None  # of its task while that is awake
         self.longest_s = longest(job)
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        self.doze = Doze(timer, self._at_a_glance)
+        self.doze = Doze(timer, self)
         self.due_by = 0.0  # after this its next start or end is overdue
-        self.last_told = (Reason.NONE, 0.0)  # reason and end of the certificate of the last report
+        self.last_reason = Reason.NONE  # of the last report
+        self.last_expires_at = 0.0  # in it: the end of the certificate
         self.looking = False  # a probe is under way
         self.began = math.nan  # of the latest probe
         self.prepared: object = NOT_PREPARED
@@ -97,28 +99,64 @@ class Runner:
         self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
         self._hint = Hint.NONE  # that nobody has acted on yet
 
+    def stay(self, job: Job) -> None:
+        """A new assignment has the same job, perhaps under another number. (An equal one is not kept beside that of the state.)"""
+        self.job = job if job.id != self.job.id else self.job
+        self.state.idle = False
+
     def number(self) -> int:
         """Return the job's present number."""
         return self.job.id
+
+    async def socket(self, favour: Favour) -> int:
+        """See `kit.api.Favours.socket`."""
+        return await self._favours().socket(favour)
+
+    async def answer(self, favour: Favour) -> Answer:
+        """See `kit.api.Favours.answer`."""
+        return await self._favours().answer(favour)
+
+    def _favours(self) -> JobFavours:
+        return JobFavours(self._probing.desk, self.number, self.job.connect_timeout)
 
     def probe(self) -> Probe:
         """Begin a probe."""
         return self._probing.begin(self)
 
-    def _at_a_glance(self) -> bool:
+    def instead(self) -> bool:
+        """See `kit.timer.Sleeper.instead`: probe at a glance."""
         return self._probing.glance(self)
 
     def glanced(self, verdict: Verdict | None) -> None:
         """Take in how a probe at a glance went."""
         self._probing.glanced(self, verdict)
 
-    async def rest(self) -> bool:
-        """Sleep until the next probe is due, or a sentinel brings it forward; return whether somebody waits for it. Gives others a turn."""
-        if self._heed() or self.urgency.at_once:
-            await trio.lowlevel.checkpoint()  # and no tick
-            return True
-        await self.doze.until(self.due)
-        return self._heed()
+    def rest(self) -> Coroutine[Any, Any, object]:
+        """Sleep until the next probe is due, or a sentinel brings it forward. Gives others a turn."""
+        self._scope = None
+        if self._is_hastened() or self.urgency.at_once:
+            return trio.lowlevel.checkpoint()  # and no tick  # noqa: ASYNC105  it is for the caller to await
+        self._hint = Hint.NONE
+        return self.doze.until(self.due)
+
+    def heed(self) -> bool:
+        """Return whether somebody waits for the next probe; if a sentinel saw something, it is due now. For after a rest."""
+        hastened, self._hint = self._is_hastened(), Hint.NONE
+        if hastened:
+            self.due = min(self.due, trio.current_time())
+        return hastened or self.urgency.at_once
+
+    def awake(self) -> trio.CancelScope:
+        """Return the scope of what its task does now. (None has one while it sleeps: that would take 700 bytes.)"""
+        self._scope = scope = trio.CancelScope()
+        return scope
+
+    def leave(self) -> None:
+        """Nobody wants it any more: have its task end, whatever it does now."""
+        self.gone = True
+        if self._scope is not None:
+            self._scope.cancel()
+        self.doze.wake()
 
     def hasten(self, hint: Hint) -> None:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
@@ -131,13 +169,13 @@ class Runner:
         """Whether a sentinel saw something that nobody has acted on yet."""
         return self._hint is not Hint.NONE
 
-    def _heed(self) -> bool:
-        """Bring the next probe forward if a sentinel saw something that does; return whether it did."""
-        hint, self._hint = self._hint, Hint.NONE
-        if not hint or not self.urgency.hastens(hint, self.state.health, self.state.failures):
-            return False
-        self.due = min(self.due, trio.current_time())
-        return True
+    def _is_hastened(self) -> bool:
+        """Tell whether a sentinel saw something that brings the next probe forward."""
+        return self.hinted and self.urgency.hastens(self._hint, self.state.health, self.state.failures)
+
+    def was_told(self, verdict: Verdict) -> bool:
+        """Tell whether the last report said the same."""
+        return verdict.reason is self.last_reason and verdict.expires_at == self.last_expires_at
 
     def entry(self) -> StateEntry:
         """Return the present level."""

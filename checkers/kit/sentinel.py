@@ -10,8 +10,11 @@ from checkers.kit.idling import Habit
 from checkers.kit.runner import Runner
 from checkers.kit.timer import Alarm
 from checkers.kit.trial import Room, Trial
-from checkers.kit.urgency import Hint
+from checkers.kit.urgency import NEVER, Hint
 from checkers.kit.watch import Held
+
+NOBODY: frozenset[Runner] = frozenset()
+"""Empty, and one object for all: each takes 216 bytes."""
 
 LIMIT_MAX_S = 2.0
 """Longest wait for a sentinel to be opened; a job's `connect_timeout` if that is shorter. Ours: a place is too good for a silent host."""
@@ -58,9 +61,8 @@ class Sentinel:
         self.habit = Habit()
         self.room = Room()
         self.trial: Trial | None = None
-        # whose probes timed out beside it, and what they find without it is waited for; nearly always nobody, who takes no memory
-        self.suspicious: frozenset[Runner] = frozenset()
-        self.stood_until = -math.inf  # when we closed it last because it might be in somebody's way
+        self.suspicious = NOBODY  # whose probes timed out beside it, and what they find without it is waited for
+        self.stood_until = NEVER  # when we closed it last because it might be in somebody's way
         self.held: Held | None = None
         self.number = 0  # of the connection: what is told of an earlier one is old
         self.alarm: Alarm | None = None
@@ -68,7 +70,7 @@ class Sentinel:
         self.connected_at = math.inf
         self.age_s = 0.0  # of the one that ended
         self.limit_s = LIMIT_MAX_S
-        self.paused_until = -math.inf
+        self.paused_until = NEVER
         self.state = SentinelState.FINE
 
     @property

@@ -33,7 +33,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple, NoReturn, assert_never
+from typing import NamedTuple, NoReturn, TypeAlias, assert_never
 
 import trio
 
@@ -43,7 +43,7 @@ from checkers.kit.idling import PAUSE_FIRST_S, PAUSE_MAX_S, SHORT_S
 from checkers.kit.punctuality import Punctuality
 from checkers.kit.runner import Runner
 from checkers.kit.schedule import Random
-from checkers.kit.sentinel import LIMIT_MAX_S, Phase, Sentinel
+from checkers.kit.sentinel import LIMIT_MAX_S, NOBODY, Phase, Sentinel
 from checkers.kit.timer import Timer
 from checkers.kit.trial import Outcome, Trial
 from checkers.kit.urgency import Hint, is_refusal
@@ -79,6 +79,40 @@ each is asked less often, so that ten thousand cost the same and the silent end 
 
 TIME_OUTS = frozenset({Reason.L4TOUT, Reason.L6TOUT, Reason.L7TOUT})
 """What a server that stands still looks like."""
+
+
+class _Told:
+    """What the network tells of one connection of a sentinel, the `number`-th. A partial of the same takes four times the memory."""
+
+    __slots__ = ("_number", "_sentinel", "_sentinels")
+
+    def __init__(self, sentinels: Sentinels, sentinel: Sentinel) -> None:
+        self._sentinels = sentinels
+        self._sentinel = sentinel
+        self._number = sentinel.number
+
+    def __call__(self, news: News) -> None:
+        """Pass it on."""
+        self._sentinels.tell(self._sentinel, self._number, news)
+
+
+Deed: TypeAlias = Callable[["Sentinels", Sentinel], None]
+
+
+class _Due:
+    """What is to be done with a sentinel when its alarm goes off. As above."""
+
+    __slots__ = ("_deed", "_sentinel", "_sentinels")
+
+    def __init__(self, sentinels: Sentinels, sentinel: Sentinel, deed: Deed) -> None:
+        self._sentinels = sentinels
+        self._sentinel = sentinel
+        self._deed = deed
+
+    def __call__(self) -> None:
+        """Do it; the alarm is of no use any more."""
+        self._sentinel.alarm = None
+        self._deed(self._sentinels, self._sentinel)
 
 
 class Counts(NamedTuple):
@@ -166,7 +200,7 @@ class Sentinels:
             self._leave(gone)
         for watched in self._sentinels.values():
             if watched.suspicious:
-                watched.suspicious = watched.suspicious.intersection(watched.jobs)
+                watched.suspicious = watched.suspicious.intersection(watched.jobs) or NOBODY
         self._keep_within_budget()
 
     def weigh(self, runner: Runner, verdict: Verdict, began: float) -> Verdict:
@@ -175,7 +209,7 @@ class Sentinels:
         if sentinel is None or not verdict.conclusive:
             return verdict
         if runner in sentinel.suspicious:
-            sentinel.suspicious -= {runner}
+            sentinel.suspicious = sentinel.suspicious - {runner} or NOBODY
             if verdict.ok and trio.current_time() >= sentinel.paused_until:
                 self._give_up(sentinel, SentinelState.CROWDS, sentinel.room.doubted(sentinel.age_s))
             return verdict
@@ -234,7 +268,7 @@ class Sentinels:
             self._unaffordable.add(sentinel)
             return
         sentinel.phase = Phase.PLANNED
-        self._set_alarm(sentinel, now + self._rng.uniform(0.0, OPEN_WITHIN_S), self._queue_up)
+        self._set_alarm(sentinel, now + self._rng.uniform(0.0, OPEN_WITHIN_S), Sentinels._queue_up)
 
     def _queue_up(self, sentinel: Sentinel) -> None:
         self._queue.append(sentinel)
@@ -259,11 +293,10 @@ class Sentinels:
             return
         self._unaffordable.discard(sentinel)
         sentinel.number += 1
-        told = functools.partial(self._tell, sentinel, sentinel.number)
         keepalive_s = 1 + len(self._sentinels) // KEEPALIVES_PER_S
-        held = self._watch.hold(sentinel.target, sentinel.limit_s, keepalive_s, told)
+        held = self._watch.hold(sentinel.target, sentinel.limit_s, keepalive_s, _Told(self, sentinel))
         if isinstance(held, News):
-            self._tell(sentinel, sentinel.number, held)
+            self.tell(sentinel, sentinel.number, held)
             return
         sentinel.held = held
         sentinel.begun_at, sentinel.connected_at = trio.current_time(), math.inf
@@ -272,8 +305,8 @@ class Sentinels:
         if sentinel.phase is Phase.PLANNED:
             sentinel.phase = Phase.OPENING
 
-    def _tell(self, sentinel: Sentinel, number: int, news: News) -> None:
-        """Queue what the network tells: thousands may be told of at once."""
+    def tell(self, sentinel: Sentinel, number: int, news: News) -> None:
+        """Queue what the network tells of the `number`-th connection of a sentinel: thousands may be told of at once."""
         self._news.append((sentinel, number, news))
         self._stirred.set()
 
@@ -296,7 +329,7 @@ class Sentinels:
                 sentinel.age_s = age_s
                 sentinel.phase = Phase.LOOKING
                 pause_s = LOOKS_S[0] + self._rng.uniform(0.0, LOOK_JITTER_S)
-                self._set_alarm(sentinel, trio.current_time() + pause_s, self._look)
+                self._set_alarm(sentinel, trio.current_time() + pause_s, Sentinels._look)
                 sentinel.hint(Hint.ENDED)
             case News.ENDED if sentinel.phase is Phase.LOOKING:
                 sentinel.hint(Hint.ENDED)  # the second look is to come
@@ -325,9 +358,9 @@ class Sentinels:
         habit = sentinel.habit
         if habit.renew_after_s:
             due = sentinel.connected_at + habit.renew_after_s * self._rng.uniform(0.9, 1.0)
-            self._set_alarm(sentinel, due, self._renew)
+            self._set_alarm(sentinel, due, Sentinels._renew)
         else:
-            self._set_alarm(sentinel, sentinel.connected_at + SHORT_S, self._lasted)
+            self._set_alarm(sentinel, sentinel.connected_at + SHORT_S, Sentinels._lasted)
         if not sentinel.room.proven:
             self._try(sentinel)
 
@@ -388,7 +421,7 @@ class Sentinels:
     def _look(self, sentinel: Sentinel) -> None:
         """The first look: open it again."""
         due = trio.current_time() + LOOKS_S[1] - LOOKS_S[0]
-        self._set_alarm(sentinel, due, self._look_again)
+        self._set_alarm(sentinel, due, Sentinels._look_again)
         self._queue_up(sentinel)
 
     def _look_again(self, sentinel: Sentinel) -> None:
@@ -456,7 +489,7 @@ class Sentinels:
         """Nobody wants it any more."""
         self._absent(sentinel)
         sentinel.jobs = []
-        sentinel.suspicious = frozenset()
+        sentinel.suspicious = NOBODY
         self._given_up.discard(sentinel)
         self._unaffordable.discard(sentinel)
 
@@ -470,9 +503,9 @@ class Sentinels:
                 self._unaffordable.add(sentinel)
                 surplus -= 1
 
-    def _set_alarm(self, sentinel: Sentinel, due: float, deed: Callable[[Sentinel], None]) -> None:
+    def _set_alarm(self, sentinel: Sentinel, due: float, deed: Deed) -> None:
         self._clear_alarm(sentinel)
-        sentinel.alarm = self._timer.call_at(due, functools.partial(deed, sentinel))
+        sentinel.alarm = self._timer.call_at(due, _Due(self, sentinel, deed))
 
     @staticmethod
     def _clear_alarm(sentinel: Sentinel) -> None:

@@ -42,6 +42,9 @@ RETURN_AGAIN_S = 60.0
 RETURNS_PER_S = 200
 """So many such looks a second, of all checks of one worker. Ours: 1 % of a processor; 5,000 at once kept verdicts waiting."""
 
+NEVER = -math.inf
+"""A time long ago. One object for all: a float takes 32 bytes, and thousands of checks and sentinels have two."""
+
 
 class Hint(enum.IntEnum):
     """What a sentinel saw, the weaker first."""
@@ -62,7 +65,7 @@ class Returns:
     __slots__ = ("_free_at",)
 
     def __init__(self) -> None:
-        self._free_at = -math.inf
+        self._free_at = NEVER
 
     def look_at(self, now: float, due: float) -> float:
         """Return when to look the next time, a pause from `now` or when all others had their look; `due` if that is not later."""
@@ -88,8 +91,7 @@ class Urgency:
         self._doubtful = False  # the last verdict said nothing, and has its own time for the next
         self._refusals = 0  # in a row
         self._was_up = health is Health.UP
-        self._return_until = -math.inf
-        self._return_again = -math.inf
+        self._return_until = self._return_again = NEVER
 
     def hastens(self, hint: Hint, health: Health, failures: int) -> bool:
         """Tell whether a hint brings the next probe forward, of a check that is `health` and failed `failures` times in a row."""

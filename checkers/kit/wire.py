@@ -82,7 +82,7 @@ from checkers.kit.frames import (
     StateEntry,
     Stop,
 )
-from checkers.kit.job import Job, encode_job, job_from
+from checkers.kit.job import Job, encode_job, jobs_from
 from checkers.kit.probewire import decode_probed, encode_probed, result_in, result_out
 from checkers.kit.transcript import Step, StepKind
 
@@ -420,7 +420,7 @@ def _decode_assign(data: bytes) -> Assign:
         raw = json.loads(data[_ASSIGN_HEAD.size :], parse_constant=_no_constant)
         if not isinstance(raw, list):
             raise WireError("assign: expected a list of jobs")
-        frame = Assign(epoch, generation, part, parts, tuple(job_from(item) for item in raw), rate_max)
+        frame = Assign(epoch, generation, part, parts, tuple(jobs_from(raw)), rate_max)
         encode(frame)  # what cannot be said again (too long, a number beyond all bounds) is refused
     except (ValueError, OverflowError, RecursionError) as error:
         raise WireError(f"assign: {error}") from error

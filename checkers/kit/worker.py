@@ -24,7 +24,6 @@ import gc
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import closing
 from typing import Any
 
 import trio
@@ -62,6 +61,9 @@ OVERDUE_S = 1.0
 
 BEGUN_MAX = 100
 """Tasks that are begun at one stroke: a few milliseconds."""
+
+TASK = "checkers.kit.worker.Worker._run"
+"""What the task of a job is called: one text for all, of which trio would make one for each."""
 
 GARBAGE_OBJECTS = 20_000
 """New objects between two collections of garbage. Ours: the interpreter's 700 is 30 collections a second at 1,000 checks a second, 8 % of
@@ -140,7 +142,6 @@ class Worker:
         self._watched: dict[Runner, None] = {}  # whose sentinel is to be told of
         self._shedding = Shedding()
         self._returns = Returns()
-        self._probing = Probing(self._begin, self._glance, self._glanced)
         self._spread = Spread()
         self._pacing = Pacing(0)
         self._checkers = checkers
@@ -150,9 +151,7 @@ class Worker:
         self._generation = 0
         self._seq = 0
         self._parts: list[wire.Assign] = []
-        self._runners: dict[
-            str, list[Runner]
-        ] = {}  # by what the job is; more than one only if the supervisor repeats itself
+        self._runners: dict[str, Runner] = {}  # by what the job is
         self._numbers: dict[int, Runner] = {}  # by the job's
         self._waiting: dict[Runner, wire.ReportResult] = {}  # not sent yet, in the order of need
         self._looked: deque[tuple[wire.Probe, Seen]] = deque()  # as many as the supervisor asked for
@@ -160,6 +159,7 @@ class Worker:
         self._beat_wanted = False
         self._something = trio.Event()
         self._desk = Desk(lambda: self._something.set())  # the event of the moment  # noqa: PLW0108
+        self._probing = Probing(self._begin, self._glance, self._glanced, self._desk)
         self._tally = Tally()
         self._in_flight = 0
         self._assigned = False
@@ -211,27 +211,29 @@ class Worker:
         now = trio.current_time()
         for job in jobs:
             identity = job.identity()
-            same = old.get(identity)
-            if same:
-                runner = same.pop()
-                runner.job = job
-                runner.state.idle = False
+            while identity in self._runners:
+                identity += " again"  # only if the supervisor repeats itself
+            same = old.pop(identity, None)
+            if same is not None:
+                runner = same
+                runner.stay(job)
             else:
                 naps = self._punctuality.naps
-                runner = Runner(job, self._desk, self._make_dialer, self._probing, naps, self._timer)
+                runner = Runner(job, self._make_dialer, self._probing, naps, self._timer)
                 runner.due = runner.state.start(now, self._rng)
+                runner.due_by = runner.due + OVERDUE_S
                 fresh.append(runner)
-            if not same or runner.booking is not NOWHERE:
+            if same is None or runner.booking is not NOWHERE:
                 runner.booking = self._spread.book(now, runner.due, self._rng, movable=False)
-            self._runners.setdefault(identity, []).append(runner)
-        self._numbers = {runner.job.id: runner for same in self._runners.values() for runner in same}
-        for gone in (runner for left in old.values() for runner in left):
-            gone.scope.cancel()
+            self._runners[identity] = runner
+        self._numbers = {runner.job.id: runner for runner in self._runners.values()}
+        for gone in old.values():
+            gone.leave()
             gone.booking = NOWHERE
             self._waiting.pop(gone, None)
         self._watched = {}
         if self._sentinels is not None:
-            self._sentinels.assign([runner for same in self._runners.values() for runner in same])
+            self._sentinels.assign([*self._runners.values()])
         if fresh:
             self._nursery.start_soon(self._begin_all, fresh)
         if not self._assigned:
@@ -248,30 +250,39 @@ class Worker:
     async def _begin_all(self, fresh: list[Runner]) -> None:
         """Begin the tasks of new jobs, some at a time: thousands at once would hold up everybody else, and what the supervisor hears."""
         for count, runner in enumerate(fresh, 1):
-            self._nursery.start_soon(self._run, runner)
+            self._nursery.start_soon(self._run, runner, name=TASK)
             if count % BEGUN_MAX == 0:
                 await trio.lowlevel.checkpoint()
 
     # Probes
 
     async def _run(self, runner: Runner) -> None:
-        """Probe one job for ever, by its schedule."""
-        with runner.scope, closing(runner.dial):
+        """Probe one job by its schedule, until nobody wants it. What is in this frame and awaited in its sleep takes memory."""
+        try:
+            while not runner.gone:
+                await runner.rest()
+                await self._probe(runner)
+        finally:
+            self._in_flight -= runner.looking
+            runner.doze.end()
+            runner.dial.close()
+
+    async def _probe(self, runner: Runner) -> None:
+        """Make the probe that is due in the task of its job, or go on with what a glance began."""
+        if runner.gone:
+            return
+        with runner.awake():
+            began = await self._turn_of(runner)
             try:
-                while True:
-                    began = await self._turn_of(runner)
-                    try:
-                        verdict = await verdict_of(runner.job.type, runner.probe)
-                    finally:
-                        self._finish(runner)
-                    self._judge(runner, verdict, began)
+                verdict = await verdict_of(runner.job.type, runner.probe)
             finally:
-                self._in_flight -= runner.looking
+                self._finish(runner)
+            self._judge(runner, verdict, began)
+            runner.due_by = runner.due + OVERDUE_S
 
     async def _turn_of(self, runner: Runner) -> float:
-        """Wait until the next probe is due and its server may be asked again; return when it began. A glance may have begun it."""
-        runner.due_by = runner.due + OVERDUE_S
-        urgent = await runner.rest()
+        """Wait until the server may be asked again; return when the probe began. A glance may have begun it."""
+        urgent = runner.heed()
         if runner.looking:
             return runner.began
         self._spread.leave(runner.booking)
@@ -313,7 +324,7 @@ class Worker:
     def _glanced(self, runner: Runner, verdict: Verdict | None) -> None:
         """A glance told that all is as it was, or that the job is to look properly (None)."""
         glance = runner.glance
-        if runner.scope.cancel_called:
+        if runner.gone:
             return
         if verdict is None or glance is None:
             runner.doze.wake()
@@ -349,7 +360,7 @@ class Worker:
             self._sentinels.judged(runner, verdict)
         self._tally.add(runner.job.type, verdict, now - began)
         used_retry = not verdict.ok and verdict.conclusive and state.health is Health.UP
-        if changed or used_retry or (verdict.reason, verdict.expires_at) != runner.last_told:
+        if changed or used_retry or not runner.was_told(verdict):
             self._report(runner, verdict, now - began)
 
     def _take_idle(self, word: wire.Idle) -> None:
@@ -419,7 +430,7 @@ class Worker:
             self._nursery.start_soon(self._look, asked, runner)
 
     async def _look(self, asked: wire.Probe, runner: Runner) -> None:
-        dial = self._make_dialer(runner.job.connect_timeout, runner.favours)
+        dial = self._make_dialer(runner.job.connect_timeout, runner)
         self._seen(asked, await look(runner.job, lambda: self._prepared(runner), dial))
 
     def _seen(self, asked: wire.Probe, seen: Seen) -> None:
@@ -428,9 +439,9 @@ class Worker:
 
     def _report(self, runner: Runner, verdict: Verdict, duration_s: float) -> None:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
-        if runner.scope.cancel_called:
+        if runner.gone:
             return
-        runner.last_told = verdict.reason, verdict.expires_at
+        runner.last_reason, runner.last_expires_at = verdict.reason, verdict.expires_at
         self._waiting[runner] = result_of(verdict, runner.probes, duration_s)
         self._something.set()
 
@@ -512,7 +523,7 @@ class Worker:
         await self._link.send(wire.encode(wire.SentinelTold(*levels)))
 
     async def _send_state(self) -> None:
-        entries = [runner.entry() for same in self._runners.values() for runner in same]
+        entries = [runner.entry() for runner in self._runners.values()]
         for frame in wire.state_frames(self._epoch, self._generation, self._seq + 1, entries):
             if frame.generation != self._generation:
                 return  # a new assignment came meanwhile, and wants its own full state
@@ -522,7 +533,7 @@ class Worker:
     async def _send_beat(self) -> None:
         self._seq += 1
         now = trio.current_time()
-        overdue = sum(runner.due_by < now for same in self._runners.values() for runner in same)
+        overdue = sum(runner.due_by < now for runner in self._runners.values())
         beat = wire.Beat(
             self._epoch,
             self._generation,

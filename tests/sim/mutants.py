@@ -464,7 +464,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _kit(
         "worker",
-        "            gone.scope.cancel()\n",
+        "            gone.leave()\n",
         "",
         "checks that left the configuration run for ever",
     ),
@@ -475,8 +475,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a new configuration is not answered with the full state",
     ),
     _kit(
-        "worker",
-        "                runner.job = job\n",
+        "runner",
+        "        self.job = job if job.id != self.job.id else self.job\n",
         "",
         "a job that stays speaks under its old number",
     ),

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from checkers.kit.timer import TICK_S, Timer
+from checkers.kit.timer import TICK_S, Doze, Timer
 
 
 def run(story: Callable[[Timer], Awaitable[None]]) -> None:
@@ -63,6 +63,69 @@ def test_a_cancelled_alarm_does_not_ring_and_does_not_wake_the_timer() -> None:
         timer.call_at(trio.current_time() + 1, lambda: rung.append("rung")).cancel()
         await trio.sleep(10)
         assert rung == []
+
+    run(story)
+
+
+def test_an_alarm_that_is_set_again_rings_at_its_last_time_alone() -> None:
+    async def story(timer: Timer) -> None:
+        start = trio.current_time()
+        rung: list[float] = []
+        call = timer.call_at(start + 5, lambda: rung.append(round(trio.current_time() - start, 1)))
+        timer.set(call, start + 9)
+        timer.set(call, start + 2)
+        await trio.sleep(10)
+        assert rung == [2.0]
+        assert not call.is_set
+
+    run(story)
+
+
+class Dozer:
+    """Sleeps, and lets nothing be done instead."""
+
+    def __init__(self, timer: Timer) -> None:
+        self.doze = Doze(timer, self)
+        self.asked = 0
+        self.woken_after: list[float] = []
+
+    def instead(self) -> bool:
+        self.asked += 1
+        return False
+
+    async def sleep(self, seconds: float) -> None:
+        start = trio.current_time()
+        try:
+            await self.doze.until(start + seconds)
+            self.woken_after.append(round(trio.current_time() - start, 1))
+        finally:
+            self.doze.end()
+
+
+def test_a_doze_may_be_shortened_and_is_not_lengthened() -> None:
+    async def story(timer: Timer) -> None:
+        dozer = Dozer(timer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(dozer.sleep, 100.0)
+            await wait_all_tasks_blocked()
+            dozer.doze.shorten(trio.current_time() + 7)
+            dozer.doze.shorten(trio.current_time() + 50)
+        assert (dozer.woken_after, dozer.asked) == ([7.0], 1)
+
+    run(story)
+
+
+def test_who_is_cancelled_in_a_doze_may_be_woken_in_the_same_moment_and_is_asked_nothing_later() -> None:
+    async def story(timer: Timer) -> None:
+        dozer = Dozer(timer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(dozer.sleep, 100.0)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            dozer.doze.wake()
+        dozer.doze.on(trio.current_time() + 1)
+        await trio.sleep(200)
+        assert (dozer.woken_after, dozer.asked) == ([], 0)
 
     run(story)
 

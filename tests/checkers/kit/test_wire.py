@@ -240,6 +240,16 @@ def test_a_full_state_of_nothing_is_one_frame() -> None:
     assert wire.state_frames(1, 1, 5, []) == [wire.State(1, 1, 5, (), last=True)]
 
 
+def test_jobs_of_one_frame_share_what_is_equal_in_them() -> None:
+    (frame,) = wire.assign_frames(1, 1, [job(1), job(2), job(3, options={"url": [{"path": "/other"}]})])
+    assign = wire.decode_from_supervisor(frame)
+    assert isinstance(assign, wire.Assign)
+    one, two, other = assign.jobs
+    assert one.options is two.options
+    assert one.type is two.type
+    assert other.options == {"url": [{"path": "/other"}]}
+
+
 @pytest.mark.parametrize("count", [0, 1, 1000])
 def test_an_assignment_is_cut_into_frames_that_together_hold_every_job(count: int) -> None:
     wanted = [job(number, delay_loop=6) for number in range(count)]
