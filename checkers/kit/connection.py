@@ -22,6 +22,7 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 from checkers.kit.api import GULP_BYTES, ConnectionLost, DeadlinePassed, LocalTrouble, ProbeError, Target
 from checkers.kit.punctuality import Mark
 from checkers.kit.sockets import address_of, connect_error, errno_text, is_local, open_socket
+from checkers.kit.spares import keep
 
 if TYPE_CHECKING:
     from checkers.kit.dial import Network
@@ -56,6 +57,7 @@ class Connection:
         "_note",
         "_said",
         "_sock",
+        "_spares",
         "closed",
         "connected",
         "deadline",
@@ -75,6 +77,7 @@ class Connection:
         self._mark = _NO_MARK
         self._sock: socket.SocketType | None = None
         self._fd = -1
+        self._spares: list[socket.SocketType] | None = None
         self._first = b""
         self._said = b""  # at a glance
         self._aside: bytes | OSError = b""  # what a glance read
@@ -102,10 +105,18 @@ class Connection:
         then: Callable[[], object],
         sock: socket.SocketType | None = None,
         first: bytes = b"",
+        spares: list[socket.SocketType] | None = None,
     ) -> None:
-        """Begin to `open` at `now`; call `then` where that would return. Raises LocalTrouble, ConnectFailed."""
+        """Begin to `open` at `now`; call `then` where that would return. Raises LocalTrouble, ConnectFailed.
+
+        The socket may be one of `spares`, and `spare` puts it there.
+        """
         network = self._network
         self._begin(now)
+        self._spares = spares
+        watched = bool(spares)
+        if spares:
+            sock = spares.pop()
         self._sock = sock = open_socket(target, self._kind) if sock is None else sock
         self._fd = sock.fileno()
         if first:
@@ -114,7 +125,9 @@ class Connection:
         error = sock.connect_ex(address_of(target))
         if error and error != errno.EINPROGRESS:
             raise connect_error(error, at_once=True)
-        network.watch(self, self._fd)
+        network.connections[self._fd] = self
+        if not watched:
+            network.epoll.register(self._fd, EVENTS)
         network.expire(self, self._limit_s)
         self.then = then
 
@@ -241,6 +254,14 @@ class Connection:
         if self._kind is socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
+
+    def spare(self) -> None:
+        """Close, in the same way for the server, but spare the socket if somebody else may use it."""
+        spares, sock = self._spares, self._sock
+        if spares is not None and sock is not None and keep(spares, sock):
+            self._sock = None
+            self._network.connections.pop(self._fd, None)
+        self.close()
 
     def pause(self) -> None:
         """See `kit.api.Stream.pause`."""

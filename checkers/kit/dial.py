@@ -35,12 +35,13 @@ from checkers.kit.api import (
     Target,
     Verdict,
 )
-from checkers.kit.connection import EVENTS, Connection
+from checkers.kit.connection import Connection
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
 from checkers.kit.glance import Look
 from checkers.kit.punctuality import Mark, Punctuality, RunQueue, suspended_s
 from checkers.kit.sockets import privileged
+from checkers.kit.spares import Spares
 from checkers.kit.timer import Timer
 
 TIDY_LENGTH = 4096
@@ -75,6 +76,7 @@ class Network:
         self.punctuality = Punctuality(RunQueue().waited_s, suspended_s) if punctuality is None else punctuality
         self.epoll = select.epoll()
         self.connections: dict[int, Watched] = {}
+        self.spares = Spares()
         self.gate = Gate(timer)
         self._deadlines: dict[float, Deadlines] = {}
         self._mark: Mark | None = None
@@ -91,11 +93,6 @@ class Network:
             mark = self._mark = self.punctuality.mark(now)
             self._marked_tick = self.timer.ticks
         return mark
-
-    def watch(self, connection: Connection, fd: int) -> None:
-        """Hear of a connection that is being made with the descriptor `fd`, until it is closed."""
-        self.connections[fd] = connection
-        self.epoll.register(fd, EVENTS)
 
     def expire(self, connection: Connection, limit_s: float) -> None:
         """Have a connection expire at its deadline, which is `limit_s` seconds from now."""
@@ -114,6 +111,7 @@ class Network:
                 self.look(EVENTS_AT_ONCE)  # what is left keeps the epoll readable
         finally:
             self.epoll.close()
+            self.spares.close()
 
     def _pulse(self, due: float) -> None:
         """Have the timer look at `due` and ever after whether it is punctual."""
@@ -201,7 +199,7 @@ class SocketDialer:
             return isinstance(kept, Connection) and self._glance_at(kept, glance, now, done)
         connection = Connection(network, self._limit_s, socket.SOCK_STREAM, self._note)
         try:
-            Look(connection, glance, done).open(target, now)
+            Look(connection, glance, done).open(target, now, network.spares.of(target))
         except ProbeError:
             connection.close()
             return False  # the task finds it, too
@@ -223,7 +221,7 @@ class SocketDialer:
         """See `kit.api.JobDialer.glanced`."""
         connection, self._begun = self._begun, None
         if connection is not None and (probes == 1 or not self.keep(connection, probes)):
-            connection.close()
+            connection.spare()
 
     def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Connection]:
         """See `kit.api.Dialer.connect`."""

@@ -18,6 +18,8 @@ from checkers.kit.api import Glance, Target, Verdict
 from checkers.kit.probing import recognised
 
 if TYPE_CHECKING:
+    import socket
+
     from checkers.kit.connection import Connection
 
 
@@ -31,9 +33,12 @@ class Look:
         self._glance = glance
         self._done = done
 
-    def open(self, target: Target, now: float) -> None:
-        """Connect; what is to be said first is said as soon as the connection stands. Raises ProbeError."""
-        self._connection.begin(target, now, self.told, first=self._glance.first)
+    def open(self, target: Target, now: float, spares: list[socket.SocketType] | None) -> None:
+        """Connect, with one of `spares` if there is one; what is to be said first is said as soon as the connection stands.
+
+        Raises ProbeError.
+        """
+        self._connection.begin(target, now, self.told, first=self._glance.first, spares=spares)
 
     def ask(self) -> bool:
         """Say on a kept connection what is to be said; False when it is of no use any more."""

@@ -53,6 +53,7 @@ class Runner:
         "gone",
         "job",
         "last_expires_at",
+        "last_judged",
         "last_reason",
         "longest_s",
         "looking",
@@ -88,6 +89,7 @@ class Runner:
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
         self.doze = Doze(timer, self)
         self.due_by = 0.0  # after this its next start or end is overdue
+        self.last_judged: Verdict | None = None
         self.last_reason = Reason.NONE  # of the last report
         self.last_expires_at = 0.0  # in it: the end of the certificate
         self.looking = False  # a probe is under way
@@ -176,6 +178,12 @@ class Runner:
     def was_told(self, verdict: Verdict) -> bool:
         """Tell whether the last report said the same."""
         return verdict.reason is self.last_reason and verdict.expires_at == self.last_expires_at
+
+    def says_nothing_new(self, verdict: Verdict) -> bool:
+        """Whether this is the last verdict once more, of a check that is up and well, and no sentinel has to be told of it."""
+        if verdict is not self.last_judged or not verdict.ok or not self.state.well:
+            return False
+        return self.sentinel is None or self.sentinel.at_rest
 
     def entry(self) -> StateEntry:
         """Return the present level."""

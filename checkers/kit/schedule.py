@@ -162,6 +162,11 @@ class CheckState:
         return self.health is Health.UP and not self.failures
 
     @property
+    def well(self) -> bool:
+        """Whether it is up, and its last verdict was a success."""
+        return self.health is Health.UP and not self.failures and not self._late
+
+    @property
     def last_chance(self) -> bool:
         """Whether the next failure takes the server out, for all retries are used up."""
         return self.health is not Health.DOWN and self.retry_it >= self._settings.retry
@@ -184,6 +189,15 @@ class CheckState:
         if began is not None and self._settings.type in _PAUSE_FROM_BEGINNING:
             return step._replace(due=max(now, step.due - (now - began)))
         return step
+
+    def go_on(self, now: float) -> float:
+        """Do what `record` does, of a check that is well, with the same success once more; return when the next probe is due.
+
+        Not for scripts, whose pauses count from the beginning of the probe.
+        """
+        self._excused = False
+        self._successes += 1
+        return now + self._pause_after_success()
 
     def _record(self, verdict: Verdict, now: float) -> Step:
         late = verdict.reason is Reason.LATE

@@ -78,6 +78,11 @@ class Sentinel:
         """Whether the connection is there."""
         return self.held is not None and self.connected_at < math.inf
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether it stands and nobody suspects it: then a success of a probe says nothing to it."""
+        return self.phase is Phase.HELD and not self.suspicious
+
     def hint(self, hint: Hint) -> None:
         """Tell the jobs: an idle server is probed at its full rate again, too."""
         for runner in self.jobs:

@@ -331,12 +331,25 @@ class Worker:
             return
         runner.dial.glanced(glance.probes)
         self._finish(runner)
-        self._judge(runner, verdict, runner.began)
+        if runner.says_nothing_new(verdict):
+            self._go_on(runner, verdict)
+        else:
+            self._judge(runner, verdict, runner.began)
         if runner.hinted:
             runner.doze.wake()
         else:
             runner.due_by = runner.due + OVERDUE_S
             runner.doze.on(runner.due)
+
+    def _go_on(self, runner: Runner, verdict: Verdict) -> None:
+        """Take in a success that says nothing new. What `_judge` does beside this would change nothing then, and take as long again."""
+        now = trio.current_time()
+        runner.probes += 1
+        self._excuse(runner, now)
+        due = self._shedding.due(verdict, now, runner.state.go_on(now))
+        runner.booking = self._spread.book(now, due, self._rng, movable=True)
+        runner.due = runner.booking.due
+        self._tally.add(runner.job.type, verdict, now - runner.began)
 
     def _judge(self, runner: Runner, verdict: Verdict, began: float) -> None:
         """Draw the conclusions from the verdict of a probe that began at `began`: when is the next one, and what is to be told?"""
@@ -349,6 +362,7 @@ class Worker:
         if turns is not None:
             verdict = turns.weigh(verdict, state.health)
         changed, runner.due, verdict = state.record(verdict, now, began)
+        runner.last_judged = verdict
         if turns is not None:
             went_down = changed and state.health is Health.DOWN
             runner.due = turns.due(verdict, runner.due, now, went_down=went_down)

@@ -62,6 +62,8 @@ def plan(desired: Table, actual: Table, owned: Collection[ServiceKey] = frozense
             continue
         giving.extend(_service_ops(service, there))
         present = _no_destinations if there is None else there.destinations
+        if present == service.destinations:  # nearly always, and quicker than to look at each
+            continue
         for destination in map(normal_destination, service.destinations.values()):
             was = present.get(destination.endpoint)
             if was is None:

@@ -291,3 +291,33 @@ def test_steady_is_who_is_in_no_transition() -> None:
         state.record(verdict, 0.0)
         seen.append(state.steady)
     assert seen == [False, True, False, True, False, True]
+
+
+@given(
+    st.lists(st.sampled_from([GOOD, BAD, LATE, LOCAL, "excuse", "idle"]), max_size=40),
+    st.sampled_from(Health),
+    st.sampled_from([None, 60.0]),
+)
+def test_to_go_on_is_to_record_the_same_success_once_more(
+    told: list[Verdict | str], health: Health, idle_interval: float | None
+) -> None:
+    brief, whole = (CheckState(Settings(idle_interval=idle_interval), health) for _ in range(2))
+    last: Verdict | None = None
+    for number, what in enumerate(told):
+        now = 100.0 * number
+        if what == "excuse":
+            brief.excuse()
+            whole.excuse()
+        elif what == "idle":
+            brief.idle = whole.idle = not whole.idle
+        elif isinstance(what, Verdict):
+            if brief.well and what is last is GOOD:
+                assert (False, brief.go_on(now), what) == whole.record(what, now)
+            else:
+                assert brief.record(what, now) == whole.record(what, now)
+            last = what
+        assert _all_of(brief) == _all_of(whole)
+
+
+def _all_of(state: CheckState) -> list[object]:
+    return [getattr(state, name) for name in CheckState.__slots__]
