@@ -285,8 +285,6 @@ def _state_dir(options: argparse.Namespace) -> Path | None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # structlog loads rich where that happens to be installed: 5 MB for colours that no log of ours has
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # the import system's word for "there is none"
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
     from supervisor.exporter.extent import Extent  # noqa: PLC0415
 
