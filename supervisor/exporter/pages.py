@@ -207,7 +207,9 @@ def _environment() -> Environment:
         "twin": _twin,
         "shares": _shares,
     }
-    return made  # a template is compiled when its page is first asked for, and kept: all of them take a fifth of a start
+    return (
+        made  # a template is compiled when its page is first asked for, and kept: all of them take a fifth of a start
+    )
 
 
 _ENVIRONMENT = _environment()
