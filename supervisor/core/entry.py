@@ -173,9 +173,14 @@ def printable(text: str, limit: int = TEXT_MAX) -> str:
 
     Texts that say the same are one object, for names and results come again and again.
     """
+    return sys.intern(printable_once(text, limit))
+
+
+def printable_once(text: str, limit: int = TEXT_MAX) -> str:
+    """Return the same of a text that is hardly said again, a sentence about one server: to look it up would take more than it saves."""
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:limit])
-    return sys.intern(text if len(text) <= limit else f"{text[: limit - 1]}…")
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 _TYPE = re.compile(r"[a-z][a-z_.]{0,63}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from supervisor.core.causes import Fact
-from supervisor.core.entry import ID_MAX, RESULT, Entry, printable
+from supervisor.core.entry import ID_MAX, RESULT, Entry, printable, printable_once
 from supervisor.core.events import CheckReported, Result
 from supervisor.core.health import INCONCLUSIVE, Check
 from supervisor.core.realserver import RealServerState
@@ -28,7 +28,7 @@ def entries(
             at=at,
             type=RESULT,
             level="info" if passed else "warning",
-            message=printable(_sentence(check, result)),
+            message=printable_once(_sentence(check, result)),
             virtual_server=printable(str(virtual_server.spec.key)),
             real_server=printable(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
