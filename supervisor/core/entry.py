@@ -11,11 +11,12 @@ hostile input: it comes from a file, or goes to a process that strangers talk to
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,38 @@ AT_MAX = 32_503_680_000.0
 """Unix seconds of the year 3000: times beyond are damage."""
 
 LEVELS = ("debug", "info", "warning", "error")
+
+
+class Facts(Mapping[str, Fact]):
+    """A few facts, in half of what a dictionary takes: those that are about the same things share their names."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, facts: Mapping[str, Fact]) -> None:
+        self._names = _shared_names(tuple(facts))
+        self._values = tuple(facts.values())
+
+    def __getitem__(self, name: str) -> Fact:
+        """Return a fact. Raises KeyError."""
+        try:
+            return self._values[self._names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Facts({dict(self)!r})"
+
+
+@functools.lru_cache(256)
+def _shared_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same names for all who have them."""
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +165,7 @@ def from_plain(raw: object) -> Entry:
         message=_text(raw.get("message"), "message"),
         virtual_server=_text(raw.get("virtual_server", ""), "virtual_server", NAME_MAX),
         real_server=_text(raw.get("real_server", ""), "real_server", NAME_MAX),
-        facts={_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()},
+        facts=Facts({_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()}),
         because=tuple(_text(text, "because") for text in because),
         count=_whole(raw, "count") if "count" in raw else 1,
         last_at=_at(raw, "last_at") if "last_at" in raw else None,
