@@ -393,8 +393,8 @@ class Supervisor:
         elif isinstance(event, KernelRead) and self._idleness.look(event.reading.loads, now):
             self._pool.traffic_changed(self._idleness.idle)
         self._tell(self._director.handle(event, now))
-        if isinstance(event, WorkerSpeaking):
-            self._outside.give_back()  # what telling it its jobs took: 4 MB at 10,000
+        if isinstance(event, WorkerSpeaking | KernelRead):
+            self._outside.give_back()  # what telling it its jobs took, 4 MB at 10,000, or a reading
         return now
 
     def _tell(self, transitions: Collection[Transition]) -> None:
