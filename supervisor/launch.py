@@ -186,6 +186,7 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
             worked_s=time.thread_time,
             stalls=Stalls(),
             to_stay=keepsakes.freeze,
+            give_back=keepsakes.give_back,
             rivals=rivals.find if backend.name == "kernel" else lambda: (),
         )
         if not options.dry_run:

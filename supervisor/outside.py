@@ -75,6 +75,7 @@ class Outside:
     to_stay: Callable[[], None] = lambda: (
         None
     )  # told that what was made just now will stay for as long as the configuration
+    give_back: Callable[[], None] = lambda: None  # told when much was needed for a moment, and is not any more
     keep: bool = False  # a clean stop leaves the table and the addresses as they are
     caged: str = ""  # what this process could give up, and which walls stand around it
     store: Store | None = None  # where is kept what the next start should know; None: nowhere

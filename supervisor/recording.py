@@ -121,7 +121,8 @@ class Recording:
         for spec in config.virtual_servers:
             named = before.get(spec.key)
             if named is None or named[0] is not spec:
-                named = spec, frozenset(str(server.endpoint) for server in spec.real_servers)
+                # printable: the same objects as the names in its entries
+                named = spec, frozenset(printable(str(server.endpoint)) for server in spec.real_servers)
             self._named[spec.key] = named
         self.history.reconfigure({str(key): names for key, (_, names) in self._named.items()})
 

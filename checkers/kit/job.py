@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -70,13 +71,19 @@ class Job:
 
 def encode_job(job: Job) -> str:
     """Return the JSON form, canonical: sorted keys, no blanks, ASCII."""
-    raw = {name: _plain(kind, getattr(job, name)) for name, kind in _FIELDS.items()}
+    raw = dict(zip(_FIELDS, _VALUES(job), strict=True))
     raw["health"] = job.health.name
-    return json.dumps(raw, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    for name in _TIMES:
+        if raw[name] is not None:
+            raw[name] = float(raw[name])
+    return _CANONICAL.encode(raw)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _plain(kind: str, value: Any) -> Any:
-    """Return a field's value as JSON has it: every time as a float, so that equal jobs are equal text."""
+    """Return a field's value as a job has it: every time as a float, so that equal jobs are equal text."""
     return _shared(float(value)) if kind.startswith("float") and value is not None else value
 
 
@@ -145,3 +152,7 @@ _FEW_TEXTS = frozenset({"type", "bind_address", "bind_interface"})
 
 _FIELDS: dict[str, str] = {member.name: str(member.type) for member in dataclasses.fields(Job)}
 """Field name → its annotation, as text."""
+
+_TIMES = tuple(name for name, kind in _FIELDS.items() if kind.startswith("float"))
+_VALUES = operator.attrgetter(*_FIELDS)
+"""All values of a job, in the order of _FIELDS."""

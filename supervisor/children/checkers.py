@@ -242,7 +242,7 @@ class CheckerWorker:
         assignment = await assemble(station, self.index, epoch, self._generation + 1, self._complain_of)
         self._generation += 1
         self._told_idle = frozenset()
-        self._owned = frozenset(assignment.jobs)
+        self._owned = frozenset(dict.fromkeys(assignment.jobs))  # of a tuple it would grow by steps to twice the size
         self._rate_max = assignment.rate_max
         self._scripts_at = {job: at for job, at in self._scripts_at.items() if job in self._owned}
         self._allowance = Allowance(assignment.gaps_s, trio.current_time())

@@ -55,7 +55,6 @@ class CheckerPool:
         self._log = log
         self._count = count
         self._crew = Crew(count, 0.0)
-        self._specs: dict[int, CheckSpec] = {}
         self._idle: Collection[int] = frozenset()
         self.rate_max = rate_max
         self._owners: dict[int, int] = {}
@@ -139,7 +138,7 @@ class CheckerPool:
 
     def job(self, number: int) -> wire.Job | None:
         """Return a job as a worker gets it; None: nobody wants it any more."""
-        spec = self._specs.get(number)
+        spec = self._crew.specs.get(number)
         return None if spec is None else self._make_job(spec, number)
 
     def owned(self, index: int, jobs: Iterable[int]) -> tuple[int, ...]:
@@ -166,7 +165,6 @@ class CheckerPool:
         """Find out who checks what now, and have those told whose jobs changed."""
         jobs = self._jobs()
         before, self._owners = self._owners, self._crew.owners(jobs, trio.current_time())
-        self._specs = {number: spec for spec, number in jobs.items()}
         changed: set[int] = set()
         moved = 0
         for job, owner in self._owners.items():
@@ -178,7 +176,7 @@ class CheckerPool:
                     moved += 1
         ownerless = [job for job in before if job not in self._owners]
         changed |= {before[job] for job in ownerless}
-        self._resting += [job for job in ownerless if job in self._specs]
+        self._resting += [job for job in ownerless if job in self._crew.specs]
         for worker in self.workers:
             if worker.index in changed:
                 worker.reassign()
@@ -238,7 +236,7 @@ class CheckerPool:
                     assert_never(edge)
 
     def _named(self, jobs: Sequence[int]) -> str:
-        specs = [self._specs[job] for job in jobs[:NAMED_MAX] if job in self._specs]
+        specs = [self._crew.specs[job] for job in jobs[:NAMED_MAX] if job in self._crew.specs]
         names = ", ".join(f"{spec.type} {spec.target}" for spec in specs)
         return f"{names} and {len(jobs) - NAMED_MAX} more" if len(jobs) > NAMED_MAX else names
 

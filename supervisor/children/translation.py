@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import assert_never
 
 from checkers.kit import wire
@@ -15,12 +16,17 @@ HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHeal
 """The wire's numbers of health and the core's own values."""
 
 
+_NEVER = 0.0
+"""There is no certificate that could end (`Result.expires_at`)."""
+
+
 def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
     """Return what a worker said of a job as an event."""
     told = None
     if result is not None:
-        texts = result.detail, result.sent, result.received
-        told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at)
+        # of thousands that are well the words and the absence of a certificate are one object
+        texts = sys.intern(result.detail), result.sent, result.received
+        told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at or _NEVER)
     probes = level.probes if isinstance(level, wire.StateEntry) else told.probe if told is not None else 0
     return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight, probes)
 

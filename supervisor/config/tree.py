@@ -114,7 +114,7 @@ class _Tree:
     def close(self, brace: Brace) -> list[Node]:
         """Close the innermost block. Returns where the statements after it go."""
         if self.stack:
-            self.stack.pop()
+            self.stack.pop().brace = None  # it matters for as long as it is open
         else:
             origin, line, first = brace
             message = "this brace closes nothing; is one before it too many?"

@@ -66,6 +66,10 @@ class Chronicle:
         self._recent: dict[int, Chain] = {}  # the oldest first
         self._alike: dict[tuple[Fact | type, ...], _Said] = {}
         self._last: _Said = "", {}  # most often it is the same again
+        self._moment = 0.0
+        self._together: dict[
+            tuple[int | None, Kind, int], tuple[_Said, Chain]
+        ] = {}  # of that moment; by parent, kind, what was said
 
     def begin(self, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
         """Start a new chain."""
@@ -75,6 +79,24 @@ class Chronicle:
         """Return `chain` with one more link."""
         parent = chain[-1].id if chain else None
         return self._noted((*chain, Cause(next(self._ids), parent, now, kind, *self._shared(text, facts))))
+
+    def extend_together(self, chain: Chain, now: float, kind: Kind, text: str, **facts: Fact) -> Chain:
+        """Return `chain` with one more link, the same one for all who share the chain, and begin one if it is empty.
+
+        For what happens to many at one stroke: a start, one write, one reading. It is one thing, so it is one link with one id, and
+        10,000 real servers that are well have a handful of chains.
+        """
+        if now != self._moment or len(self._together) >= ALIKE_MAX:
+            self._moment = now
+            self._together.clear()
+        said = self._shared(text, facts)
+        parent = chain[-1].id if chain else None
+        which = parent, kind, id(said)  # it is kept beside the chain, so nothing else gets its id
+        found = self._together.get(which)
+        if found is None:
+            found = said, self._noted((*chain, Cause(next(self._ids), parent, now, kind, *said)))
+            self._together[which] = found
+        return found[1]
 
     def recent(self, cause: int) -> Chain:
         """Return the chain that ends in the link of this id; empty when that was too long ago."""

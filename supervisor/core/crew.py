@@ -133,7 +133,8 @@ class Crew:
         self._trial: _Trial | None = None
         self._jobs: Mapping[CheckSpec, int] = {}
         self._rankings: dict[int, tuple[int, ...]] = {}
-        self._specs: dict[int, CheckSpec] = {}
+        self.specs: Mapping[int, CheckSpec] = {}
+        """The jobs that `owners` was asked for last, by their numbers."""
         self._lost_since: float | None = now + FIRST_MAX_S - ALL_LOST_AFTER_S
         self._told_lost = False
 
@@ -243,8 +244,8 @@ class Crew:
     def _learn(self, jobs: Mapping[CheckSpec, int]) -> None:
         """Take in a new configuration: what left it is neither suspect nor condemned any more."""
         self._jobs = jobs
-        self._specs = {number: spec for spec, number in jobs.items()}
-        numbers = self._specs.keys()
+        self.specs = {number: spec for spec, number in jobs.items()}
+        numbers = self.specs.keys()
         self._rankings = {number: rank for number, rank in self._rankings.items() if number in numbers}
         self.condemned &= numbers
         trial = self._trial
@@ -330,7 +331,7 @@ class Crew:
             return math.inf
         if trial.since is None:
             return trial.begun + TRIAL_MAX_S
-        schedules = (self._specs[job].schedule for job in trial.suspects if job in self._specs)
+        schedules = (self.specs[job].schedule for job in trial.suspects if job in self.specs)
         first_probes_s = max((1.0 + s.warmup + s.connect_timeout for s in schedules), default=0.0)
         return min(trial.begun + TRIAL_MAX_S, trial.since + max(INNOCENT_S, 5.0 + first_probes_s))
 

@@ -83,7 +83,8 @@ def new_real_server(
         said = pools.job_weight(job) if weight is None else weight
         checks.append(Check(check, job, now, health=health, trusted=trusted, weight=said))
     kind, text = _beginning(how, known, checks)
-    return RealServerState(spec, tuple(checks), now, pools.chronicle.begin(now, kind, text, weight=spec.weight))
+    why = pools.chronicle.extend_together((), now, kind, text, weight=spec.weight)
+    return RealServerState(spec, tuple(checks), now, why)
 
 
 def _memories(pools: Pools, spec: RealServer, known: ServerMemory | None) -> list[CheckMemory | None]:

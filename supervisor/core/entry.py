@@ -11,11 +11,12 @@ hostile input: it comes from a file, or goes to a process that strangers talk to
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,38 @@ AT_MAX = 32_503_680_000.0
 """Unix seconds of the year 3000: times beyond are damage."""
 
 LEVELS = ("debug", "info", "warning", "error")
+
+
+class Facts(Mapping[str, Fact]):
+    """A few facts, in half of what a dictionary takes: those that are about the same things share their names."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, facts: Mapping[str, Fact]) -> None:
+        self._names = _shared_names(tuple(facts))
+        self._values = tuple(facts.values())
+
+    def __getitem__(self, name: str) -> Fact:
+        """Return a fact. Raises KeyError."""
+        try:
+            return self._values[self._names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Facts({dict(self)!r})"
+
+
+@functools.lru_cache(256)
+def _shared_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same names for all who have them."""
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +165,7 @@ def from_plain(raw: object) -> Entry:
         message=_text(raw.get("message"), "message"),
         virtual_server=_text(raw.get("virtual_server", ""), "virtual_server", NAME_MAX),
         real_server=_text(raw.get("real_server", ""), "real_server", NAME_MAX),
-        facts={_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()},
+        facts=Facts({_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()}),
         because=tuple(_text(text, "because") for text in because),
         count=_whole(raw, "count") if "count" in raw else 1,
         last_at=_at(raw, "last_at") if "last_at" in raw else None,
@@ -173,9 +206,14 @@ def printable(text: str, limit: int = TEXT_MAX) -> str:
 
     Texts that say the same are one object, for names and results come again and again.
     """
+    return sys.intern(printable_once(text, limit))
+
+
+def printable_once(text: str, limit: int = TEXT_MAX) -> str:
+    """Return the same of a text that is hardly said again, a sentence about one server: to look it up would take more than it saves."""
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:limit])
-    return sys.intern(text if len(text) <= limit else f"{text[: limit - 1]}…")
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 _TYPE = re.compile(r"[a-z][a-z_.]{0,63}")

@@ -20,7 +20,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
-from typing import TypeAlias
 
 from supervisor.core.entry import RESULT, Entry, Extract
 
@@ -48,9 +47,6 @@ RUNS_MAX = 2
 
 _UNRECORDED = ("real_server.check_failed", "notify.")
 """Types that are events and no part of a server's record: the probe's result says the first, and the others are the sinks' business."""
-
-Subject: TypeAlias = tuple[str, str]
-"""A virtual server and one of its real servers, "" for itself."""
 
 
 class Place(enum.Enum):
@@ -167,7 +163,7 @@ class History:
     def __init__(self) -> None:
         self.next_id = 1
         self._events: deque[Entry] = deque(maxlen=EVENTS_KEPT)
-        self._records: dict[Subject, Record] = {}
+        self._records: dict[str, dict[str, Record]] = {}  # by virtual server, by real server ("" for itself)
         self._pools: Mapping[str, Collection[str]] = {}
         self._kept = KEPT_MAX
 
@@ -181,9 +177,13 @@ class History:
         self._pools = {name: frozenset(servers) for name, servers in pools.items()}
         subjects = sum(len(servers) + 1 for servers in self._pools.values())
         kept = min(max(ENTRIES_MAX // max(subjects, 1), KEPT_MIN), KEPT_MAX)
-        self._records = {subject: record for subject, record in self._records.items() if self._knows(*subject)}
+        self._records = {
+            name: {server: record for server, record in records.items() if self._knows(name, server)}
+            for name, records in self._records.items()
+            if name in self._pools
+        }
         if kept < self._kept:
-            for record in self._records.values():
+            for record in self._all():
                 record.trim(kept)
         self._kept = kept
 
@@ -196,12 +196,13 @@ class History:
         self.next_id = max(self.next_id, entry.id + 1)
         if place is not Place.RECORD and entry.type != RESULT:
             self._events.append(entry)
-        subject = entry.virtual_server, entry.real_server
-        if place is Place.EVENTS or not _is_recorded(entry) or not self._knows(*subject):
+        virtual_server, real_server = entry.virtual_server, entry.real_server
+        if place is Place.EVENTS or not _is_recorded(entry) or not self._knows(virtual_server, real_server):
             return
-        record = self._records.get(subject)
+        records = self._records.setdefault(virtual_server, {})
+        record = records.get(real_server)
         if record is None:
-            record = self._records[subject] = Record()
+            record = records[real_server] = Record()
         if place is Place.BOTH:
             record.add(entry, self._kept)
         else:
@@ -209,16 +210,19 @@ class History:
 
     def dump(self) -> Dump:
         """Return everything as it is now. It can be gone through in another thread."""
-        return Dump(self.next_id, tuple(map(tuple, self._records.values())), tuple(self._events))
+        return Dump(self.next_id, tuple(map(tuple, self._all())), tuple(self._events))
 
     def __len__(self) -> int:
-        return len(self._events) + sum(map(len, self._records.values()))
+        return len(self._events) + sum(map(len, self._all()))
+
+    def _all(self) -> Iterator[Record]:
+        return chain.from_iterable(records.values() for records in self._records.values())
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
     def record(self, virtual_server: str, real_server: str = "") -> Record:
         """Return what is kept of one server."""
-        return self._records.get((virtual_server, real_server)) or Record()
+        return self._records.get(virtual_server, {}).get(real_server) or Record()
 
     def server(self, virtual_server: str, real_server: str = "") -> list[Entry]:
         """Return what is known of one real server, or of a virtual server itself; the oldest first."""
@@ -233,7 +237,7 @@ class History:
         found: list[Entry] = []
         known = 0
         for real_server in ("", *servers):
-            record = self._records.get((virtual_server, real_server))
+            record = self._records.get(virtual_server, {}).get(real_server)
             if record is not None:
                 known += len(record)
                 found += record.entries()[-share:]

@@ -93,7 +93,7 @@ def _change_real_server(pools: Pools, server: RealServerState, wanted: RealServe
     """Bring a real server to a new specification; return whether that alone took it in or out."""
     if server.spec.weight != wanted.weight:
         text = f"a new configuration says weight {wanted.weight}"
-        server.why = pools.chronicle.begin(now, Kind.CONFIGURATION, text, weight=wanted.weight)
+        server.why = pools.chronicle.extend_together((), now, Kind.CONFIGURATION, text, weight=wanted.weight)
     server.checks = carried_over(server, wanted, pools.jobs.jobs, now)
     server.spec = wanted
     server.weigh()

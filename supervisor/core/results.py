@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from supervisor.core.causes import Fact
-from supervisor.core.entry import ID_MAX, RESULT, Entry, printable
+from supervisor.core.entry import ID_MAX, RESULT, Entry, Facts, printable, printable_once
 from supervisor.core.events import CheckReported, Result
 from supervisor.core.health import INCONCLUSIVE, Check
 from supervisor.core.realserver import RealServerState
@@ -28,7 +28,7 @@ def entries(
             at=at,
             type=RESULT,
             level="info" if passed else "warning",
-            message=printable(_sentence(check, result)),
+            message=printable_once(_sentence(check, result)),
             virtual_server=printable(str(virtual_server.spec.key)),
             real_server=printable(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
@@ -110,7 +110,7 @@ def _sentence(check: Check, result: Result) -> str:
     return f"{check.spec.type}{where}: {result.reason} {result.detail}".rstrip()
 
 
-def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool | None) -> dict[str, Fact]:
+def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool | None) -> Facts:
     """Return what is to be known of a result. Of a success, what was sent and received says nothing that is worth its memory."""
     facts: dict[str, Fact] = {
         "check": check.spec.type,
@@ -123,4 +123,6 @@ def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool |
     }
     if not passed:
         facts |= {"failures": event.failures, "sent": printable(result.sent), "received": printable(result.received)}
-    return {name: value for name, value in facts.items() if value != "" and (value is not None or name == "passed")}
+    return Facts(
+        {name: value for name, value in facts.items() if value != "" and (value is not None or name == "passed")}
+    )

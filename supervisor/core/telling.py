@@ -150,7 +150,7 @@ def write_chain(
     """Add the kernel's answer to an operation on a destination; `error` is an errno's name or empty."""
     name = type(op).__name__
     weight = None if isinstance(op, DeleteDestination) else op.destination.weight
-    return chronicle.extend(
+    return chronicle.extend_together(
         chain[:CHAIN_MAX_LINKS],
         now,
         Kind.KERNEL_WRITE,
@@ -178,7 +178,7 @@ def _done(op: AddDestination | ChangeDestination | DeleteDestination) -> str:
 def read_chain(chronicle: Chronicle, chain: Chain, now: float, found: Destination | None) -> Chain:
     """Add what was read back after a write."""
     text = f"read back: weight {found.weight}" if found else "read back: not in the table"
-    return chronicle.extend(chain, now, Kind.READ_BACK, text, weight=found.weight if found else None)
+    return chronicle.extend_together(chain, now, Kind.READ_BACK, text, weight=found.weight if found else None)
 
 
 def retry_consumed(virtual_server: VirtualServerState, server: RealServerState, check: Check) -> CheckFailed:

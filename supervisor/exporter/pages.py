@@ -207,9 +207,9 @@ def _environment() -> Environment:
         "twin": _twin,
         "shares": _shares,
     }
-    for name in templates:
-        made.get_template(name)  # compiled now, kept for ever
-    return made
+    return (
+        made  # a template is compiled when its page is first asked for, and kept: all of them take a fifth of a start
+    )
 
 
 _ENVIRONMENT = _environment()

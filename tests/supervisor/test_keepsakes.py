@@ -57,3 +57,10 @@ def test_garbage_that_was_frozen_is_found_when_what_is_frozen_has_grown(monkeypa
     kept.keep()
     assert garbage() is None
     assert stays
+
+
+def test_memory_that_is_not_in_use_can_be_given_back_without_freezing_anything() -> None:
+    kept = Keepsakes()
+    frozen = gc.get_freeze_count()
+    kept.give_back()
+    assert gc.get_freeze_count() == frozen

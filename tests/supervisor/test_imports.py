@@ -1,0 +1,87 @@
+"""What each process imports: memory and start are mostly that, and what a process does not have cannot fail in it.
+
+What is imported can be counted on any machine; time and memory cannot (`bench.memory`, `bench.start_reload`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+SUPERVISOR = "supervisor.launch"
+"""What `vipervisor run` imports beyond the command line."""
+
+WORKER, EXPORTER, RUNNER = "checkers.__main__", "supervisor.exporter.__main__", "supervisor.runner.__main__"
+
+HEAVY = frozenset(
+    {"asyncio", "structlog", "rich", "greenlet", "pickle", "uuid", "multiprocessing", "concurrent.futures", "unittest"}
+    | {
+        "xml",
+        "decimal",
+        "statistics",
+        "zoneinfo",
+        "importlib.metadata",
+        "pyroute2",
+        "yaml",
+        "bcrypt",
+        "typing_extensions",
+    }
+)
+"""Half a megabyte and some milliseconds each, of no use in any process that is never told to want them."""
+
+NETWORK = frozenset({"h11", "http", "http.client", "http.server", "wsgiref", "socketserver"})
+PAGES = frozenset({"prometheus_client", "jinja2", "markupsafe"})
+MAIL = frozenset({"smtplib", "email"})
+
+
+def imported(module: str) -> set[str]:
+    """Return what a fresh interpreter has when it has imported one module of ours."""
+    code = f"import sys, importlib; importlib.import_module({module!r}); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    return set(done.stdout.split()) - _without_us()
+
+
+def _without_us() -> set[str]:
+    """Return what an interpreter has from the beginning: hooks of an editable installation, and of coverage."""
+    command = [sys.executable, "-P", "-c", "import sys; print(*sys.modules)"]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        (SUPERVISOR, HEAVY | NETWORK | PAGES | {"pcre2"}),
+        (WORKER, HEAVY | PAGES | MAIL | NETWORK | {"supervisor"}),
+        (
+            EXPORTER,
+            (HEAVY - {"pickle"}) | {"smtplib", "pcre2", "supervisor.log", "supervisor.config", "supervisor.wiring"},
+        ),
+        (RUNNER, HEAVY | NETWORK | PAGES | MAIL | {"pcre2", "supervisor.log", "supervisor.config", "supervisor.core"}),
+    ],
+    ids=["supervisor", "worker", "exporter", "runner"],
+)
+def test_a_process_imports_nothing_heavy_that_it_does_not_need(module: str, unwanted: frozenset[str]) -> None:
+    found = imported(module)
+    assert "trio" in found
+    assert sorted(found & unwanted) == []
+
+
+def test_a_page_is_compiled_when_somebody_asks_for_it() -> None:
+    code = (
+        "from supervisor.exporter.pages import _ENVIRONMENT as made; print(len(made.list_templates()), len(made.cache))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    templates, compiled = map(int, done.stdout.split())
+    assert templates > 3
+    assert compiled == 0
