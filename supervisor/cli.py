@@ -287,6 +287,11 @@ def _state_dir(options: argparse.Namespace) -> Path | None:
 
 def _run(options: argparse.Namespace) -> int:
     gc.disable()  # what is imported stays, and to look through it again and again takes a twentieth of the time
+    for luxury in (
+        "rich",
+        "greenlet",
+    ):  # structlog loads them where they happen to be installed: 6 MB, of no use in any log of ours
+        sys.modules.setdefault(luxury, None)  # type: ignore[arg-type]  # the import system's word for "there is none"
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
     from supervisor.exporter.extent import Extent  # noqa: PLC0415
 

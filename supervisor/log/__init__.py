@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+import structlog
+
 from supervisor.log.bursts import Bursts, Summary
 from supervisor.log.catalogue import CATALOGUE
 from supervisor.log.entry import COMMON, LEVELS, PRIORITIES, CatalogueError, Entry, Kind, Level, fit
@@ -33,6 +35,31 @@ Sink: TypeAlias = Callable[[bytes, str], None]
 
 Listener: TypeAlias = Callable[[Level, str, str, Mapping[str, Any]], None]
 """Takes what is told as values (level, event, message, fields), before anything of it is left out; must return at once."""
+
+
+class _Outlet:
+    """What structlog calls with a rendered line: counts it and hands bytes on, to `keep` if it is an edge."""
+
+    def __init__(self, sink: Sink, keep: Sink) -> None:
+        self.sink = sink
+        self.keep = keep
+        self.counts: dict[str, int] = dict.fromkeys(PRIORITIES, 0)
+
+    def _pass(self, line: str, level: Level, edge: bool) -> None:
+        self.counts[level] += 1
+        (self.keep if edge else self.sink)(line.encode() + b"\n", level)
+
+    def debug(self, line: str, *, edge: bool) -> None:
+        self._pass(line, "debug", edge)
+
+    def info(self, line: str, *, edge: bool) -> None:
+        self._pass(line, "info", edge)
+
+    def warning(self, line: str, *, edge: bool) -> None:
+        self._pass(line, "warning", edge)
+
+    def error(self, line: str, *, edge: bool) -> None:
+        self._pass(line, "error", edge)
 
 
 class Log:
@@ -75,15 +102,19 @@ class Log:
         }
         self._clock = clock
         self._bursts = Bursts()
-        self._sink = sink
-        self._keep = keep or sink
-        self._counts = dict.fromkeys(PRIORITIES, 0)
-        self._render = JsonLine(keys) if style == "json" else TextLine(colours)
+        self._outlet = _Outlet(sink, keep or sink)
+        self._renderer = JsonLine(keys) if style == "json" else TextLine(colours)
+        self._logger = structlog.wrap_logger(
+            self._outlet,
+            processors=[self._complete, self._render],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+            cache_logger_on_first_use=True,
+        )
 
     @property
     def counts(self) -> dict[str, int]:
         """How many lines of each level were written so far."""
-        return dict(self._counts)
+        return dict(self._outlet.counts)
 
     @property
     def summed_up(self) -> int:
@@ -141,19 +172,20 @@ class Log:
         return written
 
     def _tell(self, level: Level, event: str, message: str, fields: Mapping[str, Any]) -> None:
-        """Write the line, if its level is written: to `keep` if it is an edge's."""
-        if LEVELS.index(level) < LEVELS.index(self.lowest):
-            return
-        line = self._render(self._complete(level, event, message, fields))
-        self._counts[level] += 1
-        entry = CATALOGUE.get(event)
-        (self._keep if entry is not None and entry.edge else self._sink)(line.encode() + b"\n", level)
+        if LEVELS.index(level) >= LEVELS.index(self.lowest):
+            getattr(self._logger, level)(event, message=message, **fields)
 
-    def _complete(self, level: Level, event: str, message: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the common fields around the event's own."""
+    def _complete(self, _logger: object, level: str, told: Any) -> dict[str, Any]:
+        """Put the common fields around the event's own (a structlog processor)."""
+        event, message = told.pop("event"), told.pop("message")
         stamp = self._wall_clock().astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         head = {"timestamp": stamp, "level": level, "event": event, "message": message}
-        return {**head, **fields, "seq": next(self._seq), **self._static, "config_hash": self.config_digest}
+        return {**head, **told, "seq": next(self._seq), **self._static, "config_hash": self.config_digest}
+
+    def _render(self, logger: object, level: str, told: Any) -> tuple[tuple[str], dict[str, bool]]:
+        """Make the line, and say whether it is an edge's (a structlog processor, the last)."""
+        entry = CATALOGUE.get(told["event"])
+        return (self._renderer(logger, level, told),), {"edge": entry is not None and entry.edge}
 
     def bridge_standard_library(self) -> logging.Handler:
         """Let what libraries log at WARNING or above come out here, and only here. Returns the handler, for taking it off."""

@@ -1,7 +1,7 @@
 """Rendering: one event's fields into one line, as JSON for machines or as text for human eyes.
 
-Pure: nothing here knows a clock, a queue or a file. No line is longer than LINE_MAX_BYTES and no character of it can move a cursor or
-start a new line. Sources: observability.md, section 3.3; RFC 8259.
+Structlog processors, pure: nothing here knows a clock, a queue or a file. No line is longer than LINE_MAX_BYTES and no
+character of it can move a cursor or start a new line. Sources: observability.md, section 3.3; RFC 8259.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import structlog
 
 from supervisor.log.entry import COMMON
 from supervisor.log.keys import KeySet, rename
@@ -43,16 +45,19 @@ def _bounded(told: Mapping[str, Any], render: Callable[[dict[str, Any]], str]) -
 
 
 class JsonLine:
-    """One flat JSON object, pure ASCII, so that no byte of it means anything to a terminal."""
+    """A structlog processor: one flat JSON object, pure ASCII, so that no byte of it means anything to a terminal."""
 
     def __init__(self, keys: KeySet = KeySet.NATIVE) -> None:
+        self._json = structlog.processors.JSONRenderer(serializer=json.dumps)
         self._keys = keys
 
-    def __call__(self, told: Mapping[str, Any]) -> str:
+    def __call__(self, logger: Any, level: str, told: Any) -> str:
         """Render the fields `told`."""
 
         def render(fields: dict[str, Any]) -> str:
-            return json.dumps(rename(fields, self._keys), default=repr).replace("\x7f", "\\u007f")
+            line = self._json(logger, level, rename(fields, self._keys))
+            assert isinstance(line, str)
+            return line.replace("\x7f", "\\u007f")
 
         return _bounded(told, render)
 
@@ -67,25 +72,24 @@ def _printable(text: str) -> str:
 
 
 class TextLine:
-    """One line for human eyes: time, level, sentence, event, fields."""
+    """A structlog processor: one line for human eyes: time, level, sentence, event, fields."""
 
     _HIDDEN = frozenset({*COMMON, "uncatalogued"})
 
     def __init__(self, colours: bool) -> None:
         self._colours = colours
 
-    def __call__(self, told: Mapping[str, Any]) -> str:
+    def __call__(self, _logger: object, level: str, told: Any) -> str:
         """Render the fields `told`; the common ones but time, level, event and sentence are left out."""
-        return _bounded(told, self._render)
+        return _bounded(told, lambda fields: self._render(level, fields))
 
-    def _render(self, told: dict[str, Any]) -> str:
+    def _render(self, level: str, told: dict[str, Any]) -> str:
         shown = [(name, value) for name, value in told.items() if name not in self._HIDDEN and value is not None]
         if "uncatalogued" in told:
             shown.append(("uncatalogued", told["uncatalogued"]))
         details = " ".join(f"{name}={self._value(value)}" for name, value in shown)
         clock = told["timestamp"][:23].replace("T", " ") + "Z"
         event, message = _printable(told["event"]), _printable(told["message"])
-        level = told["level"]
         if not self._colours:
             return f"{clock} {level:<7} {message}  [{event}] {details}".rstrip()
         paint = _COLOURS[level]

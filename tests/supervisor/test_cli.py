@@ -202,6 +202,7 @@ def test_a_verb_imports_nothing_heavy_so_that_it_answers_within_a_tenth_of_a_sec
     )
     heavy = (
         "trio",
+        "structlog",
         "pyroute2",
         "h11",
         "prometheus_client",
