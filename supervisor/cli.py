@@ -285,13 +285,15 @@ def _state_dir(options: argparse.Namespace) -> Path | None:
     return None if options.backend == "memory" else default_folder(os.environ, os.geteuid())
 
 
+def do_without_luxuries() -> None:
+    """Keep out what structlog loads where it happens to be installed: 6 MB, of no use in any log of ours."""
+    for luxury in ("rich", "greenlet"):
+        sys.modules.setdefault(luxury, None)  # type: ignore[arg-type]  # the import system's word for "there is none"
+
+
 def _run(options: argparse.Namespace) -> int:
     gc.disable()  # what is imported stays, and to look through it again and again takes a twentieth of the time
-    for luxury in (
-        "rich",
-        "greenlet",
-    ):  # structlog loads them where they happen to be installed: 6 MB, of no use in any log of ours
-        sys.modules.setdefault(luxury, None)  # type: ignore[arg-type]  # the import system's word for "there is none"
+    do_without_luxuries()
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
     from supervisor.exporter.extent import Extent  # noqa: PLC0415
 

@@ -36,8 +36,8 @@ HEAVY = frozenset(
 )
 """Half a megabyte and some milliseconds each, of no use in any process that is never told to want them."""
 
-STRUCTLOG = frozenset({"structlog", "asyncio", "concurrent.futures", "pickle", "uuid", "rich", "greenlet"})
-"""What the log needs, and brings (`vipervisor run` keeps the last two out where they happen to be installed)."""
+STRUCTLOG = frozenset({"structlog", "asyncio", "concurrent.futures", "pickle", "uuid"})
+"""What the log needs, and brings."""
 
 NETWORK = frozenset({"h11", "http", "http.client", "http.server", "wsgiref", "socketserver"})
 PAGES = frozenset({"prometheus_client", "jinja2", "markupsafe"})
@@ -46,7 +46,8 @@ MAIL = frozenset({"smtplib", "email"})
 
 def imported(module: str) -> set[str]:
     """Return what a fresh interpreter has when it has imported one module of ours."""
-    code = f"import sys, importlib; importlib.import_module({module!r}); print(*sys.modules)"
+    first = "from supervisor.cli import do_without_luxuries as first; first(); " if module == SUPERVISOR else ""
+    code = f"{first}import sys, importlib; importlib.import_module({module!r}); print(*filter(sys.modules.get, sys.modules))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
     )
