@@ -29,6 +29,7 @@ START_MAX_S = 120
 DIRECTOR_FAULTS = ("reload_weight", "restart", "kill", "flush")
 ENDLESS: Mapping[str, frozenset[str]] = {"ldirectord": frozenset({"flush"})}
 """What a program does not mend, and is not always in order again after, either, when it is restarted for it."""
+NOT_PLAYED = "not played: it does not mend that"
 LANES = tuple(
     storm.Lane(
         name,
@@ -76,7 +77,7 @@ def cell(events: Sequence[Mapping[str, Any]], fault: str) -> str:
     """Say how many requests failed when a fault was played, each time on an average; a fault without an end says so."""
     those = [event for event in events if event["fault"] == fault]
     if not those:
-        return "not played: it does not mend that"
+        return ""
     failed = sum(sum(event["failed"].values()) for event in those)
     endless = sum(event["undone"] for event in those)
     return f"{failed / len(those):.0f}" + (f" ({endless} of {len(those)} never mended)" if endless else "")
@@ -85,7 +86,10 @@ def cell(events: Sequence[Mapping[str, Any]], fault: str) -> str:
 def section(played: Mapping[str, Sequence[Mapping[str, Any]]], rounds: int) -> guest.Section:
     """Make the section."""
     rows: list[list[guest.Cell]] = [
-        [words, *(cell(events, fault) for events in played.values())]
+        [
+            words,
+            *(NOT_PLAYED if fault in ENDLESS.get(name, ()) else cell(events, fault) for name, events in played.items()),
+        ]
         for fault, words in FAULTS.items()
         if any(event["fault"] == fault for events in played.values() for event in events)
     ]

@@ -207,9 +207,11 @@ def _environment() -> Environment:
         "twin": _twin,
         "shares": _shares,
     }
-    return (
-        made  # a template is compiled when its page is first asked for, and kept: all of them take a fifth of a start
-    )
+    for name in templates:
+        made.get_template(
+            name
+        )  # compiled now, kept for ever: behind the walls nothing can be imported that compiling may want
+    return made
 
 
 _ENVIRONMENT = _environment()

@@ -77,15 +77,3 @@ def test_a_process_imports_nothing_heavy_that_it_does_not_need(module: str, unwa
     found = imported(module)
     assert "trio" in found
     assert sorted(found & unwanted) == []
-
-
-def test_a_page_is_compiled_when_somebody_asks_for_it() -> None:
-    code = (
-        "from supervisor.exporter.pages import _ENVIRONMENT as made; print(len(made.list_templates()), len(made.cache))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
-    )
-    templates, compiled = map(int, done.stdout.split())
-    assert templates > 3
-    assert compiled == 0
