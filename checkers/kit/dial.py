@@ -181,9 +181,8 @@ class SocketDialer:
         self._network = network
         self._limit_s = limit_s
         self._favours = favours
-        self._connections: tuple[
-            Connection, ...
-        ] = ()  # of this probe; no list, which takes memory when it is empty, too
+        # of this probe; no list, which takes memory when it is empty, too
+        self._connections: tuple[Connection, ...] = ()
         self._kept: Stream | None = None
         self._begun: Connection | None = None  # at a glance
         self._begun_afresh = False  # it is no kept one

@@ -236,8 +236,6 @@ class Sentinels:
             if sentinel.phase is Phase.ABSENT:
                 self._plan(sentinel)
         elif runner.state.health is Health.DOWN and is_refusal(verdict):
-            if sentinel.phase is not Phase.ABSENT:
-                sentinel.hint(Hint.REFUSED)  # other jobs of the target need not wait for the look that this one ends
             self._dead(sentinel)
 
     def relinquish(self) -> None:
@@ -322,7 +320,6 @@ class Sentinels:
         self._drop(sentinel)
         match news:
             case News.REFUSED:
-                sentinel.hint(Hint.REFUSED)
                 self._dead(sentinel)
             case News.ENDED if sentinel.phase is Phase.HELD:
                 self._ended += 1
@@ -441,7 +438,9 @@ class Sentinels:
             self._queue_up(sentinel)
 
     def _dead(self, sentinel: Sentinel) -> None:
-        """The port refuses: nothing is tried until a probe succeeds, and who answers it may be somebody else."""
+        """The port refuses: all jobs hear of it, nothing is tried until a probe succeeds, and who answers it may be somebody else."""
+        if sentinel.phase is not Phase.ABSENT:
+            sentinel.hint(Hint.REFUSED)  # nobody is to wait for the look that ends here
         sentinel.room.unknown()
         if sentinel.phase is Phase.LOOKING:
             sentinel.habit.ended(sentinel.age_s, well=False)

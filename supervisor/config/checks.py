@@ -105,10 +105,8 @@ class Checks:
             if found is None and block.get("track_file"):
                 return []
             more = found.options if found else self._script(block) if node.keyword == "MISC_CHECK" else {}
-            options_json = self._options(block, virtualhost, before, more)
-            understood = _Understood(
-                block, options_json, _weighs(node.keyword, options_json), found.meaning if found else None
-            )
+            options_json, weighs = self._options(block, virtualhost, before, more)
+            understood = _Understood(block, options_json, weighs, found.meaning if found else None)
             if len(self._problems) == before:
                 self._seen[key] = understood
         if not keywords.goes_out(node.keyword):
@@ -216,8 +214,8 @@ class Checks:
             return {}
         return {"argv": list(script.argv), "user": script.user, "group": script.group, "secure": script.secure}
 
-    def _options(self, block: Block, virtualhost: str, before: int, more: dict[str, Json]) -> str:
-        """The checker's own values, and `more`, as canonical JSON, after the checker has agreed to them."""
+    def _options(self, block: Block, virtualhost: str, before: int, more: dict[str, Json]) -> tuple[str, Weighs]:
+        """The checker's own values, and `more`, as canonical JSON, after the checker has agreed to them; and what it says of the weight."""
         keyword = block.node.keyword
         own = keywords.own_names(keyword) - {HOST}
         options = {name: _json(entry.value) for name, entry in block.entries.items() if name in own} | more
@@ -242,7 +240,7 @@ class Checks:
                 f"the values of this check take {len(options_json)} bytes; at most {OPTIONS_MAX_BYTES} are possible"
             )
             self._problems.add(Code.TOO_MUCH_TEXT, block.node.place(), message)
-        return options_json
+        return options_json, Weighs(api.weighs(keyword, options).value)
 
     def _check_addresses(
         self, node: Node, target: Endpoint, bind_address: IPAddress | None, bind_interface: str
@@ -264,10 +262,6 @@ class Checks:
             problems.add(Code.BAD_TEXT, _at(node, "bind_if"), message)
         if target.address.is_multicast or target.address.is_unspecified:
             problems.add(Code.REFUSED_BY_CHECKER, _at(node, "connect_ip"), f"{target.address} cannot be probed")
-
-
-def _weighs(keyword: str, options_json: str) -> Weighs:
-    return Weighs(api.weighs(keyword, json.loads(options_json)).value)
 
 
 def inherited(name: str, *layers: Block, default: Any) -> Any:
