@@ -207,9 +207,8 @@ def _environment() -> Environment:
         "twin": _twin,
         "shares": _shares,
     }
-    for (
-        name
-    ) in templates:  # compiled now, kept for ever: behind the walls nothing can be imported that compiling may want
+    # compiled now, kept for ever: behind the walls nothing can be imported that compiling may want
+    for name in templates:
         made.get_template(name)
     return made
 
