@@ -67,6 +67,7 @@ class Endpoint:
     address: IPAddress
     port: int
     _hash: int = field(init=False, repr=False, compare=False)
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # A table of thousands is compared by its endpoints, and an address makes its hash of its text each time anew.
@@ -76,7 +77,11 @@ class Endpoint:
         return self._hash
 
     def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+        # Thousands are named again and again, and by many: the name is made once, when it is first wanted, and is one object.
+        if not self._text:
+            host = f"[{self.address}]" if self.address.version == 6 else f"{self.address}"
+            object.__setattr__(self, "_text", f"{host}:{self.port}")
+        return self._text
 
 
 NOWHERE = Endpoint(IPv4Address("0.0.0.0"), 0)

@@ -24,12 +24,12 @@ import trio
 from supervisor.core import results
 from supervisor.core.causes import Chain, Fact
 from supervisor.core.director import Director
-from supervisor.core.entry import FACTS_MAX, RESULT, Entry, printable
+from supervisor.core.entry import FACTS_MAX, RESULT, Entry, printable, printable_once
 from supervisor.core.events import CheckReported, Result
 from supervisor.core.history import History
 from supervisor.journaling import Journaling
 from supervisor.log import Log
-from supervisor.model import Config, ServiceKey, VirtualServer
+from supervisor.model import Config
 from supervisor.statefolder import Store
 
 FOLLOWERS_MAX = 4
@@ -111,20 +111,17 @@ class Recording:
         self._followers: set[Follower] = set()
         self._noted: deque[_Told | _Found] = deque(maxlen=NOTED_MAX)
         self._something = trio.Event()  # was noted
-        self._named: dict[ServiceKey, tuple[VirtualServer, frozenset[str]]] = {}  # with the names of its real servers
         self._recalled = store is None
         log.listener = self.hear
 
     def reconfigure(self, config: Config) -> None:
         """Follow a configuration: what left it is forgotten, but for its events."""
-        before, self._named = self._named, {}
-        for spec in config.virtual_servers:
-            named = before.get(spec.key)
-            if named is None or named[0] is not spec:
-                # printable: the same objects as the names in its entries
-                named = spec, frozenset(printable(str(server.endpoint)) for server in spec.real_servers)
-            self._named[spec.key] = named
-        self.history.reconfigure({str(key): names for key, (_, names) in self._named.items()})
+        self.history.reconfigure(
+            {
+                printable(str(spec.key)): [printable_once(str(server.endpoint)) for server in spec.real_servers]
+                for spec in config.virtual_servers
+            }
+        )
 
     def now(self) -> float:
         """Return the wall clock, in Unix seconds, to the millisecond."""
@@ -228,7 +225,7 @@ def _entry(told: _Told, number: int) -> Entry:
         level=told.level,
         message=printable(told.message),
         virtual_server=printable(str(fields.get("virtual_server") or "")),
-        real_server=printable(str(fields.get("real_server") or "")),
+        real_server=printable_once(str(fields.get("real_server") or "")),
         facts=_facts(fields),
         because=tuple(printable(link.text) for link in told.because[:-1]),
     )

@@ -210,7 +210,10 @@ def printable(text: str, limit: int = TEXT_MAX) -> str:
 
 
 def printable_once(text: str, limit: int = TEXT_MAX) -> str:
-    """Return the same of a text that is hardly said again, a sentence about one server: to look it up would take more than it saves."""
+    """Return the same of a text that is hardly said again, a sentence about one server, or is one object already (`Endpoint`).
+
+    To look it up would take more than it saves: ten thousand more interned texts are a megabyte.
+    """
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:limit])
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

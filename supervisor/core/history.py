@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from operator import attrgetter
@@ -163,8 +163,9 @@ class History:
     def __init__(self) -> None:
         self.next_id = 1
         self._events: deque[Entry] = deque(maxlen=EVENTS_KEPT)
-        self._records: dict[str, dict[str, Record]] = {}  # by virtual server, by real server ("" for itself)
-        self._pools: Mapping[str, Collection[str]] = {}
+        self._records: dict[
+            str, dict[str, Record]
+        ] = {}  # by virtual server, by real server ("" for itself): all there are
         self._kept = KEPT_MAX
 
     @property
@@ -174,14 +175,10 @@ class History:
 
     def reconfigure(self, pools: Mapping[str, Collection[str]]) -> None:
         """Say which virtual servers there are, with their real servers: what is known of the others is forgotten, but for their events."""
-        self._pools = {name: frozenset(servers) for name, servers in pools.items()}
-        subjects = sum(len(servers) + 1 for servers in self._pools.values())
+        known = self._records
+        self._records = {name: _records(("", *servers), known.get(name, {})) for name, servers in pools.items()}
+        subjects = sum(map(len, self._records.values()))
         kept = min(max(ENTRIES_MAX // max(subjects, 1), KEPT_MIN), KEPT_MAX)
-        self._records = {
-            name: {server: record for server, record in records.items() if self._knows(name, server)}
-            for name, records in self._records.items()
-            if name in self._pools
-        }
         if kept < self._kept:
             for record in self._all():
                 record.trim(kept)
@@ -196,13 +193,9 @@ class History:
         self.next_id = max(self.next_id, entry.id + 1)
         if place is not Place.RECORD and entry.type != RESULT:
             self._events.append(entry)
-        virtual_server, real_server = entry.virtual_server, entry.real_server
-        if place is Place.EVENTS or not _is_recorded(entry) or not self._knows(virtual_server, real_server):
+        record = self._records.get(entry.virtual_server, {}).get(entry.real_server)
+        if record is None or place is Place.EVENTS or not _is_recorded(entry):
             return
-        records = self._records.setdefault(virtual_server, {})
-        record = records.get(real_server)
-        if record is None:
-            record = records[real_server] = Record()
         if place is Place.BOTH:
             record.add(entry, self._kept)
         else:
@@ -210,7 +203,7 @@ class History:
 
     def dump(self) -> Dump:
         """Return everything as it is now. It can be gone through in another thread."""
-        return Dump(self.next_id, tuple(map(tuple, self._all())), tuple(self._events))
+        return Dump(self.next_id, tuple(map(tuple, filter(len, self._all()))), tuple(self._events))
 
     def __len__(self) -> int:
         return len(self._events) + sum(map(len, self._all()))
@@ -230,17 +223,15 @@ class History:
 
     def pool(self, virtual_server: str, at: float, most: int = POOL_MAX) -> Extract | None:
         """Return what is known of a virtual server and all its real servers, the last entries of each; None: there is no such one."""
-        servers = self._pools.get(virtual_server)
-        if servers is None:
+        records = self._records.get(virtual_server)
+        if records is None:
             return None
-        share = max(most // (len(servers) + 1), 1)
+        share = max(most // len(records), 1)
         found: list[Entry] = []
         known = 0
-        for real_server in ("", *servers):
-            record = self._records.get(virtual_server, {}).get(real_server)
-            if record is not None:
-                known += len(record)
-                found += record.entries()[-share:]
+        for record in records.values():
+            known += len(record)
+            found += record.entries()[-share:]
         found.sort(key=_BY_ID)
         chosen = tuple(found[-most:])
         return Extract(at, chosen, known - len(chosen))
@@ -257,9 +248,10 @@ class History:
         chosen = [entry for entry, _ in zip(self.events(), range(most), strict=False)]
         return Extract(at, tuple(reversed(chosen)), len(self._events) - len(chosen))
 
-    def _knows(self, virtual_server: str, real_server: str) -> bool:
-        servers = self._pools.get(virtual_server)
-        return servers is not None and (not real_server or real_server in servers)
+
+def _records(servers: Iterable[str], known: Mapping[str, Record]) -> dict[str, Record]:
+    """Return a record for each of these: what is known of it, or an empty one."""
+    return {server: known.get(server) or Record() for server in servers}
 
 
 def _is_recorded(entry: Entry) -> bool:

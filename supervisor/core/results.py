@@ -30,7 +30,7 @@ def entries(
             level="info" if passed else "warning",
             message=printable_once(_sentence(check, result)),
             virtual_server=printable(str(virtual_server.spec.key)),
-            real_server=printable(str(server.spec.endpoint)),
+            real_server=printable_once(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
         )
 
@@ -58,7 +58,7 @@ def on_request(
         level="info" if passed else "warning",
         message=printable(f"{_sentence(check, result)}, by check-now, which counts for nothing"),
         virtual_server=printable(str(virtual_server.spec.key)),
-        real_server=printable(str(server.spec.endpoint)),
+        real_server=printable_once(str(server.spec.endpoint)),
         facts={
             **{name: printable(text) for name, text in (facts | wire).items() if text},
             "passed": passed,
@@ -74,7 +74,7 @@ Heard: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]
 def heard(virtual_server: VirtualServerState, now: float, at: float) -> Heard:
     """Return what was heard of the checks of a virtual server. `now` is trio's clock, `at` the wall clock at the same moment."""
     return {
-        (printable(str(endpoint)), check.spec.type, printable(check.spec.where)): (
+        (printable_once(str(endpoint)), check.spec.type, printable_once(check.spec.where)): (
             check.probes,
             at - (now - check.heard_at),
         )
@@ -114,7 +114,7 @@ def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool |
     """Return what is to be known of a result. Of a success, what was sent and received says nothing that is worth its memory."""
     facts: dict[str, Fact] = {
         "check": check.spec.type,
-        "target": printable(check.spec.where),
+        "target": printable_once(check.spec.where),
         "result": result.reason,
         "detail": printable(result.detail),
         "passed": passed,

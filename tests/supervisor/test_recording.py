@@ -16,6 +16,7 @@ from supervisor.core.entry import Entry
 from supervisor.log import Log
 from supervisor.recording import WRITTEN_MAX, Recording
 from tests.fakes.store import FakeStore
+from tests.supervisor.core.builders import KEY, config, real_server, said, started, virtual_server
 
 POOL, ONE = "203.0.113.100:80/tcp", "192.168.100.21:80"
 NOON = datetime(2026, 11, 28, 12, 0, 0, 123456, tzinfo=UTC)
@@ -144,3 +145,17 @@ def test_what_is_told_before_the_history_is_taken_up_follows_it() -> None:
         assert [(entry.id, entry.message) for entry in told(second)] == [(1, "1 is empty."), (2, "2 is empty.")]
 
     play(story)
+
+
+def test_the_name_of_a_real_server_is_one_object_for_all_who_tell_of_it() -> None:
+    made, _ = recording()
+    configured = config(virtual_server(real_server(21)))
+    director = started(configured)
+    made.reconfigure(configured)
+    (job,) = director.pools.jobs.jobs.values()
+    made.heard(said(job, up=True), director)
+    made.write_down()
+    name = str(configured.virtual_servers[0].real_servers[0].endpoint)
+    (entry,) = made.history.server(str(KEY), name)
+    assert entry.real_server is name
+    assert entry.facts["target"] is name
