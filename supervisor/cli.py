@@ -17,7 +17,7 @@ from typing import Any
 
 from supervisor import __version__
 from supervisor.admin.protocol import RequestError, Status
-from supervisor.commands import completion, orders, past, program, questions, rollout, shape
+from supervisor.commands import shape
 
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 """What `-t` checks when no file is named, as keepalived does. Every other use names its file."""
@@ -25,8 +25,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit status."""
-    words = questions.with_watch(orders.with_wait(_as_check(sys.argv[1:] if arguments is None else arguments)))
-    options = parser().parse_args(words)
+    options = _parsed(_as_check(sys.argv[1:] if arguments is None else arguments))
     carry_out: Callable[[argparse.Namespace], int] = options.carry_out
     try:
         status = carry_out(options)
@@ -42,6 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """Parse the words. Whoever only wants to run the daemon does without all other verbs: they would stay in memory with it, 1 MB."""
+    if words[:1] == ["run"]:
+        whole, verbs = _bare()
+        _add_run(verbs)
+        return whole.parse_args(words)
+    from supervisor.commands import orders, questions  # noqa: PLC0415  (each verb imports what it needs)
+
+    return parser().parse_args(questions.with_watch(orders.with_wait(words)))
+
+
 def _as_check(arguments: Sequence[str]) -> list[str]:
     """Turn `-t` and `--config-test`, as keepalived is called, into the verb `check`."""
     first, *rest = arguments or [""]
@@ -52,15 +62,9 @@ def _as_check(arguments: Sequence[str]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; the manual is made from it too (deploy/man)."""
-    parser = argparse.ArgumentParser(
-        prog="vipervisor",
-        description="Health checking and failover for Linux Virtual Server (IPVS) directors; reads keepalived.conf.",
-        epilog=shape.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"vipervisor {__version__}")
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    from supervisor.commands import completion, orders, past, program, questions, rollout  # noqa: PLC0415  (see _parsed)
+
+    whole, verbs = _bare()
     _add_run(verbs)
     _add_check(verbs)
     _add_explain(verbs)
@@ -70,12 +74,21 @@ def parser() -> argparse.ArgumentParser:
     orders.add(verbs)
     rollout.add(verbs)
     program.add(verbs)
-    completion.add(verbs, _whole)
-    return parser
+    completion.add(verbs, parser)
+    return whole
 
 
-def _whole() -> argparse.ArgumentParser:
-    return parser()
+def _bare() -> tuple[argparse.ArgumentParser, Any]:
+    """Return the parser without any verb, and where verbs are added."""
+    whole = argparse.ArgumentParser(
+        prog="vipervisor",
+        description="Health checking and failover for Linux Virtual Server (IPVS) directors; reads keepalived.conf.",
+        epilog=shape.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"vipervisor {__version__}")
+    return whole, whole.add_subparsers(title="verbs", metavar="VERB", required=True)
 
 
 def _add_run(verbs: Any) -> None:

@@ -77,3 +77,16 @@ def test_a_process_imports_nothing_heavy_that_it_does_not_need(module: str, unwa
     found = imported(module)
     assert "trio" in found
     assert sorted(found & unwanted) == []
+
+
+def test_the_daemon_has_nothing_of_the_verbs_that_ask_it() -> None:
+    code = """
+import sys
+from supervisor import cli, launch
+launch.run = lambda options: print(*(name for name in sys.modules if name.startswith("supervisor.commands."))) or 0
+cli.main(["run", "-f", "keepalived.conf"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert done.stdout.split() == ["supervisor.commands.shape"]
