@@ -12,33 +12,21 @@ import contextlib
 import smtplib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import trio
 
 from checkers.kit.options import UNREADABLE
 from supervisor.model import MailSettings, MailTls
 from supervisor.notify._client import Client, TlsClient
+from supervisor.notify._outcome import DeliveryFailed
 
 THREADS_MAX = 4
 """Deliveries that hang in the protocol, abandoned, before new ones wait for them."""
 PASSWORD_MAX_BYTES = 1024
 """More in the password's file than any mail server takes for a password: somebody named the wrong file."""
-
-Deliver: TypeAlias = Callable[[MailSettings, bytes, Sequence[str]], Awaitable[None]]
-"""Delivers a message (settings, RFC 5322 text with CRLF, recipients) or raises DeliveryFailed."""
-
-
-class DeliveryFailed(Exception):
-    """The message was not delivered; `permanent` tells that trying again is useless."""
-
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
-        super().__init__(reason)
-        self.permanent = permanent
-
 
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter | None] = trio.lowlevel.RunVar("mail threads", None)
 

@@ -63,7 +63,7 @@ def _without_us() -> set[str]:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        (SUPERVISOR, (HEAVY - STRUCTLOG) | NETWORK | PAGES | {"pcre2"}),
+        (SUPERVISOR, (HEAVY - STRUCTLOG) | NETWORK | PAGES | MAIL | {"pcre2"}),
         (WORKER, HEAVY | PAGES | MAIL | NETWORK | {"supervisor"}),
         (
             EXPORTER,
@@ -90,3 +90,20 @@ cli.main(["run", "-f", "keepalived.conf"])
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
     )
     assert done.stdout.split() == ["supervisor.commands.shape"]
+
+
+def test_what_brings_mails_is_there_before_the_first_is_due() -> None:
+    code = """
+import sys
+from supervisor.log import Log
+from supervisor.model import MailSettings
+from supervisor.notify.smtp import Mailer
+mailer = Mailer(MailSettings(), "r", wall_clock=None, log=Log(lambda line, level: None))
+print("smtplib" in sys.modules)
+mailer.reconfigure(MailSettings(("root@example.com",), server="192.0.2.25"), "r")
+print("smtplib" in sys.modules, "email.header" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert done.stdout.split() == ["False", "True", "True"]

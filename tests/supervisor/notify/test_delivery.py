@@ -15,8 +15,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from supervisor.log import Log
 from supervisor.model import MailSettings, MailTls
 from supervisor.notify._client import REPLIES_MAX_BYTES
-from supervisor.notify._delivery import THREADS_MAX, DeliveryFailed, deliver_smtp
+from supervisor.notify._delivery import THREADS_MAX, deliver_smtp
 from supervisor.notify._message import compose
+from supervisor.notify._outcome import DeliveryFailed
 from supervisor.notify.smtp import Mailer
 from tests.fakes.tls import AUTHORITY, OTHER_AUTHORITY, context_of
 from tests.supervisor.notify.samples import CHECK_DOWN, DATE, SETTINGS, SUBJECT
