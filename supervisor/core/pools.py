@@ -10,6 +10,7 @@ up to the table), `reconfiguring` (another file), `director` (which event means 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
@@ -55,7 +56,10 @@ class Pools:
         self.unremembered: set[ServiceKey] = set()  # changed since `memories` was called
         self._memories: dict[ServiceKey, PoolMemory] = {}
         self._definitions: dict[int, str] = {}
-        self._consumers: dict[int, tuple[Consumer, ...]] = {}
+        self._consumer: dict[
+            int, Consumer
+        ] = {}  # of jobs that have one: nearly all, so those of thousands need no tuple each
+        self._consumers: dict[int, tuple[Consumer, ...]] = {}  # of those that have several
         self._services: dict[ServiceKey, Service] = {}
         self._dirty: set[ServiceKey] = set()
         self._desired: Table | None = None
@@ -77,7 +81,8 @@ class Pools:
 
     def consumers(self, job: int) -> Sequence[Consumer]:
         """Return who listens to a job."""
-        return self._consumers.get(job, ())
+        only = self._consumer.get(job)
+        return self._consumers.get(job, ()) if only is None else (only,)
 
     def real_server(self, key: ServiceKey, endpoint: Endpoint) -> RealServerState | None:
         """Return the state of one real server, None when the configuration has no such one."""
@@ -156,12 +161,7 @@ class Pools:
 
         `changed` are those that came or are not as they were (None: all); of the others, services and memories still hold.
         """
-        consumers: dict[int, list[Consumer]] = {}
-        for virtual_server in self.virtual_servers.values():
-            for server in virtual_server.real_servers.values():
-                for check in server.checks:
-                    consumers.setdefault(check.job, []).append((virtual_server, server, check))
-        self._consumers = {job: tuple(listeners) for job, listeners in consumers.items()}
+        self._index()
         self.blame.reconfigure(self.config.blame, self.virtual_servers.values())
         anew = {*self._dirty, *(self.virtual_servers if changed is None else changed), *self.departures.touched}
         services = {key: self._service(key) if key in anew else self._services.get(key) for key in self._keys()}
@@ -171,6 +171,18 @@ class Pools:
         self.unremembered.update(anew & self.virtual_servers.keys())
         current = set(self.jobs.jobs.values())
         self._definitions = {job: name for job, name in self._definitions.items() if job in current}
+
+    def _index(self) -> None:
+        """Note who listens to each job."""
+        self._consumer, several = {}, defaultdict[int, list[Consumer]](list)
+        for virtual_server in self.virtual_servers.values():
+            for server in virtual_server.real_servers.values():
+                for check in server.checks:
+                    consumer = virtual_server, server, check
+                    first = self._consumer.setdefault(check.job, consumer)
+                    if first is not consumer:
+                        several[check.job].append(consumer)
+        self._consumers = {job: (self._consumer.pop(job), *others) for job, others in several.items()}
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
