@@ -203,6 +203,26 @@ class CheckSpec:
     def __hash__(self) -> int:
         return self._hash
 
+    def at(self, target: Endpoint) -> CheckSpec:
+        """The same check of another target: what `dataclasses.replace` makes in twice the time, and there may be thousands."""
+        return CheckSpec(
+            self.type,
+            target,
+            self.schedule,
+            self.alpha,
+            self.bind_address,
+            self.bind_port,
+            self.bind_interface,
+            self.log_all_failures,
+            self.options_json,
+            self.mark,
+            self.sentinel,
+            self.fast_retry,
+            self.weighs,
+            self.first_weight,
+            self.first_down,
+        )
+
     @property
     def where(self) -> str:
         """What it probes, for people: "192.0.2.1:80", or "" for one that goes nowhere (a script, a file)."""
@@ -263,6 +283,21 @@ class RealServer:
     mail: bool = True  # smtp_alert, after all inheritance
     notify_up: Script | None = None
     notify_down: Script | None = None
+
+    def at(self, endpoint: Endpoint, checks: tuple[CheckSpec, ...]) -> RealServer:
+        """The same at another endpoint, with its own checks: as `CheckSpec.at`."""
+        return RealServer(
+            endpoint,
+            self.weight,
+            self.method,
+            self.inhibit_on_failure,
+            self.upper_threshold,
+            self.lower_threshold,
+            checks,
+            self.mail,
+            self.notify_up,
+            self.notify_down,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ time: it is remembered by its words and by those of the virtual server around it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from checkers.kit import api
@@ -228,8 +228,8 @@ class RealServers:
             return None
         if not _alike(probed, understood.probed):
             return None
-        checks = tuple(check if check.target is NOWHERE else replace(check, target=probed) for check in server.checks)
-        return written, replace(server, endpoint=corrected, checks=checks)
+        checks = tuple([check if check.target is NOWHERE else check.at(probed) for check in server.checks])
+        return written, server.at(corrected, checks)
 
     @staticmethod
     def _head(node: Node) -> Endpoint:
