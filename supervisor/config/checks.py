@@ -277,7 +277,7 @@ def signature(node: Node) -> Signature:
     """The words of a block and of everything in it: two blocks with equal signatures mean the same."""
     if node.children is None:
         return node.words
-    return (node.words, *[signature(child) for child in node.children])
+    return (node.words, *[child.words if child.children is None else signature(child) for child in node.children])
 
 
 def _at(node: Node, name: str) -> Place:

@@ -163,7 +163,7 @@ def _address(words: tuple[str, ...], _keyword: Keyword) -> IPAddress:
 def port(text: str, index: int, *, zero_allowed: bool) -> int:
     """A port of the word `index`; 0 means none, where that is allowed. Raises Fault."""
     digits = text.lstrip("0")
-    if not re.fullmatch(r"[0-9]+", text, re.ASCII):
+    if not (text.isascii() and text.isdigit()):
         hint = "port names are not looked up; write the number" if re.fullmatch(r"[a-z-]+", text) else ""
         raise Fault(Code.NOT_A_PORT, index, f"{quoted(text)} is not a port", hint)
     value = _number(digits or "0") if len(digits) <= 5 else 65536

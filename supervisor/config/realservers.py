@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import TypeAlias
 
 from checkers.kit import api
 from supervisor.config import keywords
@@ -33,11 +34,16 @@ from supervisor.model import (
 _UNHANDLED_CHECKS = frozenset(keyword.name for keyword in keywords.UNHANDLED_CHECKS)
 
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")
+_FIRST_OF_HOSTS, _FIRST_OF_GROUPS = int(IPv4Address("1.0.0.0")), int(IPv4Address("224.0.0.0"))
+"""Between these, every IPv4 address may be a server's."""
+
 _SOMEWHERE = Endpoint(IPv4Address("192.0.2.1"), 1)
 
 
 def check_address(address: IPAddress, index: int) -> None:
     """Refuse what can be no server's address (the kernel says EINVAL, or worse, nothing). Raises Fault."""
+    if address.version == 4 and _FIRST_OF_HOSTS <= int(address) < _FIRST_OF_GROUPS:
+        return
     if address.is_multicast:
         kind = "a multicast address"
     elif address.is_unspecified:
@@ -58,8 +64,12 @@ class _Understood:
     """A real server that was read without any problem. Its checks go to `probed`, or nowhere."""
 
     server: RealServer
-    known: Method | None  # the forwarding method that was known at its place
+    carried: Method  # the forwarding method, as known at its place, that decides what address may serve
     probed: Endpoint
+
+
+_Seen: TypeAlias = "dict[tuple[Signature, Method | None], _Understood]"
+"""What was understood in virtual servers that say the same: by the words in it, and the forwarding method as known at its place."""
 
 
 MISFIT_HINT = "only TUN carries one address family over the other"
@@ -133,16 +143,18 @@ class RealServers:
         self._checks = checks
         self._scripts = scripts
         self._mail = mail
-        self._seen: dict[tuple[Signature, Signature, Method | None, Method], _Understood] = {}
+        self._seen: dict[
+            tuple[Signature, Method], _Seen
+        ] = {}  # by the words around it, and the method that they end with
 
     def read_all(self, surroundings: Surroundings) -> tuple[RealServer, ...]:
         """The real servers of a virtual server, in the order of the file."""
         found: list[RealServer] = []
         nodes: dict[Endpoint, Node] = {}  # by the endpoint as the kernel gets it, and as it is written
         orders = surroundings.orders()
-        outside = _words_around(surroundings.block)
+        seen = self._seen.setdefault((_words_around(surroundings.block), surroundings.method), {})
         for _, node in surroundings.block.all("real_server"):
-            read = self._read(node, surroundings, outside, orders.get(id(node)))
+            read = self._read(node, surroundings, seen, orders.get(id(node)))
             if read is None:
                 continue
             written, server = read
@@ -158,13 +170,13 @@ class RealServers:
         return tuple(found)
 
     def _read(
-        self, node: Node, surroundings: Surroundings, outside: Signature, order: int | None
+        self, node: Node, surroundings: Surroundings, seen: _Seen, order: int | None
     ) -> tuple[Endpoint, RealServer] | None:
-        """The real server and the endpoint as it is written; `outside`: the words around it, `order`: as in `Surroundings.method_at`."""
+        """The real server and the endpoint as it is written; `seen`: those beside it, `order`: as in `Surroundings.method_at`."""
         problems = self._problems
         before, known = len(problems), surroundings.method_at(order)
-        words = (_words_in(node), outside, known, surroundings.method)
-        understood = self._seen.get(words)
+        words = (_words_in(node), known)
+        understood = seen.get(words)
         if understood is not None:
             like = self._like(understood, node, surroundings)
             if like is not None:
@@ -178,7 +190,7 @@ class RealServers:
             written = self._head(node)
         except Fault as fault:
             if tolerated(node, fault, problems):
-                return self._read(node, surroundings, outside, order)
+                return self._read(node, surroundings, seen, order)
             problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
             self._all_checks(block, outer, _SOMEWHERE)  # for what is wrong in them
             return None
@@ -210,7 +222,7 @@ class RealServers:
             notify_down=self._scripts.read(block, "notify_down"),
         )
         if len(problems) == before and all(check.target is probed or check.target is NOWHERE for check in found.checks):
-            self._seen[words] = _Understood(found, known, probed)
+            seen[words] = _Understood(found, known or Method(), probed)
         return written, found
 
     def _like(
@@ -224,7 +236,7 @@ class RealServers:
             return None
         corrected, message = surroundings.corrected(written, server.method)
         probed = surroundings.probed(written, corrected)
-        if message or surroundings.misfit(written.address, understood.known or Method()):
+        if message or surroundings.misfit(written.address, understood.carried):
             return None
         if not _alike(probed, understood.probed):
             return None
@@ -272,7 +284,7 @@ class RealServers:
 
 def _words_in(node: Node) -> Signature:
     """The words of all that is in a block."""
-    return tuple([signature(child) for child in node.children or ()])
+    return signature(node)[1:]
 
 
 def _words_around(block: Block) -> Signature:
