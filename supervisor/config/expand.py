@@ -28,9 +28,7 @@ MAX_GENERATED_LINES = 250_000
 MAX_NESTED = 64
 """Repetitions and definitions of several lines inside each other."""
 
-_SPECIAL = re.compile(
-    r"[$~]|^(?:[ \t\f\v]*(?:@|include|random_seed)|[^{}]*[{}].*(?:include_check|random_seed))", re.DOTALL
-)
+_SPECIAL = re.compile(r"[ \t\f\v]*(?:@|include|random_seed)|[^{}]*[{}].*(?:include_check|random_seed)", re.DOTALL)
 _DEFINITION = re.compile(r"[ \t\f\v]*\$([A-Za-z_][A-Za-z0-9_]*)=[ \t]*(.*)", re.DOTALL)
 _CONDITION = re.compile(r"[ \t\f\v]*@(\^?)([^ \t\f\v\r]*)[ \t\f\v]*(.*)", re.DOTALL)
 
@@ -81,8 +79,7 @@ class Reader:
         """
         self._definitions = Definitions(self._problems, self._config_id, path)
         source = self._files.main(path)
-        if source is not None:
-            yield from self._lines(source)
+        return iter(()) if source is None else self._lines(source)
 
     def _lines(self, source: Source) -> Lines:
         known, keep = self._known, self._text.append
@@ -95,7 +92,7 @@ class Reader:
             elif found is not None:
                 keep(text)
                 yield source, number, found
-            elif _SPECIAL.search(text) is None:
+            elif not _is_special(text):
                 keep(text)
                 found, fault = pieces(text)
                 if fault is None and "\ufffd" not in text:
@@ -154,7 +151,7 @@ class Reader:
         found, fault = pieces(line.text)
         if fault is not None or "\ufffd" in line.text:
             self._complain_of_characters(line, fault)
-        elif _SPECIAL.search(line.text) is None:
+        elif not _is_special(line.text):
             self._known[line.text] = found
         for words, first in found:
             if words[0] == "include_check" and len(words[0]) > 1:
@@ -315,6 +312,11 @@ class Reader:
         if column >= 0:
             place = line.at(column, column + 1)
             self._problems.add(Code.NOT_UTF8, place, "this character is not UTF-8", "save the file as UTF-8")
+
+
+def _is_special(text: str) -> bool:
+    """Whether more has to be done to a line than to cut it into words."""
+    return "$" in text or "~" in text or _SPECIAL.match(text) is not None
 
 
 def _begins_anew(code: str, *, conditional: bool) -> bool:

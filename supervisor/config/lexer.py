@@ -49,6 +49,9 @@ class Fault(NamedTuple):
 
 
 _PLAIN_TOKEN = re.compile(r"[{}]|[^ \t\f\v\r{}]+")
+_MARKED = re.compile(r"[\"'\\!#]")
+"""In nearly no line: quotes, backslashes and comments."""
+
 _NEEDS_SCAN = re.compile(r"[\"'\\]")
 _COMMENT = re.compile(r"[!#]")
 
@@ -69,14 +72,21 @@ def is_shell_like(keyword: str) -> bool:
 
 def pieces(line: str) -> tuple[tuple[Piece, ...], Fault | None]:
     """The statements and braces of one line (without its newline), and the quote that is not closed, if any."""
-    if _NEEDS_SCAN.search(line) is None:
-        comment = _COMMENT.search(line)
-        words = _PLAIN_TOKEN.findall(line if comment is None else line[: comment.start()])
-        if "{" not in words and "}" not in words:
-            return (((tuple(words), 0),) if words else ()), None
-        return _split([(word, word in {"{", "}"}) for word in words]), None
-    tokens, fault = scan(line)
-    return _split([(token.text, token.brace) for token in tokens]), fault
+    if _MARKED.search(line) is None:
+        plain = line
+    elif _NEEDS_SCAN.search(line) is None:
+        plain = _COMMENT.split(line, 1)[0]
+    else:
+        tokens, fault = scan(line)
+        return _split([(token.text, token.brace) for token in tokens]), fault
+    words = _PLAIN_TOKEN.findall(plain)
+    braces = words.count("{") + words.count("}")
+    if not braces:
+        return (((tuple(words), 0),) if words else ()), None
+    if braces == 1 and len(words) > 1 and words[-1] == "{":  # a block opens, as in most lines that are like no other
+        last = len(words) - 1
+        return ((tuple(words[:last]), 0), (OPEN, last)), None
+    return _split([(word, word in {"{", "}"}) for word in words]), None
 
 
 def _split(tokens: list[tuple[str, bool]]) -> tuple[Piece, ...]:
@@ -210,8 +220,9 @@ def _unescape(match: re.Match[str]) -> str:
 
 def code_of(line: str) -> str:
     """The line up to its comment, escapes and quotes untouched: what definitions and includes are read from."""
+    if _MARKED.search(line) is None:
+        return line.rstrip(BLANKS)
     if _NEEDS_SCAN.search(line) is None:
-        comment = _COMMENT.search(line)
-        return (line if comment is None else line[: comment.start()]).rstrip(BLANKS)
+        return _COMMENT.split(line, 1)[0].rstrip(BLANKS)
     tokens, _ = scan(line)
     return line[: tokens[-1].end] if tokens else ""
