@@ -141,9 +141,10 @@ async def check(target: Target, prepared: tuple[SecureUrl, ...], dial: Dialer) -
         session, used = secure.session(target)
         dialer = TlsDialer(dial, secure.context, secure.server_name, session)
         verdict = await http.ask(target, secure.url, dialer, farewell if secure.url.orderly else None)
-        newest = dialer.newest_session
-        if secure.resume > 1 and verdict.ok and newest is not None:
-            secure.sessions[target] = newest, used + 1
+        if secure.resume > 1 and verdict.ok:
+            newest = dialer.session_to_resume()
+            if newest is not None:
+                secure.sessions[target] = newest, used + 1
         ends = min(ends or dialer.expires_at, dialer.expires_at or ends)
         if not verdict.ok:
             break

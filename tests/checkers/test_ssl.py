@@ -483,3 +483,19 @@ def test_whoever_listens_in_sees_a_whole_handshake() -> None:
 def test_without_tls_resume_every_handshake_is_a_whole_one() -> None:
     resumed, _ = resumptions([healthy().over_tls()] * 3, tls_resume=None)
     assert resumed == [False, False, False]
+
+
+@pytest.mark.parametrize(("resume", "copies"), [(None, 0), (4, 3)])
+def test_a_session_is_copied_only_after_a_whole_handshake_of_who_resumes_it(
+    monkeypatch: pytest.MonkeyPatch, resume: int | None, copies: int
+) -> None:
+    copied: list[tls.TlsStream] = []
+    real = tls.TlsStream.session
+
+    def session(stream: tls.TlsStream) -> ssl.SSLSession | None:
+        copied.append(stream)
+        return real.__get__(stream)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(tls.TlsStream, "session", property(session))
+    resumptions([healthy().over_tls()] * 9, tls_resume=resume)
+    assert len(copied) == copies, "the first, the fifth and the ninth are whole"
