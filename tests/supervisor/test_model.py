@@ -54,7 +54,6 @@ def test_a_real_server_at_another_endpoint_differs_in_nothing_else() -> None:
 
 def test_the_examples_here_have_no_field_at_its_default() -> None:
     """So a field that somebody adds, and that `at` leaves out, is found."""
-    plain = (CheckSpec("", HERE, CHECK.schedule), RealServer(HERE))
-    for example, usual in zip((CHECK, SERVER), plain, strict=True):
+    for example, usual in ((CHECK, CheckSpec("", HERE, CHECK.schedule)), (SERVER, RealServer(HERE))):
         same = {name for name, value in _values(example).items() if value == _values(usual)[name]}
         assert same <= {"target", "schedule", "endpoint"}
