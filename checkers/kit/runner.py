@@ -52,6 +52,7 @@ class Runner:
         "glance",
         "gone",
         "job",
+        "last_connect_error",
         "last_expires_at",
         "last_judged",
         "last_reason",
@@ -91,6 +92,7 @@ class Runner:
         self.due_by = 0.0  # after this its next start or end is overdue
         self.last_judged: Verdict | None = None
         self.last_reason = Reason.NONE  # of the last report
+        self.last_connect_error = ""  # in it: what a connection failed of
         self.last_expires_at = 0.0  # in it: the end of the certificate
         self.looking = False  # a probe is under way
         self.began = math.nan  # of the latest probe
@@ -176,8 +178,21 @@ class Runner:
         return self.hinted and self.urgency.hastens(self._hint, self.state.health, self.state.failures)
 
     def was_told(self, verdict: Verdict) -> bool:
-        """Tell whether the last report said the same."""
-        return verdict.reason is self.last_reason and verdict.expires_at == self.last_expires_at
+        """Tell whether the last report said the same.
+
+        What a connection failed of is news by itself: a host that refuses is another matter than one that nobody reaches
+        (supervisor.core.badness), and both have one reason. Other details may be different each time.
+        """
+        return (
+            verdict.reason is self.last_reason
+            and verdict.expires_at == self.last_expires_at
+            and (verdict.reason is not Reason.L4CON or verdict.detail == self.last_connect_error)
+        )
+
+    def tell(self, verdict: Verdict) -> None:
+        """Note that this is what is reported."""
+        self.last_reason, self.last_expires_at = verdict.reason, verdict.expires_at
+        self.last_connect_error = verdict.detail if verdict.reason is Reason.L4CON else ""
 
     def says_nothing_new(self, verdict: Verdict) -> bool:
         """Whether this is the last verdict once more, of a check that is up and well, and no sentinel has to be told of it."""

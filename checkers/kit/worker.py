@@ -455,7 +455,7 @@ class Worker:
         """Have the present level told, with this verdict as its reason. An earlier report that was not sent yet is replaced."""
         if runner.gone:
             return
-        runner.last_reason, runner.last_expires_at = verdict.reason, verdict.expires_at
+        runner.tell(verdict)
         self._waiting[runner] = result_of(verdict, runner.probes, duration_s)
         self._something.set()
 

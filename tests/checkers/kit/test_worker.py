@@ -17,7 +17,7 @@ from checkers.kit import wire, worker
 from checkers.kit.api import Dialer, Health, Reason, Target, Verdict
 from checkers.kit.link import MemoryLink, memory_link_pair
 from checkers.kit.options import Json
-from tests.fakes.behaviours import blackhole, hang, healthy, no_descriptor, refuse, slow, status
+from tests.fakes.behaviours import blackhole, hang, healthy, no_descriptor, refuse, slow, status, unreachable
 from tests.fakes.network import FakeNetwork
 
 T = TypeVar("T")
@@ -140,6 +140,20 @@ def test_another_reason_while_down_is_told_and_the_same_is_not() -> None:
         await trio.sleep(60)
 
     assert [row[1:] for row in run(story).reports()] == [("DOWN", "L4CON"), ("DOWN", "L7STS")]
+
+
+def test_a_host_that_nobody_reached_and_that_refuses_now_is_told_though_both_are_failed_connections() -> None:
+    async def story(supervisor: Supervisor) -> None:
+        server = supervisor.network.server("192.168.100.20", 80)
+        server.behaviour = unreachable()
+        await supervisor.assign(job())
+        await trio.sleep(60)
+        server.behaviour = refuse()
+        await trio.sleep(60)
+
+    told = run(story).of(wire.Report)
+    details = [frame.result.detail for _, frame in told if frame.result is not None]
+    assert details == ["no route to host", "connection refused"]
 
 
 def test_a_report_tells_what_was_sent_and_what_came() -> None:
