@@ -305,12 +305,12 @@ def do_without_luxuries() -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    gc.disable()  # what is imported stays, and to look through it again and again takes a twentieth of the time
+    gc.disable()  # until all is there that stays (launch): to look through it again and again takes a tenth of a start's time
     do_without_luxuries()
     from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
     from supervisor.exporter.extent import Extent  # noqa: PLC0415
 
-    gc.enable()
+    gc.collect()  # each class with slots was made twice
 
     return launch.run(
         launch.Options(

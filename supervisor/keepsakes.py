@@ -26,6 +26,11 @@ class Keepsakes:
         self._looked_through = 0  # how many were frozen after the last look through everything
         self._trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)  # glibc's
 
+    def begin(self) -> None:
+        """Freeze what the start has made while the collector was at rest: next to nothing of it is garbage, so nobody looks for that."""
+        self.freeze()
+        self._looked_through = gc.get_freeze_count()
+
     def keep(self) -> None:
         """Freeze everything that is there, but for garbage among what is young."""
         if gc.get_freeze_count() > max(self._looked_through * GROWTH_MAX, OBJECTS_MIN):

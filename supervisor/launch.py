@@ -192,8 +192,9 @@ def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer:
         if not options.dry_run:
             trackfiles.begin(loaded.track_files, log, starting=True)
         supervisor = Supervisor(loaded, outside)
-        keepsakes.keep_all()
+        keepsakes.begin()
         gc.set_threshold(*COLLECT)
+        gc.enable()  # at rest since the command line was read (cli)
         trio.run(_main, supervisor)
         backend.close()
     finally:

@@ -59,6 +59,20 @@ def test_garbage_that_was_frozen_is_found_when_what_is_frozen_has_grown(monkeypa
     assert stays
 
 
+def test_what_the_start_has_made_counts_as_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepsakes, "OBJECTS_MIN", 0)
+    kept = Keepsakes()
+    garbage = knot()
+    kept.begin()
+    kept.keep()
+    assert garbage() is not None  # nothing of it was looked at again
+    stays = [Knot() for _ in range(gc.get_freeze_count())]
+    kept.keep()
+    kept.keep()
+    assert garbage() is None
+    assert stays
+
+
 def test_memory_that_is_not_in_use_can_be_given_back_without_freezing_anything() -> None:
     kept = Keepsakes()
     frozen = gc.get_freeze_count()
