@@ -193,15 +193,10 @@ class CheckSpec:
     weighs: Weighs = Weighs.NOTHING
     first_weight: int | None = field(default=None, compare=False, repr=False)
     first_down: bool = field(default=False, compare=False, repr=False)
-    _hash: int = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Jobs are found by their checks, again and again: the hash of all that makes one is worked out once.
-        what = (self.type, self.target, self.schedule, self.options_json, self.bind_address, self.mark)
-        object.__setattr__(self, "_hash", hash(what))
 
     def __hash__(self) -> int:
-        return self._hash
+        # Of what can tell thousands of checks apart; nearly all of it knows its hash already, so that it is not kept again.
+        return hash((self.type, self.target, self.options_json, self.bind_address, self.mark))
 
     def at(self, target: Endpoint) -> CheckSpec:
         """The same check of another target: what `dataclasses.replace` makes in twice the time, and there may be thousands."""
