@@ -26,7 +26,8 @@ def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | N
     if result is not None:
         # of thousands that are well the words and the absence of a certificate are one object
         texts = sys.intern(result.detail), result.sent, result.received
-        told = Result(result.probe, result.reason.name, *texts, result.duration_s, result.expires_at or _NEVER)
+        duration_s = round(result.duration_s, 6)  # here, so that history has no other than the check
+        told = Result(result.probe, result.reason.name, *texts, duration_s, result.expires_at or _NEVER)
     probes = level.probes if isinstance(level, wire.StateEntry) else told.probe if told is not None else 0
     return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight, probes)
 

@@ -119,7 +119,7 @@ def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool |
         "detail": printable(result.detail),
         "passed": passed,
         "probe": result.probe,
-        "duration_s": round(result.duration_s, 6),
+        "duration_s": result.duration_s,
     }
     if not passed:
         facts |= {"failures": event.failures, "sent": printable(result.sent), "received": printable(result.received)}

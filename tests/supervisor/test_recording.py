@@ -153,9 +153,12 @@ def test_the_name_of_a_real_server_is_one_object_for_all_who_tell_of_it() -> Non
     director = started(configured)
     made.reconfigure(configured)
     (job,) = director.pools.jobs.jobs.values()
-    made.heard(said(job, up=True), director)
+    event = said(job, up=True)
+    made.heard(event, director)
     made.write_down()
     name = str(configured.virtual_servers[0].real_servers[0].endpoint)
     (entry,) = made.history.server(str(KEY), name)
     assert entry.real_server is name
     assert entry.facts["target"] is name
+    assert event.result is not None
+    assert entry.facts["duration_s"] is event.result.duration_s, "nor is a number that many have made anew"
