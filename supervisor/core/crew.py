@@ -132,7 +132,7 @@ class Crew:
         self._ward = _Place(None, deque(maxlen=1))
         self._trial: _Trial | None = None
         self._jobs: Mapping[CheckSpec, int] = {}
-        self._rankings: dict[int, tuple[int, ...]] = {}
+        self._rankings: list[tuple[int, ...]] = []  # of `_jobs`, in their order
         self.specs: Mapping[int, CheckSpec] = {}
         """The jobs that `owners` was asked for last, by their numbers."""
         self._lost_since: float | None = now + FIRST_MAX_S - ALL_LOST_AFTER_S
@@ -223,14 +223,14 @@ class Crew:
         trial = self._trial
         suspects = trial.suspects if trial is not None else frozenset()
         owners: dict[int, int] = {}
-        for spec, number in jobs.items():
+        for number, ranked in zip(jobs.values(), self._rankings, strict=True):
             if number in self.condemned:
                 if trial is None:
                     owners[number] = self.ward
             elif trial is not None and number in suspects:
                 owners[number] = self.ward if number in trial.ward else trial.home
             else:
-                owners[number] = next(index for index in self._ranking(number, spec) if here[index])
+                owners[number] = next(index for index in ranked if here[index])
         return owners
 
     def _takes_jobs(self, place: _Place, now: float) -> bool:
@@ -243,10 +243,11 @@ class Crew:
 
     def _learn(self, jobs: Mapping[CheckSpec, int]) -> None:
         """Take in a new configuration: what left it is neither suspect nor condemned any more."""
+        known = dict(zip(self._jobs.values(), self._rankings, strict=True))
+        self._rankings = [known.get(number) or ranking(spec, len(self._places)) for spec, number in jobs.items()]
         self._jobs = jobs
         self.specs = {number: spec for spec, number in jobs.items()}
         numbers = self.specs.keys()
-        self._rankings = {number: rank for number, rank in self._rankings.items() if number in numbers}
         self.condemned &= numbers
         trial = self._trial
         if trial is not None:
@@ -254,12 +255,6 @@ class Crew:
             trial.groups = deque(group & numbers for group in trial.groups if group & numbers)
             if not trial.ward:
                 self._next_group(trial)
-
-    def _ranking(self, number: int, spec: CheckSpec) -> tuple[int, ...]:
-        found = self._rankings.get(number)
-        if found is None:
-            found = self._rankings[number] = ranking(spec, len(self._places))
-        return found
 
     # -- suspects ------------------------------------------------------------------------------------------------------
 
