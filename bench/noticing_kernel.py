@@ -3,9 +3,9 @@
     python -m bench.noticing_kernel [--quick] [--servers 50] [--cycles 1] [--out FILE]
 
 Boots a kernel with IPVS by itself (tests/kernel/on-ipvs). Every real server is killed (SIGKILL of nginx), silenced (its cable) and made
-sick (503) in a random order at random moments, one after another; the next fault comes when everybody has it back. All directors see
-the same fault at the same moment and each has a table of its own, which is read every 20 ms. Once with the article's timings, once
-with aggressive ones.
+sick (503) in a random order at random moments, one after another: between one fault and the next, of whatever server, are GAP_S, so that
+no trial is delayed by a crowd of others. A server's own next fault comes when everybody has it back. All directors see the same fault at
+the same moment and each has a table of its own, which is read every 20 ms. Once with the article's timings, once with aggressive ones.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ DWELL_S = 16.0
 ends sooner than after 15 s twice in a row is given up for a while (checkers/kit/idling.py)."""
 DWELL_ONCE_S = 2.0
 """So much longer than a round it is otherwise: only the third such end would find no sentinel."""
+GAP_S = 0.3, 1.0
+"""Least and longest time from one fault to the next, in seconds. One processor serves everybody here: many faults within a second are a burst,
+each of whose probes waits for those of the others, which says nothing of a server that dies alone (bench/convergence.py has bursts)."""
 START_MAX_S = 90.0
 LIMIT_S = 60.0
 """Who has not noticed by then has not noticed."""
@@ -85,6 +88,7 @@ class Round:
         self._left = {number: random.sample(faults, len(faults)) for number in range(farm.count)}
         self._dwell_s = DWELL_S if cycles > 1 else timing.delay_loop_s + DWELL_ONCE_S
         self._due: list[tuple[float, int]] = []
+        self._next_at = 0.0
         self._open: dict[int, Trial] = {}
         self.over: list[Trial] = []
         self.false_removals = dict.fromkeys((who.name for who in self._who), 0)
@@ -103,8 +107,9 @@ class Round:
             self._look(tables, now)
             for trial in list(self._open.values()):
                 self._advance(trial)
-            while self._due and self._due[0][0] <= now:
+            if self._due and max(self._due[0][0], self._next_at) <= now:
                 self._begin(heapq.heappop(self._due)[1])
+                self._next_at = now + self._random.uniform(*GAP_S)
             time.sleep(LOOK_S)
 
     def _until_all_serve(self) -> None:
