@@ -17,11 +17,13 @@ Ours, too, and only where the file asks for it: `fast_interval` is the pause in 
 instead of delay_before_retry, and between the successes that bring one up), `down_interval` the pause while DOWN, and `idle_interval`
 the longer one while nobody uses the server (`idle`, which the supervisor tells) and it has answered IDLE_AFTER times in a row.
 
-Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in
-keepalived (or the pause of its state, as above), and so does CRASHED (a bug in the checker). LATE (our own loop was not punctual) is
-tried again at once, but the fourth in a row is taken for the time-out that it looks like: a machine that is always late must still
-notice a dead server (reliability.md, section 7). After we stood still (`excuse`) the first failure is such a verdict too, whatever it
-is: links and routes may come back a moment later than we do.
+Inconclusive verdicts say nothing about the server and are never counted. LOCAL (we could not try) waits a `delay_loop`, as in keepalived
+(or the pause of its state, as above), and so does CRASHED (a bug in the checker). LATE (our own loop was not punctual) is tried again at
+once, but a run of failures, from the first one until a success or the end of the retries, has LATE_MAX of them: each further one is taken
+for the time-out that it looks like, for a machine that is always late must still notice a dead server, and not several times as late as
+others (reliability.md, section 7). A server that is well is found so, however late we are: what it said is there at the second look
+(kit.dial), and it is out only when that failed LATE_MAX + retry + 1 times on end. After we stood still (`excuse`) the first failure is such
+a verdict too, whatever it is: links and routes may come back a moment later than we do.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ FIRST_PROBE_S = 1.0
 """Least wait before the first probe of a check (keepalived.md, section 3.1)."""
 
 LATE_MAX = 3
-"""Most LATE verdicts in a row that are repeated at once (reliability.md, section 7, point 3)."""
+"""Most LATE verdicts of a run of failures that are repeated at once (reliability.md, section 7, point 3: three in a row)."""
 
 FRESH_ROUND_S = 5.0
 """Longest pause before the fresh round after we stood still. Ours: a link that comes up again takes two to four seconds."""
@@ -101,7 +103,7 @@ class Settings(Protocol):
 
 
 class Step(NamedTuple):
-    """What one verdict led to. `verdict` is the one that counted (the fourth LATE became a time-out)."""
+    """What one verdict led to. `verdict` is the one that counted (a LATE too many became a time-out)."""
 
     changed: bool
     due: float
@@ -111,14 +113,14 @@ class Step(NamedTuple):
 class CheckState:
     """Health and schedule of one check.
 
-    `failures` counts failed probes in a row, `retry_it` retries used, `edges` changes between UP and DOWN; `has_run` tells whether
-    there was a conclusive verdict, here or before the job came to this worker. `weight` is what the last success said of it. `idle` is the
-    supervisor's word that nobody uses the server.
+    `failures` counts failed probes in a row, `retry_it` retries used, `_doubts` LATE verdicts of this run of failures, `edges` changes
+    between UP and DOWN; `has_run` tells whether there was a conclusive verdict, here or before the job came to this worker. `weight` is
+    what the last success said of it. `idle` is the supervisor's word that nobody uses the server.
     """
 
     __slots__ = (
+        "_doubts",
         "_excused",
-        "_late",
         "_settings",
         "_successes",
         "edges",
@@ -132,8 +134,8 @@ class CheckState:
 
     def __init__(self, settings: Settings, health: Health = Health.UNKNOWN, weight: int | None = None) -> None:
         self._settings = settings
+        self._doubts = 0
         self._excused = False
-        self._late = 0
         self._successes = 0
         self.idle = False
         self.weight = weight
@@ -155,7 +157,7 @@ class CheckState:
 
         What waits for a fresh round after we stood still waits the whole of it: links need that time.
         """
-        if self._late:
+        if self._doubts:
             return False
         if self.health is Health.DOWN:
             return not self._successes
@@ -164,7 +166,7 @@ class CheckState:
     @property
     def well(self) -> bool:
         """Whether it is up, and its last verdict was a success."""
-        return self.health is Health.UP and not self.failures and not self._late
+        return self.health is Health.UP and not self.failures and not self._doubts
 
     @property
     def last_chance(self) -> bool:
@@ -202,8 +204,8 @@ class CheckState:
     def _record(self, verdict: Verdict, now: float) -> Step:
         late = verdict.reason is Reason.LATE
         if late or self._is_excused(verdict):
-            self._late += 1
-            if self._late <= LATE_MAX:
+            self._doubts += 1
+            if self._doubts <= LATE_MAX:
                 if late:
                     return Step(changed=False, due=now, verdict=verdict)
                 detail = f"not counted, for we stood still before: {verdict.detail}"
@@ -211,7 +213,6 @@ class CheckState:
                 return Step(changed=False, due=now + pause, verdict=replace(verdict, reason=Reason.LATE, detail=detail))
             if late:
                 verdict = replace(verdict, reason=self._looks_like(verdict))
-        self._late = 0
         if not verdict.conclusive:
             return Step(changed=False, due=now + self._pause_without_news(), verdict=verdict)
         self.has_run = True
@@ -231,6 +232,7 @@ class CheckState:
         return Reason.L7TOUT if late.sent else Reason.L4TOUT
 
     def _succeeded(self, verdict: Verdict, now: float) -> Step:
+        self._doubts = 0
         self.retry_it = 0
         self.failures = 0
         self._successes += 1
@@ -261,6 +263,7 @@ class CheckState:
         self.failures += 1
         self._successes = 0
         if self.health is Health.DOWN:
+            self._doubts = 0
             pause = settings.delay_loop
             if settings.type in _LONGER_PAUSE_WHILE_DOWN:
                 pause = max(pause, settings.delay_before_retry)
@@ -269,6 +272,7 @@ class CheckState:
             self.retry_it += 1
             pause = _first_set(settings.fast_interval, settings.delay_before_retry)
             return Step(changed=False, due=now + pause, verdict=verdict)
+        self._doubts = 0
         self.retry_it = 0
         changed = self._turn(Health.DOWN)
         return Step(changed, now + _first_set(settings.down_interval, settings.delay_loop), verdict)

@@ -400,22 +400,41 @@ def test_a_worker_whose_loop_is_stalled_for_three_seconds_calls_nobody_dead_and_
         assert worker.end() == (0, "")
 
 
-def test_a_starved_worker_says_how_long_it_waited_for_a_processor_and_calls_nobody_dead() -> None:
+@contextlib.contextmanager
+def starving(worker: Process) -> Iterator[None]:
     """Burners on every processor, and the worker has a worse nice value than they."""
     burn = [sys.executable, "-c", "while True: pass"]
+    os.setpriority(os.PRIO_PROCESS, worker.process.pid, 5)
+    burners = [subprocess.Popen(burn) for _ in range(2 * len(os.sched_getaffinity(0)))]
+    try:
+        yield
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+
+
+def test_a_starved_worker_says_how_long_it_waited_for_a_processor_and_calls_nobody_dead() -> None:
     with Process() as worker, SlowServers(0.1) as servers:
         worker.receive()
         worker.assign(*numbered(servers.port, 20, delay_loop=0.5))
         worker.until(wire.Beat)
-        os.setpriority(os.PRIO_PROCESS, worker.process.pid, 5)
-        burners = [subprocess.Popen(burn) for _ in range(2 * len(os.sched_getaffinity(0)))]
-        try:
+        with starving(worker):
             beats = beats_of(worker, 6.0)
-        finally:
-            for burner in burners:
-                burner.kill()
-                burner.wait()
         assert reasons(beats[-1]) <= {"L7OK", "LATE"}
+        assert beats[-1].run_delay_s > beats[0].run_delay_s + 0.2
+
+
+def test_a_starved_worker_in_a_hurry_calls_nobody_dead() -> None:
+    """The timings of deploy/examples/fast.conf: a limit that is shorter than what the worker waits for a processor."""
+    hurry: dict[str, Any] = {"delay_loop": 0.5, "connect_timeout": 0.2, "retry": 4, "fast_interval": 0.05}
+    with Process() as worker, SlowServers(0.0) as servers:
+        worker.receive()
+        worker.assign(*numbered(servers.port, 40, type="TCP_CHECK", options={}, **hurry))
+        worker.until(wire.Beat)
+        with starving(worker):
+            beats = beats_of(worker, 6.0)
+        assert "L4OK" in reasons(beats[-1])
         assert beats[-1].run_delay_s > beats[0].run_delay_s + 0.2
 
 

@@ -126,6 +126,57 @@ def test_a_success_between_late_time_outs_starts_their_count_again() -> None:
     assert state.health is Health.UP
 
 
+def test_a_run_of_failures_has_three_doubts_however_many_retries_it_has() -> None:
+    state = CheckState(Settings(retry=4), Health.UP)
+    assert history(state, [LATE] * 8) == [("UP", 0.0)] * LATE_MAX + [("UP", 2.0)] * 4 + [("DOWN", 6.0)]
+
+
+@pytest.mark.parametrize("between", [BAD, LOCAL])
+def test_neither_a_failure_that_counts_nor_what_says_nothing_gives_a_doubt_back(between: Verdict) -> None:
+    state = CheckState(Settings(retry=1), Health.UP)
+    history(state, [LATE, LATE, between, LATE])
+    assert (state.health, state.failures) == (Health.UP, int(between is BAD))
+    history(state, [LATE] if between is BAD else [LATE, LATE])
+    assert state.health is Health.DOWN
+
+
+def test_a_server_that_was_taken_out_and_is_back_has_all_its_doubts_again() -> None:
+    state = CheckState(Settings(retry=0), Health.UP)
+    history(state, [LATE, LATE, BAD, GOOD])
+    assert history(state, [LATE] * LATE_MAX) == [("UP", 0.0)] * LATE_MAX
+
+
+@given(st.lists(st.sampled_from([BAD, LATE, LOCAL]), min_size=40, max_size=40), st.integers(0, 4))
+def test_a_dead_server_is_out_after_its_retries_and_at_most_three_doubts(verdicts: list[Verdict], retry: int) -> None:
+    state, tried = CheckState(Settings(retry=retry), Health.UP), 0
+    for verdict in verdicts:
+        if state.health is Health.DOWN:
+            break
+        state.record(verdict, 0.0)
+        tried += verdict is not LOCAL
+    if state.health is Health.DOWN:
+        assert retry < tried <= retry + 1 + LATE_MAX
+    else:
+        assert tried < retry + 1 + LATE_MAX
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from([LATE, LOCAL]), max_size=LATE_MAX), st.integers(0, 4)),
+        min_size=1,
+        max_size=20,
+    ),
+    st.integers(0, 4),
+)
+def test_a_server_that_answers_in_between_is_never_out_for_what_a_late_worker_missed(
+    runs: list[tuple[list[Verdict], int]], retry: int
+) -> None:
+    state = CheckState(Settings(retry=retry), Health.UP)
+    for doubts, failures in runs:
+        history(state, [*doubts, *[LATE] * min(failures, retry), GOOD])
+        assert (state.health, state.edges) == (Health.UP, 0)
+
+
 @given(st.lists(st.sampled_from([GOOD, BAD, LOCAL]), max_size=60), st.integers(0, 4), st.sampled_from(Health))
 def test_health_is_what_the_last_conclusive_verdicts_make_it(
     verdicts: list[Verdict], retry: int, believed: Health
