@@ -18,11 +18,11 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from bench.accounting import ROOT, lab_environment, program
 from tests.kernel.lab import inside, ip_batch, nginx_configuration
@@ -32,6 +32,7 @@ _FLAGS_GET, _FLAGS_SET, _UP = 0x8913, 0x8914, 0x1  # SIOCGIFFLAGS, SIOCSIFFLAGS,
 _REQUEST = struct.Struct("16sH14x")
 _DESTINATION = re.compile(rb"-> ([0-9A-F]{8}):[0-9A-F]{4}\s+\w+\s+(-?\d+)")
 START_MAX_S = 30.0
+_Result = TypeVar("_Result")
 
 
 def address(number: int) -> str:
@@ -93,8 +94,10 @@ class Farm:
         for name, place in places.items():
             ip_batch(name, ["link set lo up", "link set eth0 up", f"addr add {place}/16 dev eth0"])
         self._cables = inside(SWITCH, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        for name, namespace in self._directors.items():
-            self._tables[name] = inside(namespace, lambda: os.open("/proc/thread-self/net/ip_vs", os.O_RDONLY))
+
+    def at(self, director: str, work: Callable[[], _Result]) -> _Result:
+        """Return what `work` returns at a director: a program that it starts runs there."""
+        return inside(self._directors[director], work)
 
     def run(
         self, director: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -128,6 +131,8 @@ class Farm:
     def weights(self, director: str) -> dict[int, int]:
         """Return the weight of each real server by its number; no key: no destination. With several services the least."""
         found: dict[int, int] = {}
+        if director not in self._tables:
+            self._tables[director] = self.at(director, lambda: os.open("/proc/thread-self/net/ip_vs", os.O_RDONLY))
         first, offset, descriptor = int(IPv4Address(address(0))), 0, self._tables[director]
         while part := os.pread(descriptor, 1 << 16, offset):  # it comes in whole lines
             offset += len(part)

@@ -3,7 +3,7 @@
     python -m bench.noticing_kernel [--quick] [--servers 50] [--cycles 1] [--out FILE]
 
 Boots a kernel with IPVS by itself (tests/kernel/on-ipvs). Every real server is killed (SIGKILL of nginx), silenced (its cable) and made
-sick (503) in a random order at random moments, one after another: between one fault and the next, of whatever server, are GAP_S, so that
+sick (503) in a random order at random moments, one after another: between one fault and the next, of whatever server, are GAPS_S, so that
 no trial is delayed by a crowd of others. A server's own next fault comes when everybody has it back. All directors see the same fault at
 the same moment and each has a table of its own, which is read every 20 ms. Once with the article's timings, once with aggressive ones.
 """
@@ -11,14 +11,12 @@ the same moment and each has a table of its own, which is read every 20 ms. Once
 from __future__ import annotations
 
 import argparse
-import enum
-import heapq
+import functools
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,134 +24,18 @@ from typing import Any
 from bench import directors, guest
 from bench.directors import AGGRESSIVE, ARTICLE, CONTENDERS, Timing, Who
 from bench.farm import Farm
+from bench.fault_round import FIGURES, LIMIT_S, START_MAX_S, FaultRound, Kind, Pace, Watcher, figures, p99
 
-LOOK_S = 0.02
 DWELL_S = 16.0
 """So long a server is well before its next fault, and a random part of a round longer, if it has each fault more than once: a sentinel that
 ends sooner than after 15 s twice in a row is given up for a while (checkers/kit/idling.py)."""
 DWELL_ONCE_S = 2.0
 """So much longer than a round it is otherwise: only the third such end would find no sentinel."""
-GAP_S = 0.3, 1.0
-"""Least and longest time from one fault to the next, in seconds. One processor serves everybody here: many faults within a second are a burst,
-each of whose probes waits for those of the others, which says nothing of a server that dies alone (bench/convergence.py has bursts)."""
-START_MAX_S = 90.0
-LIMIT_S = 60.0
-"""Who has not noticed by then has not noticed."""
+GAPS_S: Mapping[Timing, tuple[float, float]] = {ARTICLE: (0.1, 0.3), AGGRESSIVE: (0.3, 0.6)}
+"""Least and longest time from one fault to the next, in seconds. One processor serves everybody here: many faults within a second are a
+burst, each of whose probes waits for those of the others, which says nothing of a server that dies alone (bench.convergence has bursts).
+With the article's timings everybody mostly waits, so faults may be closer; all of them together take four minutes."""
 SEED = 6
-
-
-class Kind(enum.Enum):
-    """What happens to a real server."""
-
-    KILLED = "SIGKILL of the server"
-    SILENT = "silent death of the host"
-    SICK = "status 503"
-
-
-@dataclass(slots=True)
-class Trial:
-    """One fault, and when each of those who watch that server has noticed it; `mended_at` None: it lasts."""
-
-    server: int
-    kind: Kind
-    began_at: float
-    watchers: frozenset[str]
-    gone: dict[str, float] = field(default_factory=dict)
-    mended_at: float | None = None
-    back: dict[str, float] = field(default_factory=dict)
-
-    def look(self, who: str, weight: int, now: float) -> None:
-        """Take what stands in a table now."""
-        if weight == 0 and self.mended_at is None and who not in self.gone:
-            self.gone[who] = now - self.began_at
-        if weight > 0 and self.mended_at is not None and who not in self.back:
-            self.back[who] = now - self.mended_at
-
-    def is_noticed(self, now: float) -> bool:
-        """Tell whether all have noticed, or nobody waits any longer."""
-        return self.watchers <= self.gone.keys() or now - self.began_at > LIMIT_S
-
-    def is_over(self, now: float) -> bool:
-        """Tell whether it is mended and all know it, or nobody waits any longer."""
-        return self.mended_at is not None and (self.watchers <= self.back.keys() or now - self.mended_at > LIMIT_S)
-
-
-class Round:
-    """All servers with one timing: for each of them faults to come, at most one at a time."""
-
-    def __init__(self, farm: Farm, timing: Timing, kinds: Sequence[Kind], cycles: int, random: Random) -> None:
-        self._farm, self._timing, self._random = farm, timing, random
-        self._who = CONTENDERS[timing]
-        faults = [kind for _ in range(cycles) for kind in kinds]
-        self._left = {number: random.sample(faults, len(faults)) for number in range(farm.count)}
-        self._dwell_s = DWELL_S if cycles > 1 else timing.delay_loop_s + DWELL_ONCE_S
-        self._due: list[tuple[float, int]] = []
-        self._next_at = 0.0
-        self._open: dict[int, Trial] = {}
-        self.over: list[Trial] = []
-        self.false_removals = dict.fromkeys((who.name for who in self._who), 0)
-        self._well: dict[str, set[int]] = {}
-        self._inflict = {Kind.KILLED: farm.kill, Kind.SILENT: farm.silence, Kind.SICK: farm.sicken}
-        self._mend = {Kind.KILLED: farm.start_web, Kind.SILENT: farm.give_voice, Kind.SICK: farm.cure}
-
-    def play(self) -> None:
-        """Play all."""
-        self._until_all_serve()
-        for number in range(self._farm.count):
-            self._rest(number)
-        while self._due or self._open:
-            tables = {who.name: self._farm.weights(who.name) for who in self._who}
-            now = time.monotonic()
-            self._look(tables, now)
-            for trial in list(self._open.values()):
-                self._advance(trial)
-            if self._due and max(self._due[0][0], self._next_at) <= now:
-                self._begin(heapq.heappop(self._due)[1])
-                self._next_at = now + self._random.uniform(*GAP_S)
-            time.sleep(LOOK_S)
-
-    def _until_all_serve(self) -> None:
-        limit = time.monotonic() + START_MAX_S
-        for who in self._who:
-            wanted = set(range(directors.watched(who, self._farm.count)))
-            while {number for number, weight in self._farm.weights(who.name).items() if weight > 0} != wanted:
-                if time.monotonic() > limit:
-                    raise TimeoutError(f"{who.value} has {self._farm.weights(who.name)} after {START_MAX_S:g} s")
-                time.sleep(0.1)
-            self._well[who.name] = wanted
-
-    def _rest(self, number: int) -> None:
-        if self._left[number]:
-            at = time.monotonic() + self._dwell_s + self._random.uniform(0.0, self._timing.delay_loop_s)
-            heapq.heappush(self._due, (at, number))
-
-    def _look(self, tables: Mapping[str, Mapping[int, int]], now: float) -> None:
-        for name, weights in tables.items():
-            well = {number for number, weight in weights.items() if weight > 0}
-            for number in self._well[name] ^ well:
-                if (trial := self._open.get(number)) is not None:
-                    trial.look(name, int(number in well), now)
-                elif number not in well:
-                    self.false_removals[name] += 1
-            self._well[name] = well
-
-    def _begin(self, number: int) -> None:
-        kind = self._left[number].pop()
-        watchers = [who.name for who in self._who if number < directors.watched(who, self._farm.count)]
-        began_at = time.monotonic()
-        self._inflict[kind](number)
-        self._open[number] = Trial(number, kind, began_at, frozenset(watchers))
-
-    def _advance(self, trial: Trial) -> None:
-        now = time.monotonic()
-        if trial.mended_at is None:
-            if trial.is_noticed(now):
-                trial.mended_at = now
-                self._mend[trial.kind](trial.server)
-        elif trial.is_over(now):
-            del self._open[trial.server]
-            self.over.append(trial)
-            self._rest(trial.server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +52,12 @@ QUICK: Mapping[Timing, Sequence[Kind]] = {AGGRESSIVE: (Kind.KILLED,)}
 QUICK_SERVERS = 4
 
 
+def pace(timing: Timing, cycles: int) -> Pace:
+    """Return when faults come."""
+    dwell_s = DWELL_S if cycles > 1 else timing.delay_loop_s + DWELL_ONCE_S
+    return Pace(dwell_s, timing.delay_loop_s, GAPS_S[timing])
+
+
 def inside(file: Path, plan: Plan) -> None:
     """Measure, in the guest."""
     random = Random(SEED)
@@ -181,7 +69,11 @@ def inside(file: Path, plan: Plan) -> None:
             with Farm(folder, plan.servers, [who.name for who in CONTENDERS[timing]]) as farm:
                 for who in CONTENDERS[timing]:
                     directors.start(who, farm, folder, timing)
-                played = Round(farm, timing, kinds, plan.cycles, random)
+                watchers = [
+                    Watcher(who.name, directors.watched(who, farm.count), functools.partial(farm.weights, who.name))
+                    for who in CONTENDERS[timing]
+                ]
+                played = FaultRound(farm, watchers, [*kinds] * plan.cycles, pace(timing, plan.cycles), random)
                 try:
                     played.play()
                 except TimeoutError:
@@ -216,10 +108,7 @@ def noticed(trials: Sequence[Mapping[str, Any]], who: Who, kind: Kind, what: str
 
 def row(who: Who, kind: Kind, seconds: Sequence[float]) -> list[guest.Cell]:
     """Return a line of a table."""
-    missed = sum(value >= LIMIT_S for value in seconds)
-    values = statistics.median(seconds), guest.percentile(seconds, 0.99), max(seconds)
-    cells = [f"{value:.2f}" if value < LIMIT_S else f"> {LIMIT_S:g}" for value in values]
-    return [kind.value, who.value, len(seconds), *cells, missed or ""]
+    return [kind.value, who.value, *figures(seconds)]
 
 
 def tables(results: Sequence[Mapping[str, Any]]) -> Iterator[guest.Table]:
@@ -233,15 +122,7 @@ def tables(results: Sequence[Mapping[str, Any]]) -> Iterator[guest.Table]:
                 for who in CONTENDERS[timing]
                 if (seconds := noticed(result["trials"], who, kind, what))
             ]
-            columns = [
-                "fault",
-                "program",
-                "trials",
-                "median, s",
-                "99th percentile, s",
-                "worst, s",
-                f"not within {LIMIT_S:g} s",
-            ]
+            columns = ["fault", "program", *FIGURES]
             yield guest.Table(f"{words}, {timing.name} ({timing})", columns, rows)
 
 
@@ -255,11 +136,6 @@ class Goal:
     kind: Kind
     of_all: Callable[[Sequence[float]], float]
     target_s: float
-
-
-def p99(seconds: Sequence[float]) -> float:
-    """Return the 99th percentile: the worst of fewer than 100."""
-    return guest.percentile(seconds, 0.99)
 
 
 GOALS = (

@@ -20,7 +20,7 @@ from bench.directors import (
     ldirectord_cf,
     watched,
 )
-from bench.noticing_kernel import Kind, Trial
+from bench.fault_round import LIMIT_S, Kind, Trial
 from supervisor import config
 
 
@@ -72,10 +72,10 @@ def test_a_trial_is_noticed_when_all_who_watch_have_seen_it_and_over_when_all_kn
 
 def test_nobody_is_waited_for_for_ever_and_who_missed_a_fault_is_told_so() -> None:
     trial = Trial(3, Kind.SICK, 0.0, frozenset({"OURS"}))
-    assert trial.is_noticed(noticing_kernel.LIMIT_S + 1)
+    assert trial.is_noticed(LIMIT_S + 1)
     trials = [{"kind": "SICK", "watchers": ["OURS"], "gone": {}}, {"kind": "SICK", "watchers": [], "gone": {}}]
     seconds = noticing_kernel.noticed(trials, Who.OURS, Kind.SICK, "gone")
-    assert seconds == [noticing_kernel.LIMIT_S], "it watched one of the two"
+    assert seconds == [LIMIT_S], "it watched one of the two"
     assert noticing_kernel.row(Who.OURS, Kind.SICK, seconds)[2:] == [1, "> 60", "> 60", "> 60", 1]
 
 
