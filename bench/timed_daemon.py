@@ -47,14 +47,15 @@ class Written(NamedTuple):
 class TimedDaemon:
     """A daemon of its own process."""
 
-    def __init__(self, folder: Path, configuration: str, *, patient: bool = False) -> None:
+    def __init__(self, folder: Path, configuration: str, *more: str, patient: bool = False) -> None:
+        """`more`: options of its command line."""
         self._writes = folder / "writes"
         self._writes.touch()
         self._socket = folder / "run" / "admin.sock"
         file = folder / "keepalived.conf"
         file.write_text(configuration)
         command = [sys.executable, "-m", "bench.timed_daemon", "run", "-f", str(file), "--backend", "memory"]
-        options = ["--exporter", "off", "--admin-socket", str(self._socket)]
+        options = ["--exporter", "off", "--admin-socket", str(self._socket), *more]
         environment = {**os.environ, WRITES: str(self._writes), PATIENT: "1" if patient else ""}
         self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen([*command, *options], stdout=self.log, env=environment)
