@@ -82,6 +82,31 @@ class Pace:
     gap_s: tuple[float, float]
 
 
+class Agenda:
+    """Whose fault is next, and when. Pure: `now` is an argument."""
+
+    def __init__(self, pace: Pace, random: Random) -> None:
+        self._pace, self._random = pace, random
+        self._due: list[tuple[float, int]] = []
+        self._next_at = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether there is a fault to come."""
+        return bool(self._due)
+
+    def plan(self, number: int, now: float) -> None:
+        """A server is well since now, and is to have a fault."""
+        due = now + self._pace.dwell_s + self._random.uniform(0.0, self._pace.spread_s)
+        heapq.heappush(self._due, (due, number))
+
+    def take(self, now: float) -> int | None:
+        """Return the server whose fault is due; None while there is none, or while the last fault was a moment ago."""
+        if not self._due or now < max(self._due[0][0], self._next_at):
+            return None
+        self._next_at = now + self._random.uniform(*self._pace.gap_s)
+        return heapq.heappop(self._due)[1]
+
+
 class FaultRound:
     """All servers and all who watch them: for each server faults to come, at most one at a time."""
 
@@ -89,10 +114,8 @@ class FaultRound:
         self, farm: Farm, watchers: Sequence[Watcher], faults: Sequence[Kind], pace: Pace, random: Random
     ) -> None:
         """Each server has all of `faults`, in an order of its own."""
-        self._farm, self._watchers, self._pace, self._random = farm, watchers, pace, random
+        self._farm, self._watchers, self._agenda = farm, watchers, Agenda(pace, random)
         self._left = {number: random.sample(faults, len(faults)) for number in range(farm.count)}
-        self._due: list[tuple[float, int]] = []
-        self._next_at = 0.0
         self._open: dict[int, Trial] = {}
         self.over: list[Trial] = []
         self.false_removals = dict.fromkeys((watcher.name for watcher in watchers), 0)
@@ -103,17 +126,16 @@ class FaultRound:
     def play(self) -> None:
         """Play all. Raises TimeoutError when somebody does not have all servers in its table at the beginning."""
         self._until_all_serve()
-        for number in range(self._farm.count):
-            self._rest(number)
-        while self._due or self._open:
+        for server in range(self._farm.count):
+            self._rest(server)
+        while self._agenda or self._open:
             tables = {watcher.name: watcher.weights() for watcher in self._watchers}
             now = time.monotonic()
             self._look(tables, now)
             for trial in list(self._open.values()):
                 self._advance(trial)
-            if self._due and max(self._due[0][0], self._next_at) <= now:
-                self._begin(heapq.heappop(self._due)[1])
-                self._next_at = now + self._random.uniform(*self._pace.gap_s)
+            if (number := self._agenda.take(now)) is not None:
+                self._begin(number)
             time.sleep(LOOK_S)
 
     def _until_all_serve(self) -> None:
@@ -128,8 +150,7 @@ class FaultRound:
 
     def _rest(self, number: int) -> None:
         if self._left[number]:
-            at = time.monotonic() + self._pace.dwell_s + self._random.uniform(0.0, self._pace.spread_s)
-            heapq.heappush(self._due, (at, number))
+            self._agenda.plan(number, time.monotonic())
 
     def _look(self, tables: Mapping[str, Mapping[int, int]], now: float) -> None:
         for name, weights in tables.items():

@@ -78,14 +78,18 @@ class WrittenTable:
     """A table of which every change of a destination is a line of a file (`bench.timed_daemon`, bench/native/ipvs_standin.c)."""
 
     def __init__(self, file: Path) -> None:
-        self._lines = file.open("rb")
+        self._file, self._read_bytes = file, 0
         self._weights: dict[int, int] = {}
 
     def weights(self) -> Mapping[int, int]:
         """Return the weight of each real server by its number; no key: no destination."""
-        while line := self._lines.readline():
-            _, endpoint, weight = line.split()
-            number = int(IPv4Address(endpoint.partition(b":")[0].decode())) - int(IPv4Address(address(0)))
+        with self._file.open("rb") as file:
+            file.seek(self._read_bytes)
+            lines = file.readlines()  # each is written whole, by one call
+        self._read_bytes += sum(map(len, lines))
+        for line in lines:
+            _, endpoint, weight = line.decode().split()
+            number = int(IPv4Address(endpoint.partition(":")[0])) - int(IPv4Address(address(0)))
             if int(weight) < 0:
                 self._weights.pop(number, None)
             else:
@@ -223,21 +227,26 @@ def removals(found: Mapping[str, Any]) -> str:
     return f"Removals of a server that nothing was wrong with: {'; '.join(counts) or 'none, by nobody'}."
 
 
+def judged(found: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return the judged figures: name, seconds, target."""
+    gone = found[JUDGED.name]["gone"]
+    return [
+        ("silent_death_fast_interval_native_median_s", round(statistics.median(gone), 3), TARGET_S),
+        ("silent_death_fast_interval_native_p99_s", round(p99(gone), 3), TARGET_S),
+    ]
+
+
 def of(found: Mapping[str, Any]) -> section.Section:
     """Return the section of docs/performance.md."""
     tables = [
         section.table(words, ["program", *FIGURES], [[name, *figures(one[what])] for name, one in found.items()])
         for what, words in (("gone", "From the death until weight 0"), ("back", "From its end until its own weight"))
     ]
-    gone = found[JUDGED.name]["gone"]
-    judged = [
-        section.ratio("silent_death_fast_interval_native_median_s", round(statistics.median(gone), 3), TARGET_S),
-        section.ratio("silent_death_fast_interval_native_p99_s", round(p99(gone), 3), TARGET_S),
-    ]
+    ratios = [section.ratio(*figure) for figure in judged(found)]
     versions = {"keepalived": version("keepalived", "-v"), "nginx": version("nginx", "-v")}
     timings = "; ".join(f"{timing.name}: {timing}" for timing in (ARTICLE, AGGRESSIVE))
     texts = [TEXT, f"{timings[0].upper()}{timings[1:]}.", removals(found)]
-    return section.of("Noticing a silent host", 25, texts, tables, judged, versions=versions)
+    return section.of("Noticing a silent host", 25, texts, tables, ratios, versions=versions)
 
 
 def main() -> int:
