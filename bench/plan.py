@@ -41,20 +41,21 @@ _SIZES = ("--servers", "100", "1000", "10000", "--per-pool", "50", "--rounds", "
 """keepalived needs most of a minute for one reload at 10,000 real servers, and four times as long at twice as many."""
 
 PLAN = (
-    Benchmark("cpu_per_check", 375, 35, limited=True),
+    Benchmark("cpu_per_check", 365, 35, limited=True),
     Benchmark("punctuality", 130, 30),
     Benchmark("noticing", 100, 22),
-    Benchmark("graceful_reload", 80, 13),
-    Benchmark("sentinel_storm", 45, 10),
-    Benchmark("scrape", 75, 20),
-    Benchmark("page", 45, 8),
-    Benchmark("verbs", 45, 17),
-    Benchmark("start_reload", 220, 21, _SIZES, ("--servers", "1000")),
+    Benchmark("silent_death", 105, 18),
+    Benchmark("graceful_reload", 75, 13),
+    Benchmark("sentinel_storm", 40, 9),
+    Benchmark("scrape", 70, 17),
+    Benchmark("page", 30, 5),
+    Benchmark("verbs", 30, 9),
+    Benchmark("start_reload", 150, 21, _SIZES, ("--servers", "1000")),
     Benchmark(
-        "memory", 95, 25, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
+        "memory", 80, 24, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
     ),
-    Benchmark("kernel_writer", 60, 11),
+    Benchmark("kernel_writer", 45, 11),
     Benchmark("convergence", 230, 37),
-    Benchmark("noticing_kernel", 200, 27),
-    Benchmark("traffic_under_faults", 100, 24),
+    Benchmark("noticing_kernel", 270, 27),
+    Benchmark("traffic_under_faults", 80, 22),
 )
