@@ -366,6 +366,21 @@ def rejected_as_empty(config: Config, log: Log, *, running: Config) -> str:
     return f"{config.source}: {reason}; stop the daemon to remove all"
 
 
+def rejected_for_want(config: Config, reason: str, log: Log, *, running: Config) -> str:
+    """Say that a file was refused because what it needs cannot be loaded: files of the program were replaced. Return the reason."""
+    suggestion = "restart the daemon: it can read no more of the program that it was started from"
+    log.emit(
+        "config.rejected",
+        f"The configuration was refused: {reason}. The configuration before it goes on running; {suggestion}.",
+        path=config.source,
+        reason=reason,
+        suggestion=suggestion,
+        errors=0,
+        running_hash=running.digest,
+    )
+    return f"{config.source}: {reason}; {suggestion}"
+
+
 def rolled_back(base: Config, unconfirmed: str, log: Log) -> None:
     """Say that a configuration was not confirmed in time, and the one before it runs again."""
     log.emit(

@@ -63,6 +63,9 @@ class Runs(Protocol):
     def config(self) -> Config:
         """The configuration that holds."""
 
+    def lacks(self, config: Config) -> str | None:
+        """Return what this configuration needs and is not to be had here, as a clause; None: nothing. Loads what it needs."""
+
     def take_over(self, config: Config, changes: Changes) -> Outlook:
         """Replace it and return what these changes do. Returns when the decisions are made; the kernel follows."""
 
@@ -139,6 +142,8 @@ class Reloads:
             return Refused(render(outcome))
         if running.virtual_servers and not config.virtual_servers:
             return Refused(announce.rejected_as_empty(config, self._log, running=running))
+        if (lacking := self._runs.lacks(config)) is not None:
+            return Refused(announce.rejected_for_want(config, lacking, self._log, running=running))
         base = self._base or running
         self._log.config_digest = config.digest
         announce.loaded(outcome, self._log, changes)

@@ -52,7 +52,7 @@ from supervisor.ipvs.notices import Contested, Notice
 from supervisor.ipvs.writer import Writer
 from supervisor.kernelorders import KernelOrders
 from supervisor.model import CheckSpec, Config, FlushOnStop, KernelSettings, ServiceKey, VirtualServer
-from supervisor.notify.smtp import Mailer
+from supervisor.notify import smtp
 from supervisor.orders import Orders
 from supervisor.outside import Order, Outside
 from supervisor.recording import Recording
@@ -139,7 +139,7 @@ class Supervisor:
         start = outside.start_exporter
         self._exporter = ExporterChild(start, self._answer, self._log, outside.web) if start else None
         self._exposure = Exposure(outside.extent, outside.log) if start else None
-        self._mailer = Mailer(
+        self._mailer = smtp.Mailer(
             config.mail, config.router_id, deliver=outside.deliver, wall_clock=outside.wall_clock, log=self._log
         )
         self._idleness = Idleness()
@@ -323,6 +323,14 @@ class Supervisor:
     async def may_write(self) -> None:
         """Wait while an operator has all changes of the kernel paused."""
         await self._kernel_orders.may_write()
+
+    def lacks(self, config: Config) -> str | None:
+        """Load what only this configuration needs; return why that cannot be done, None: it is done."""
+        try:
+            smtp.prepare(config.mail)
+        except Exception as error:  # noqa: BLE001  # half a package can raise anything, and what runs must go on
+            return f"what sends mails cannot be loaded ({type(error).__name__}: {error})"
+        return None
 
     def take_over(self, config: Config, changes: Changes) -> Outlook:
         """Replace the configuration; the kernel, the children and the sinks follow."""

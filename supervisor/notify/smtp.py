@@ -23,7 +23,7 @@ from supervisor.notify._grouping import Grouping, Text
 from supervisor.notify._outcome import Deliver, DeliveryFailed
 from supervisor.notify._words import describe
 
-__all__ = ["Deliver", "DeliveryFailed", "Mailer"]
+__all__ = ["Deliver", "DeliveryFailed", "Mailer", "prepare"]
 
 QUEUE_MAX = 1000
 """Messages that may wait; a rack's failure is some hundred."""
@@ -43,6 +43,20 @@ class _Letter:
     subject: str
     text: bytes
     written_at: float
+
+
+def _is_wanted(settings: MailSettings) -> bool:
+    """Tell whether anybody is to be told by mail."""
+    return bool(settings.server and settings.recipients)
+
+
+def prepare(settings: MailSettings) -> None:
+    """Load what writes and delivers mails, if any are wanted, before the first is due: 1.3 MB and 15 ms that not everybody needs.
+
+    Raises whatever importing raises, where the files of the program are not those that it was started from.
+    """
+    if _is_wanted(settings):
+        from supervisor.notify import _delivery, _message  # noqa: F401, PLC0415
 
 
 class Mailer:
@@ -72,17 +86,11 @@ class Mailer:
         self._stirred = trio.Event()
         self._idle = trio.Event()
         self._closing = trio.Event()
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Load what writes and delivers mails, before the first is due: 1.3 MB and 15 ms that nobody needs who wants no mail."""
-        if self._wanted:
-            from supervisor.notify import _delivery, _message  # noqa: F401, PLC0415
+        prepare(settings)
 
     @property
     def _wanted(self) -> bool:
-        """Whether anybody is to be told by mail."""
-        return bool(self._settings.server and self._settings.recipients)
+        return _is_wanted(self._settings)
 
     def _new_grouping(self) -> Grouping | None:
         """None: every mail by itself and at once."""
@@ -97,7 +105,7 @@ class Mailer:
         self._settings = settings
         self._router_id = router_id
         self._grouping = self._new_grouping()
-        self._prepare()
+        prepare(settings)
 
     def tell(self, transition: Transition) -> None:
         """Keep the mail that `transition` is worth, if any. Never blocks; where no more fits, the oldest is dropped and counted."""
@@ -118,7 +126,7 @@ class Mailer:
         if len(self._queue) >= QUEUE_MAX:  # the oldest goes: the last mail about anything must be true
             self._queue.popleft()
             self._drop(1, "queue full")
-        from supervisor.notify._message import compose  # noqa: PLC0415  (see _prepare)
+        from supervisor.notify._message import compose  # noqa: PLC0415  (see prepare)
 
         subject = f"[{self._router_id}] {text.subject}"
         message = compose(self._settings, subject, text.lines, self._wall_clock())
@@ -224,7 +232,7 @@ class Mailer:
 
     async def _bring(self, settings: MailSettings, text: bytes) -> None:
         """Have a mail delivered. Raises DeliveryFailed."""
-        from supervisor.notify._delivery import deliver_smtp  # noqa: PLC0415  (see _prepare)
+        from supervisor.notify._delivery import deliver_smtp  # noqa: PLC0415  (see prepare)
 
         await (self._deliver or deliver_smtp)(settings, text, settings.recipients)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.fakes.behaviours import refuse
+from supervisor import notify
+from tests.fakes.behaviours import healthy, refuse
 from tests.sim.world import World, play
 
 GLOBAL = """
@@ -144,3 +146,33 @@ def test_with_alpha_the_first_success_is_what_brings_a_server_up(tmp_path: Path)
         ]
 
     play(story, GLOBAL + virtual_server("203.0.113.1 80", 21, 22, more="alpha"), tmp_path)
+
+
+def test_a_reload_that_wants_the_first_mails_of_a_program_whose_files_are_gone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = virtual_server("203.0.113.10 80", 21)
+    with_mail = GLOBAL + server
+    without = with_mail.replace(" smtp_server 203.0.113.200\n", "").replace("    smtp_server 203.0.113.200\n", "")
+
+    async def story(world: World) -> None:
+        alive(world, 21)
+        await world.later(30)
+        with monkeypatch.context() as upgraded:
+            upgraded.delattr(notify, "_message", raising=False)
+            upgraded.setitem(sys.modules, "supervisor.notify._message", None)
+            world.reload(with_mail)
+            await world.later(5)
+        (refused,) = world.events("config.rejected")
+        assert "what sends mails cannot be loaded (ModuleNotFoundError" in refused["message"]
+        assert refused["suggestion"].startswith("restart the daemon")
+        dead(world, 21)
+        await world.later(30)
+        assert {len(service.destinations) for service in world.backend.table.services.values()} == {0}
+        assert not world.mails
+        world.reload(with_mail)
+        await world.later(5)
+        world.network.server("192.168.100.21", 80).behaviour = healthy()
+        assert "Realserver [192.168.100.21]:tcp:80 of virtual server [203.0.113.10]:tcp:80 - UP" in await take(world)
+
+    play(story, without, tmp_path)
