@@ -404,7 +404,8 @@ def test_a_worker_whose_loop_is_stalled_for_three_seconds_calls_nobody_dead_and_
 def starving(worker: Process) -> Iterator[None]:
     """Burners on every processor, and the worker has a worse nice value than they."""
     burn = [sys.executable, "-c", "while True: pass"]
-    os.setpriority(os.PRIO_PROCESS, worker.process.pid, 5)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)  # the burners' as well
+    os.setpriority(os.PRIO_PROCESS, worker.process.pid, min(ours + 5, 19))
     burners = [subprocess.Popen(burn) for _ in range(2 * len(os.sched_getaffinity(0)))]
     try:
         yield
