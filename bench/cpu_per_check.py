@@ -169,7 +169,9 @@ def main() -> int:
     parser.add_argument(
         "--distinct", action="store_true", help="each address has an ETag and a Last-Modified of its own"
     )
-    parser.add_argument("--peers", nargs="+", metavar="NAME", help="only these: " + ", ".join(p.name for p in PEERS))
+    names = [peer.name for peer in PEERS]
+    listed = "; ".join(f'"{name}"' for name in names)
+    parser.add_argument("--peers", nargs="+", choices=names, metavar="NAME", help=f"only these: {listed}")
     arguments = section.options(parser)
     raise_file_limit(FILES)
     able = PEERS if ldirectord.is_there() else peers.PEERS
