@@ -314,7 +314,8 @@ TEXT = [
     """Both programs start with the same file (a TCP_CHECK every minute for each real server, all of which answer), reload it, and
 check it; our table is in memory, and keepalived has a kernel that agrees to everything. Time is from the order until the table is full,
 or the reload told as done; keepalived does not tell, so its reload ends when it has become quiet. CPU is that of all processes; of a
-reload until they have become quiet. A start of ours brings up four Python interpreters, which is most of it at few real servers.""",
+reload until they have become quiet. A start of ours brings up one Python interpreter until then, which is most of it at few real
+servers; those of the checkers and of the exporter follow when the table is written, and are not counted, as what keepalived does later.""",
     f"""keepalived looks for each old server among all new ones, so its reload is quadratic: where it takes minutes it is measured
 once, and only with nothing changed. Growth is what one more real server costs beyond {GOAL_SERVERS:,}, by what one costs below.""",
 ]
