@@ -49,6 +49,7 @@ class Keepsakes:
     def freeze(self) -> None:
         """Freeze everything that is there, and give the kernel back what was needed to read a file: 5 MB of 77 at 10,000 real servers."""
         gc.freeze()
+        gc.collect()  # looks through nothing now, but empties the lists of old tuples, each of which can hold 16 KB back
         self.give_back()
 
     def give_back(self) -> None:

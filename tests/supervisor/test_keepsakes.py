@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -78,3 +79,13 @@ def test_memory_that_is_not_in_use_can_be_given_back_without_freezing_anything()
     frozen = gc.get_freeze_count()
     kept.give_back()
     assert gc.get_freeze_count() == frozen
+
+
+def test_old_tuples_that_the_interpreter_keeps_for_new_ones_are_given_up() -> None:
+    kept = Keepsakes()
+    kept.freeze()
+    some = [tuple(range(index, index + 15)) for index in range(1000)]
+    del some
+    blocks = sys.getallocatedblocks()
+    kept.freeze()
+    assert sys.getallocatedblocks() < blocks - 900
