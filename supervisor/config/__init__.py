@@ -57,8 +57,7 @@ def load(path: pathlib.Path, *, config_id: str | None = None, lenient: bool = Fa
     source = os.fspath(path)
     config = Config()
     with _collector_paused(), contextlib.suppress(GivenUp):
-        statements = parse(reader.lines(source), problems, keywords.OUTERMOST, keywords.INSIDE)
-        config = build(statements, problems)
+        config = build(parse(reader.lines(source), problems, keywords.OUTERMOST, keywords.INSIDE), problems)
     found = problems.in_order()
     files = tuple(reader.files)
     if any(problem.severity is Severity.ERROR for problem in found):

@@ -58,9 +58,9 @@ def build(statements: list[Node], problems: Problems) -> Config:
         min_healthy=minhealthy.read(defaults, problems),
     )
     virtual_servers = VirtualServers(problems, real_servers, groups, scripts, everywhere)
+    # The tree stays whole meanwhile: what is made of it, and lives on, would else lie scattered over the places that it leaves.
     for _, node in top.all("virtual_server"):
         virtual_servers.read(node)
-        node.children = []  # they take more room than what was made of them, which may have theirs
     return Config(
         virtual_servers=tuple(virtual_servers.found.values()),
         mail=mail.read(defaults, problems),
