@@ -107,100 +107,121 @@ class Refusal(Exception):
         self.status = status
 
 
+class InvalidFile(Refusal):
+    """The file has errors; the text is all of its problems, as `vipervisor check` shows them."""
+
+
 def run(options: Options) -> int:
     """Run the daemon until it is told to stop; return the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until `_listen_for_signals` takes it, a reload would only end us
+    with contextlib.ExitStack() as ending:
+        try:
+            supervisor, backend = _begin(options, ending)
+        except InvalidFile as invalid:
+            sys.stderr.write(f"{invalid}\n")
+            return invalid.status
+        except Refusal as refusal:
+            sys.stderr.write(f"vipervisor: {refusal}\n")
+            return refusal.status
+        gc.set_threshold(*COLLECT)
+        gc.enable()  # at rest since the command line was read (cli)
+        trio.run(_main, supervisor)
+        backend.close()
+    return Status.FINE
+
+
+def _begin(options: Options, ending: contextlib.ExitStack) -> tuple[Supervisor, Backend]:
+    """Read the file, open the log and everything else, and return what is to run. `ending` is told what to undo. Raises Refusal.
+
+    Over before the daemon runs: what was read is then the daemon's alone, and goes when a reload replaces it.
+    """
     outcome = config.load(options.file, config_id=options.config_id, lenient=options.lenient)
     if outcome.config is not None and options.backend != "memory" and not options.dry_run:
         preload({server.scheduler for server in outcome.config.virtual_servers})
     # before the first thread (the log's): each thread has capabilities and filters of its own
     caged = f"uid={os.geteuid()} {cage.keep_only(KEPT)} {cage.wall_in(cage.Walls(policies.PRIVILEGED))}"
     log, writer = open_log(options.log_format, keys=KeySet(options.log_keys))
+    ending.callback(writer.close, LOG_FLUSH_MAX_S)
     log.bridge_standard_library()
-    try:
-        if outcome.config is None:
-            sys.stderr.write(f"{config.render(outcome)}\n")
-            announce.rejected(outcome, log)
-            return Status.CONFIG_INVALID
-        _start(options, outcome, outcome.config, log, writer, caged)
-    except Refusal as refusal:
-        sys.stderr.write(f"vipervisor: {refusal}\n")
-        return refusal.status
-    finally:
-        writer.close(LOG_FLUSH_MAX_S)
-    return Status.FINE
+    if outcome.config is None:
+        announce.rejected(outcome, log)
+        raise InvalidFile(config.render(outcome), Status.CONFIG_INVALID)
+    return _start(options, outcome, outcome.config, log, writer, caged, ending)
 
 
-def _start(options: Options, outcome: Outcome, loaded: Config, log: Log, writer: LogWriter, caged: str) -> None:
+def _start(
+    options: Options,
+    outcome: Outcome,
+    loaded: Config,
+    log: Log,
+    writer: LogWriter,
+    caged: str,
+    ending: contextlib.ExitStack,
+) -> tuple[Supervisor, Backend]:
     mark = _mark(options, log)  # first of all: a second instance shall change nothing, not even a socket file
+    if mark is not None:
+        ending.callback(mark.close)
     try:
         account = spawn.account(options.user)
         group = _group(options.admin_group)
         control = admin.listen(options.admin_socket, group)
     except (spawn.UnknownUser, admin.SocketTaken) as error:
         raise Refusal(str(error)) from error
+    ending.callback(options.admin_socket.unlink, missing_ok=True)
     keepsakes = Keepsakes()
-    try:
-        backend = _dry_backend(loaded, log) if options.dry_run else _backend(options.backend)
-        log.emit(
-            "daemon.starting",
-            f"vipervisor {__version__} starts with {options.file}.",
-            version=__version__,
-            config_path=options.file,
-            backend=backend.name,
-            python=overview.PYTHON,
-            kernel=overview.KERNEL,
-            caged=caged,
-        )
-        spawn.complain_of_cage("supervisor", caged, log)
-        announce.loaded(outcome, log)
-        checks = len(set(specs(loaded)))
-        outside = Outside(
-            backend=backend,
-            start_checker=_checker_starter(account, checks),
-            favour=lambda run_script: functools.partial(grant, run_script=run_script),
-            start_exporter=_exporter_starter(account, options),
-            extent=options.extent,
-            web=_web_file(options, log),
-            start_runner=_runner_starter(account),
-            open_pipe=open_pipe,
-            addresses=_ADDRESSES[backend.name],
-            paths=NoPaths if backend.name == "memory" else KernelPaths,
-            deliver=None,
-            quiet=options.dry_run,
-            keep=options.keep,
-            store=None if options.state_dir is None or options.dry_run else Folder(options.state_dir),
-            journal=None if options.state_dir is None or options.dry_run else Folder(options.state_dir, JOURNAL),
-            life=present_life(),
-            load=functools.partial(_load_again, options, log, keepsakes),
-            log=log,
-            notifier=Notifier(),
-            wall_clock=lambda: datetime.now(UTC),
-            workers=options.workers or _worker_count(checks),
-            memory_bytes=spawn.memory_bytes,
-            waited_s=spawn.waited_s,
-            admin=control,
-            access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
-            log_dropped=lambda: writer.dropped,
-            caged=caged,
-            worked_s=time.thread_time,
-            stalls=Stalls(),
-            to_stay=keepsakes.freeze,
-            give_back=keepsakes.give_back,
-            rivals=rivals.find if backend.name == "kernel" else lambda: (),
-        )
-        if not options.dry_run:
-            trackfiles.begin(loaded.track_files, log, starting=True)
-        supervisor = Supervisor(loaded, outside)
-        keepsakes.begin()
-        gc.set_threshold(*COLLECT)
-        gc.enable()  # at rest since the command line was read (cli)
-        trio.run(_main, supervisor)
-        backend.close()
-    finally:
-        options.admin_socket.unlink(missing_ok=True)
-        if mark is not None:
-            mark.close()
+    backend = _dry_backend(loaded, log) if options.dry_run else _backend(options.backend)
+    log.emit(
+        "daemon.starting",
+        f"vipervisor {__version__} starts with {options.file}.",
+        version=__version__,
+        config_path=options.file,
+        backend=backend.name,
+        python=overview.PYTHON,
+        kernel=overview.KERNEL,
+        caged=caged,
+    )
+    spawn.complain_of_cage("supervisor", caged, log)
+    announce.loaded(outcome, log)
+    checks = len(set(specs(loaded)))
+    outside = Outside(
+        backend=backend,
+        start_checker=_checker_starter(account, checks),
+        favour=lambda run_script: functools.partial(grant, run_script=run_script),
+        start_exporter=_exporter_starter(account, options),
+        extent=options.extent,
+        web=_web_file(options, log),
+        start_runner=_runner_starter(account),
+        open_pipe=open_pipe,
+        addresses=_ADDRESSES[backend.name],
+        paths=NoPaths if backend.name == "memory" else KernelPaths,
+        deliver=None,
+        quiet=options.dry_run,
+        keep=options.keep,
+        store=None if options.state_dir is None or options.dry_run else Folder(options.state_dir),
+        journal=None if options.state_dir is None or options.dry_run else Folder(options.state_dir, JOURNAL),
+        life=present_life(),
+        load=functools.partial(_load_again, options, log, keepsakes),
+        log=log,
+        notifier=Notifier(),
+        wall_clock=lambda: datetime.now(UTC),
+        workers=options.workers or _worker_count(checks),
+        memory_bytes=spawn.memory_bytes,
+        waited_s=spawn.waited_s,
+        admin=control,
+        access=Access(os.geteuid(), group, group_may_change=options.admin_group_may_change),
+        log_dropped=lambda: writer.dropped,
+        caged=caged,
+        worked_s=time.thread_time,
+        stalls=Stalls(),
+        to_stay=keepsakes.freeze,
+        give_back=keepsakes.give_back,
+        rivals=rivals.find if backend.name == "kernel" else lambda: (),
+    )
+    if not options.dry_run:
+        trackfiles.begin(loaded.track_files, log, starting=True)
+    supervisor = Supervisor(loaded, outside)
+    keepsakes.begin()
+    return supervisor, backend
 
 
 def _mark(options: Options, log: Log) -> socket.socket | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import trio
 from supervisor.admin.access import Access, Caller
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import Load
+from supervisor.model import CheckSpec, Config, RealServer, VirtualServer
 from supervisor.rollout import Rollout
 from tests.fakes.behaviours import refuse
 from tests.sim.test_change_stories import ARTICLE, alive
@@ -228,5 +231,29 @@ def test_what_a_start_and_each_reload_made_is_kept_out_of_the_collector_and_noth
         world.reload("virtual_server {")  # refused: nothing was made that stays
         await world.later(60)
         assert world.stays == 3
+
+    play(story, ARTICLE, tmp_path)
+
+
+def held() -> Counter[type]:
+    """Count what configurations are made of."""
+    gc.collect()
+    return Counter(
+        type(it) for it in gc.get_objects() if isinstance(it, Config | VirtualServer | RealServer | CheckSpec)
+    )
+
+
+def test_nothing_of_the_configuration_before_is_held_after_a_reload(tmp_path: Path) -> None:
+    other = ARTICLE.replace("weight 1", "weight 5").replace("delay_loop 5", "delay_loop 7")
+    assert "weight 5" in other  # nothing is as it was
+    assert "delay_loop 7" in other
+
+    async def story(world: World) -> None:
+        alive(world, 21, 22)
+        await world.later(60)
+        before = held()
+        world.reload(other)
+        await world.later(60)
+        assert held() == before
 
     play(story, ARTICLE, tmp_path)
