@@ -28,6 +28,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from supervisor.core import badness
@@ -97,9 +98,9 @@ class Blame:
         self._despite: dict[ServiceKey, tuple[float, bool]] = {}  # when it was looked at last, and what came of it
         self._silent: dict[IPAddress, float] = {}  # since when
         self._spent: set[IPAddress] = set()  # of a silence that is over and was acted on
-        self._hosts: frozenset[IPAddress] = frozenset()
+        self._hosts: dict[IPAddress, None] = {}  # a set of thousands takes twice the room
+        self._others: frozenset[IPAddress] = frozenset()  # not probed, and yet their paths matter
         self._window_s = 0.0
-        self.targets: frozenset[IPAddress] = frozenset()  # whose paths matter
 
     def fork(self) -> Blame:
         """Return a copy that goes its own way."""
@@ -112,6 +113,13 @@ class Blame:
     def active(self) -> bool:
         """Whether there is evidence at all."""
         return bool(self._cut_off) or self.silence is not None
+
+    @property
+    def targets(self) -> AbstractSet[IPAddress]:
+        """The addresses whose paths matter."""
+        if not self.settings.on:
+            return frozenset()
+        return self._hosts.keys() | self._others if self._others else self._hosts.keys()
 
     @property
     def cut_off(self) -> Collection[ServiceKey]:
@@ -129,15 +137,14 @@ class Blame:
         keys = {state.spec.key for state in states}
         servers = [server for state in states for server in state.real_servers.values()]
         checks = [check.spec for server in servers for check in server.checks]
-        self._hosts = frozenset(spec.target.address for spec in checks if spec.target != NOWHERE)
+        self._hosts = dict.fromkeys(spec.target.address for spec in checks if spec.target != NOWHERE)
         kinds = {(id(spec.schedule), spec.sentinel): spec for spec in checks}  # of thousands of checks there are a few
         self._window_s = min(max(map(_noticed_within_s, kinds.values()), default=0.0), WINDOW_MAX_S)
         there = {server.spec.endpoint.address for server in servers if not _probed_itself(server)}
         sorry = {state.spec.sorry_server.endpoint.address for state in states if state.spec.sorry_server}
-        others = (there | sorry) - self._hosts
-        self.targets = (self._hosts | others if others else self._hosts) if settings.on else frozenset()
+        self._others = frozenset((there | sorry) - self._hosts.keys())
         self._silent = {host: since for host, since in self._silent.items() if host in self._hosts}
-        self._spent &= self._hosts
+        self._spent &= self._hosts.keys()
         self._cut_off = {key: since for key, since in self._cut_off.items() if key in keys}
         self._despite, self._refuted = {}, self._refuted & keys
         self._back = {key: at for key, at in self._back.items() if key in keys}
