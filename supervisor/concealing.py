@@ -100,4 +100,4 @@ def _entry(told: Entry, masks: tuple[Mask, ...]) -> Entry:
         return told
     facts: Mapping[str, Any] = plain(dict(told.facts), masks)
     because = tuple(concealed(link, masks) for link in told.because)
-    return replace(told, message=concealed(told.message, masks), facts=facts, because=because)
+    return replace(told, said=concealed(told.message, masks), facts=facts, because=because)

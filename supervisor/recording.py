@@ -223,7 +223,7 @@ def _entry(told: _Told, number: int) -> Entry:
         at=_unix(told.at),
         type=told.event,
         level=told.level,
-        message=printable(told.message),
+        said=printable(told.message),
         virtual_server=printable(str(fields.get("virtual_server") or "")),
         real_server=printable_once(str(fields.get("real_server") or "")),
         facts=_facts(fields),

@@ -85,7 +85,8 @@ class Entry:
     """One thing that happened, or the same thing several times in a row.
 
     `id` grows with every entry, over restarts too. `at` is when it happened (first), `last_at` until when it did (of probes up
-    to one pause more than that, for those that say nothing new are not told one by one), `count` how often.
+    to one pause more than that, for those that say nothing new are not told one by one), `count` how often. `said` is the
+    sentence that was said of it, "" of a result whose facts make it: `message` has it in any case.
     `virtual_server` and `real_server` are named as status names them, "" where it is about neither. `facts` are the fields that the log
     has of it, without those that are empty; `because` the causal chain that led to it, in words, the beginning first and itself left out.
     """
@@ -94,13 +95,18 @@ class Entry:
     at: float
     type: str
     level: str  # debug info warning error
-    message: str
+    said: str
     virtual_server: str = ""
     real_server: str = ""
     facts: Mapping[str, Fact] = field(default_factory=dict)
     because: tuple[str, ...] = ()
     count: int = 1
     last_at: float | None = None  # None: `at`
+
+    @property
+    def message(self) -> str:
+        """What happened, as a sentence."""
+        return self.said if self.said or self.type != RESULT else result_sentence(self.facts)
 
     @property
     def ended_at(self) -> float:
@@ -115,6 +121,12 @@ class Extract:
     at: float
     entries: tuple[Entry, ...]
     omitted: int = 0
+
+
+def result_sentence(facts: Mapping[str, Fact]) -> str:
+    """Return what the facts of a result say. Most entries are results that nobody asks for, so it is made only when somebody does."""
+    check, target, result, detail = (str(facts.get(name, "")) for name in ("check", "target", "result", "detail"))
+    return printable_once(f"{check} {target}".rstrip() + f": {result} {detail}".rstrip())
 
 
 class Malformed(ValueError):
@@ -157,15 +169,17 @@ def from_plain(raw: object) -> Entry:
     level = raw.get("level")
     if level not in LEVELS:
         raise Malformed(f"level: expected one of {', '.join(LEVELS)}, got {_shown(level)}")
+    kind, said = _matching(raw.get("type"), "type", _TYPE), _text(raw.get("message"), "message")
+    told = Facts({_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()})
     return Entry(
         id=_whole(raw, "id"),
         at=_at(raw, "at"),
-        type=_matching(raw.get("type"), "type", _TYPE),
+        type=kind,
         level=level,
-        message=_text(raw.get("message"), "message"),
+        said="" if kind == RESULT and said == result_sentence(told) else said,
         virtual_server=_text(raw.get("virtual_server", ""), "virtual_server", NAME_MAX),
         real_server=_text(raw.get("real_server", ""), "real_server", NAME_MAX),
-        facts=Facts({_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()}),
+        facts=told,
         because=tuple(_text(text, "because") for text in because),
         count=_whole(raw, "count") if "count" in raw else 1,
         last_at=_at(raw, "last_at") if "last_at" in raw else None,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from supervisor.core.causes import Fact
-from supervisor.core.entry import ID_MAX, RESULT, Entry, Facts, printable, printable_once
+from supervisor.core.entry import ID_MAX, RESULT, Entry, Facts, printable, printable_once, result_sentence
 from supervisor.core.events import CheckReported, Result
 from supervisor.core.health import INCONCLUSIVE, Check
 from supervisor.core.realserver import RealServerState
@@ -28,7 +28,7 @@ def entries(
             at=at,
             type=RESULT,
             level="info" if passed else "warning",
-            message=printable_once(_sentence(check, result)),
+            said="",
             virtual_server=printable(str(virtual_server.spec.key)),
             real_server=printable_once(str(server.spec.endpoint)),
             facts=_facts(check, event, result, passed=passed),
@@ -50,13 +50,14 @@ def on_request(
     `number` is that of the probe in one answer; ids count down from the largest, where no entry of the history is.
     """
     facts = {"check": check.spec.type, "target": check.spec.where, "result": result.reason, "detail": result.detail}
+    told = result_sentence(facts)
     wire = {"sent": result.sent, "received": result.received}
     return Entry(
         id=ID_MAX - number,
         at=at,
         type=RESULT,
         level="info" if passed else "warning",
-        message=printable(f"{_sentence(check, result)}, by check-now, which counts for nothing"),
+        said=printable(f"{told}, by check-now, which counts for nothing"),
         virtual_server=printable(str(virtual_server.spec.key)),
         real_server=printable_once(str(server.spec.endpoint)),
         facts={
@@ -103,11 +104,6 @@ def counted_on(told: Sequence[Entry], last: Heard) -> list[Entry]:
         if more > 0:
             found[place] = replace(entry, count=entry.count + more, last_at=max(round(heard_at, 3), entry.ended_at))
     return found
-
-
-def _sentence(check: Check, result: Result) -> str:
-    where = f" {check.spec.where}" if check.spec.where else ""
-    return f"{check.spec.type}{where}: {result.reason} {result.detail}".rstrip()
 
 
 def _facts(check: Check, event: CheckReported, result: Result, *, passed: bool | None) -> Facts:

@@ -64,4 +64,4 @@ def test_a_header_of_the_file_is_a_secret_wherever_it_comes_back() -> None:
     assert found.entries[1].message == "open sesame"
     assert found.entries[1].because == ("said open sesame", "token=***")
     assert concealing.extract(None) is None
-    assert concealing.entry(replace(told(""), virtual_server="", message="key: hunter2")).message == "key: hunter2"
+    assert concealing.entry(replace(told(""), virtual_server="", said="key: hunter2")).message == "key: hunter2"

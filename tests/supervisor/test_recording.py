@@ -69,7 +69,7 @@ def test_an_entry_has_the_events_name_level_words_and_fields_that_say_something(
             at=round(NOON.timestamp(), 3),
             type="real_server.state_changed",
             level="warning",
-            message="It is\\nDOWN.",
+            said="It is\\nDOWN.",
             virtual_server=POOL,
             real_server=ONE,
             facts={"to": "DOWN", "failures": 3},

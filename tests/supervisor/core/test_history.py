@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.core.causes import Fact
 from supervisor.core.entry import RESULT, Entry, Extract, Malformed, as_plain, decode, encode, from_plain, printable
 from supervisor.core.history import (
     ENTRIES_MAX,
@@ -315,7 +316,7 @@ ENTRIES = st.builds(
     at=st.floats(0, 3e9),
     type=st.from_regex(r"[a-z][a-z_.]{0,9}", fullmatch=True),
     level=st.sampled_from(["info", "warning", "error"]),
-    message=TEXT,
+    said=TEXT,
     virtual_server=TEXT,
     real_server=TEXT,
     facts=FACTS,
@@ -334,6 +335,24 @@ def test_an_extract_survives_its_wire_form(extract: Extract) -> None:
     line = encode(extract)
     assert b"\n" not in line
     assert decode(line) == extract
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"detail": "in 3 s"}, f"TCP_CHECK {ONE}: L4CON in 3 s"),
+        ({}, f"TCP_CHECK {ONE}: L4CON"),
+        ({"target": ""}, "TCP_CHECK: L4CON"),
+    ],
+)
+def test_a_result_is_kept_without_the_sentence_that_its_facts_make(facts: dict[str, Fact], sentence: str) -> None:
+    entry = Entry(
+        1, 5.0, RESULT, "warning", "", POOL, ONE, {"check": "TCP_CHECK", "target": ONE, "result": "L4CON", **facts}
+    )
+    assert as_plain(entry)["message"] == entry.message == sentence
+    assert from_plain(as_plain(entry)) == entry
+    other = replace(entry, said="something else")
+    assert from_plain(as_plain(other)) == other
 
 
 def test_that_there_is_no_such_thing_survives_too() -> None:
