@@ -34,6 +34,7 @@ from supervisor.core.table import (
     DeleteDestination,
     DeleteService,
     Load,
+    Loads,
     Op,
     Table,
 )
@@ -192,7 +193,7 @@ def _name(name: ServiceKey | DestinationId | str) -> Any:
     return [str(name[0]), str(name[1])] if isinstance(name, tuple) else str(name)
 
 
-def _operation(op: Op, before: Table, loads: Mapping[DestinationId, Load]) -> dict[str, Any]:
+def _operation(op: Op, before: Table, loads: Loads) -> dict[str, Any]:
     """Return one operation; weights are None where there is no destination, connections those of the destination that is there."""
     told: dict[str, Any] = {"operation": type(op).__name__, "virtual_server": str(op.key)}
     match op:
@@ -207,7 +208,7 @@ def _operation(op: Op, before: Table, loads: Mapping[DestinationId, Load]) -> di
             assert_never(op)
     service = before.services.get(op.key)
     found = service.destinations.get(endpoint) if service else None
-    load = loads.get((op.key, endpoint), Load())
+    load = loads.get(op.key, {}).get(endpoint, Load())
     return told | {
         "real_server": str(endpoint),
         "weight_old": found.weight if found else None,

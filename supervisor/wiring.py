@@ -407,7 +407,7 @@ class Supervisor:
         self._taken += 1
         if isinstance(event, CheckReported):
             self._recording.heard(event, self._director)
-        elif isinstance(event, KernelRead) and self._idleness.look(event.reading.loads, now):
+        elif isinstance(event, KernelRead) and self._idleness.look(event.reading, now):
             self._pool.traffic_changed(self._idleness.idle)
         self._tell(self._director.handle(event, now))
         if isinstance(event, WorkerSpeaking | KernelRead):

@@ -20,7 +20,7 @@ from supervisor.core.diff import diff
 from supervisor.core.director import Director
 from supervisor.core.edits import Edit
 from supervisor.core.events import DestinationId
-from supervisor.core.table import Load, Op, Reading, Table
+from supervisor.core.table import Loads, Op, Reading, Table
 from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualServer
 
 _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files", "text"})
@@ -56,7 +56,7 @@ class Foresight:
     changes: Changes
     operations: tuple[Op, ...]
     before: Table
-    loads: Mapping[DestinationId, Load]
+    loads: Loads
 
 
 def retain(old: Config, new: Config) -> Config:

@@ -123,7 +123,7 @@ class Departures:
         if reading is not None:
             service = reading.table.services.get(key)
             found = service.destinations.get(endpoint) if service else None
-            load = reading.loads.get(name, Load())
+            load = reading.load(key, endpoint) or Load()
             empty = found is None or (found.weight == 0 and self._is_empty(name, departing, load, now))
         if not empty and now < departing.until:
             return None

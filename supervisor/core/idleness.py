@@ -1,7 +1,7 @@
 """Which checks are of real servers that nobody uses, from the kernel's own counts. Pure; `now` in seconds of any steady clock.
 
     idleness.reconfigure(config, jobs)                 # only checks with an idle_interval are of interest
-    idleness.look(reading.loads, now)                  # after each reading: True when something is different
+    idleness.look(reading, now)                        # after each reading: True when something is different
     idleness.idle                                      # jobs whose servers had no traffic for QUIET_S, in any virtual server
 
 A destination has traffic while it has active connections or its counters move. One that is not in the table, or was not there a
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from supervisor.core.events import DestinationId
-from supervisor.core.table import Counters, Load
+from supervisor.core.table import Counters, Load, Reading
 from supervisor.model import CheckSpec, VirtualServer
 
 QUIET_S = 60.0
@@ -46,14 +46,14 @@ class Idleness:
         self._seen = {name: seen for name, seen in self._seen.items() if name in found}
         self.idle &= {job for several in found.values() for job in several}
 
-    def look(self, loads: Mapping[DestinationId, Load], now: float) -> bool:
-        """Take in what each destination carries; return whether `idle` changed."""
+    def look(self, reading: Reading, now: float) -> bool:
+        """Take in what each destination of a reading carries; return whether `idle` changed."""
         if not self._jobs or now < self._looked_at + LOOK_EVERY_S:
             return False
         self._looked_at = now
         idle, busy = set[int](), set[int]()
         for name, jobs in self._jobs.items():
-            (idle if self._is_quiet(name, loads.get(name), now) else busy).update(jobs)
+            (idle if self._is_quiet(name, reading.load(*name), now) else busy).update(jobs)
         before, self.idle = self.idle, frozenset(idle - busy)
         return self.idle != before
 

@@ -85,13 +85,22 @@ class Table:
     services: Mapping[ServiceKey, Service] = field(default_factory=lambda: MappingProxyType({}))
 
 
+Loads: TypeAlias = Mapping[ServiceKey, Mapping[Endpoint, Load]]
+"""What every destination of every service carries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One dump of the kernel: the table and what it carries. `loads` may lack a destination that was just added."""
 
     table: Table
-    loads: Mapping[tuple[ServiceKey, Endpoint], Load] = field(default_factory=lambda: MappingProxyType({}))
+    loads: Loads = field(default_factory=lambda: MappingProxyType({}))
     services: Mapping[ServiceKey, Counters] = field(default_factory=lambda: MappingProxyType({}))
+
+    def load(self, key: ServiceKey, endpoint: Endpoint) -> Load | None:
+        """Return what a destination carries; None: it is not in the reading."""
+        found = self.loads.get(key)
+        return None if found is None else found.get(endpoint)
 
 
 @dataclass(frozen=True, slots=True)

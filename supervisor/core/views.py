@@ -128,7 +128,7 @@ def _sorry(director: Director, state: VirtualServerState, kernel: Service | None
     sorry = state.spec.sorry_server
     if sorry is None:
         return None
-    load = director.reading.loads.get((state.spec.key, sorry.endpoint), Load())
+    load = director.reading.load(state.spec.key, sorry.endpoint) or Load()
     return SorryView(str(sorry.endpoint), state.sorry_active, _weight(kernel, sorry.endpoint), _traffic(load))
 
 
@@ -136,7 +136,7 @@ def _real_server(
     director: Director, state: VirtualServerState, kernel: Service | None, server: RealServerState, now: float
 ) -> RealServerView:
     spec = server.spec
-    load = director.reading.loads.get((state.spec.key, spec.endpoint), Load())
+    load = director.reading.load(state.spec.key, spec.endpoint) or Load()
     return RealServerView(
         real_server=str(spec.endpoint),
         forward=spec.method.forwarding.name.lower(),

@@ -78,7 +78,10 @@ class DryRunBackend:
             return ours
         kernel = self._kernel.read()
         self._compare(kernel.table)
-        loads = {name: kernel.loads.get(name, load) for name, load in ours.loads.items()}
+        loads = {
+            key: {endpoint: kernel.load(key, endpoint) or load for endpoint, load in found.items()}
+            for key, found in ours.loads.items()
+        }
         return Reading(ours.table, loads, {**ours.services, **kernel.services})
 
     def services(self) -> dict[ServiceKey, ServiceSettings]:

@@ -196,7 +196,7 @@ def with_services(table: Table, other: Table, keys: Collection[ServiceKey]) -> T
 
 def merged(before: Reading, part: Reading, keys: Collection[ServiceKey]) -> Reading:
     """Put the services `keys` as `part` has them into an earlier reading of everything."""
-    loads = {name: load for name, load in before.loads.items() if name[0] not in keys}
+    loads = {key: found for key, found in before.loads.items() if key not in keys}
     counters = {key: counted for key, counted in before.services.items() if key not in keys}
     return Reading(
         with_services(before.table, part.table, keys),

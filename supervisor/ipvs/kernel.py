@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from supervisor.core.kernelsettings import Change, KernelState
@@ -110,12 +110,12 @@ class KernelBackend:
     def _read(self, keys: Collection[ServiceKey] | None) -> Reading:
         services: dict[ServiceKey, Service] = {}
         counters: dict[ServiceKey, Counters] = {}
-        loads: dict[tuple[ServiceKey, Endpoint], Load] = {}
+        loads: dict[ServiceKey, Mapping[Endpoint, Load]] = {}
         named = keys is not None and len(keys) <= NAMED_MAX
         for record in self._named(keys or ()) if named else self._all():
             if keys is not None and record.key not in keys:
                 continue
-            services[record.key] = self._service(record.key, record.settings, loads)
+            services[record.key], loads[record.key] = self._service(record.key, record.settings)
             counters[record.key] = record.counters
         return Reading(Table(MappingProxyType(services)), MappingProxyType(loads), MappingProxyType(counters))
 
@@ -139,15 +139,14 @@ class KernelBackend:
                 if record is not None:
                     yield record
 
-    def _service(
-        self, key: ServiceKey, settings: ServiceSettings, loads: dict[tuple[ServiceKey, Endpoint], Load]
-    ) -> Service:
+    def _service(self, key: ServiceKey, settings: ServiceSettings) -> tuple[Service, Mapping[Endpoint, Load]]:
         destinations: dict[Endpoint, Destination] = {}
+        loads: dict[Endpoint, Load] = {}
         for answer in self._netlink.dump(GET_DEST, service_key(key)):
             record = decode_destination(answer, key.family)
             destinations[record.destination.endpoint] = record.destination
-            loads[key, record.destination.endpoint] = record.load
-        return Service(key, settings, MappingProxyType(destinations))
+            loads[record.destination.endpoint] = record.load
+        return Service(key, settings, MappingProxyType(destinations)), loads
 
     def apply(self, ops: Sequence[Op]) -> list[str]:
         """Carry out `ops` in order, at most 64; a failure does not stop the rest. Return one errno name ("" = done) for each.

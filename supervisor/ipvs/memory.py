@@ -8,12 +8,11 @@ wrap it (tests/fakes/backend.py).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
 
-from supervisor.core.events import DestinationId
 from supervisor.core.kernelsettings import Change, KernelState, SetTimeouts, StartSync, StopSync
 from supervisor.core.table import (
     AddDestination,
@@ -21,6 +20,7 @@ from supervisor.core.table import (
     Counters,
     Draft,
     Load,
+    Loads,
     Op,
     Reading,
     Service,
@@ -40,10 +40,8 @@ SYNC_LENGTH = 1472
 _NO_LOAD = Load()
 
 
-def _loads(table: Table) -> Mapping[DestinationId, Load]:
-    return MappingProxyType(
-        {(key, endpoint): _NO_LOAD for key, service in table.services.items() for endpoint in service.destinations}
-    )
+def _loads(table: Table) -> Loads:
+    return {key: dict.fromkeys(service.destinations, _NO_LOAD) for key, service in table.services.items()}
 
 
 class MemoryBackend:
@@ -53,7 +51,7 @@ class MemoryBackend:
 
     def __init__(self, table: Table | None = None) -> None:
         self.table = Table() if table is None else table
-        self._loads: tuple[Table, Mapping[DestinationId, Load]] = Table(), MappingProxyType({})  # of which table
+        self._loads: tuple[Table, Loads] = Table(), {}  # of which table
         self.timeouts = KERNEL_TIMEOUTS
         self.sync_daemons: dict[SyncRole, SyncDaemon] = {}
 

@@ -110,7 +110,9 @@ class BackendContract(ABC):
     def test_a_new_destination_carries_nothing(self, backend: Backend) -> None:
         backend.apply([AddService(KEY, PLAIN), AddDestination(KEY, destination("10.1.0.1"))])
         reading = backend.read()
-        assert dict(reading.loads) == {(KEY, endpoint("10.1.0.1")): Load()}
+        assert dict(reading.loads) == {KEY: {endpoint("10.1.0.1"): Load()}}
+        assert reading.load(KEY, endpoint("10.1.0.1")) == Load()
+        assert reading.load(KEY, endpoint("10.1.0.2")) is reading.load(MISSING, endpoint("10.1.0.1")) is None
         assert dict(reading.services) == {KEY: Counters()}
 
     def test_some_services_can_be_read_without_the_others(self, backend: Backend) -> None:
@@ -119,7 +121,7 @@ class BackendContract(ABC):
         backend.apply(diff(wanted, Table()))
         reading = backend.read({other, MISSING})
         assert reading.table == table(wanted.services[other])
-        assert set(reading.loads) == {(other, endpoint("10.1.0.2"))}
+        assert dict(reading.loads) == {other: {endpoint("10.1.0.2"): Load()}}
         assert set(reading.services) == {other}
         assert backend.read(()).table == Table()
 

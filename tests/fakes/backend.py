@@ -93,7 +93,10 @@ class FaultyBackend:
             self._clock.jump(self.read_duration_s)
         reading = self._memory.read(keys)
         if self.carried:
-            loads = {name: self.carried.get(name[1], load) for name, load in reading.loads.items()}
+            loads = {
+                key: {endpoint: self.carried.get(endpoint, load) for endpoint, load in found.items()}
+                for key, found in reading.loads.items()
+            }
             reading = replace(reading, loads=MappingProxyType(loads))
         if keys is None and self.ghosts:
             reading = replace(reading, table=_without(reading.table, self.ghosts))

@@ -160,7 +160,7 @@ def test_connections_and_traffic_are_counted(backend: KernelBackend) -> None:
         deadline = time.monotonic() + 6
         while True:  # the kernel's estimator renews the counters every 2 s
             reading = backend.read()
-            load = reading.loads[KEY, endpoint("10.0.0.1", 8080)]
+            load = reading.loads[KEY][endpoint("10.0.0.1", 8080)]
             if load.counters.connections or time.monotonic() > deadline:
                 break
             time.sleep(0.1)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from types import MappingProxyType
 
 from supervisor.core.departures import LAST_PACKETS_S
 from supervisor.core.director import Director
-from supervisor.core.events import DestinationId, KernelRead, Tick
-from supervisor.core.table import Load, Reading
+from supervisor.core.events import KernelRead, Tick
+from supervisor.core.table import Load, Loads, Reading
 from supervisor.core.transitions import Drained, Transition
 from supervisor.model import VirtualServer
 from tests.supervisor.core.builders import (
@@ -29,8 +28,8 @@ def pool(*servers: int, drain_timeout: float = 300.0, sorry: int | None = 20) ->
 
 def read(director: Director, loads: dict[int, Load], *, now: float) -> list[Transition]:
     """The kernel has just what is wanted; `loads` by the last byte of the address."""
-    carried: dict[DestinationId, Load] = {(KEY, endpoint(last)): load for last, load in loads.items()}
-    return director.handle(KernelRead(Reading(director.desired(), MappingProxyType(carried)), agrees=True), now)
+    carried: Loads = {KEY: {endpoint(last): load for last, load in loads.items()}}
+    return director.handle(KernelRead(Reading(director.desired(), carried), agrees=True), now)
 
 
 def without_22(drain_timeout: float = 300.0) -> Director:

@@ -20,8 +20,7 @@ from supervisor.core.snapshot import (
     encode,
     encoding,
 )
-from supervisor.core.table import Counters, Destination, Load, Reading, Service, ServiceSettings, Table
-from supervisor.model import Endpoint, ServiceKey
+from supervisor.core.table import Counters, Destination, Load, Loads, Reading, Service, ServiceSettings, Table
 from tests.fakes import snapshots
 from tests.supervisor.core.builders import KEY, config, endpoint, real_server, report, started, virtual_server
 
@@ -30,7 +29,7 @@ def sample() -> Snapshot:
     director = started(config(virtual_server(real_server(21), real_server(22, inhibit=True))))
     report(director, 22, up=False, now=4.0)
     destinations = {endpoint(n): Destination(endpoint(n), 1) for n in (21, 22)}
-    loads: dict[tuple[ServiceKey, Endpoint], Load] = {(KEY, endpoint(21)): Load(3, 1, 0, Counters(9, 8, 7, 6, 5))}
+    loads: Loads = {KEY: {endpoint(21): Load(3, 1, 0, Counters(9, 8, 7, 6, 5))}}
     table = Table({KEY: Service(KEY, ServiceSettings("rr"), destinations)})
     director.handle(KernelRead(Reading(table, loads, {KEY: Counters(10)}), agrees=False), now=5.0)
     process = ProcessView(
