@@ -112,13 +112,16 @@ class Reloads:
         while True:
             with trio.move_on_at(self._confirm_by):
                 await self._asked.wait()
-            ticket = self._waiting
-            if ticket is None:
+            if self._waiting is None:
                 self._roll_back()
-                continue
-            self._asked, self._waiting = trio.Event(), None
-            ticket.answer = await self._reload(ticket.confirm_within_s)
-            ticket.done.set()
+            else:
+                await self._serve(self._waiting)  # of what came of it nothing stays here
+
+    async def _serve(self, ticket: Ticket) -> None:
+        """Read the file for those who wait, and answer them."""
+        self._asked, self._waiting = trio.Event(), None
+        ticket.answer = await self._reload(ticket.confirm_within_s)
+        ticket.done.set()
 
     async def _reload(self, confirm_within_s: float | None) -> Answer:
         self._notifier.reloading()

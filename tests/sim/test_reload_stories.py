@@ -12,6 +12,7 @@ import trio
 
 from supervisor.admin.access import Access, Caller
 from supervisor.admin.protocol import RequestError, Status
+from supervisor.core.changes import Foresight
 from supervisor.core.table import Load
 from supervisor.model import CheckSpec, Config, RealServer, VirtualServer
 from supervisor.rollout import Rollout
@@ -235,12 +236,13 @@ def test_what_a_start_and_each_reload_made_is_kept_out_of_the_collector_and_noth
     play(story, ARTICLE, tmp_path)
 
 
+PARTS = (Config, VirtualServer, RealServer, CheckSpec, Foresight)
+
+
 def held() -> Counter[type]:
-    """Count what configurations are made of."""
+    """Count what configurations, and what is said of them, are made of."""
     gc.collect()
-    return Counter(
-        type(it) for it in gc.get_objects() if isinstance(it, Config | VirtualServer | RealServer | CheckSpec)
-    )
+    return Counter(type(it) for it in gc.get_objects() if isinstance(it, PARTS))
 
 
 def test_nothing_of_the_configuration_before_is_held_after_a_reload(tmp_path: Path) -> None:

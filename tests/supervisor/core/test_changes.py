@@ -29,6 +29,8 @@ def test_what_a_new_file_says_as_the_old_one_did_is_the_old_objects() -> None:
     kept = retain(old, replace(same, router_id="lb1"))
     assert kept.virtual_servers is old.virtual_servers
     assert kept.router_id == "lb1"
+    assert kept.scripts is old.scripts
+    assert kept.scripts is not same.scripts
     other = config(pool(22, 23), pool(21, weight=5))
     for new in (config(pool(22, 21, 23)), config(pool(21, weight=5)), config(), other):
         kept = retain(old, new)
