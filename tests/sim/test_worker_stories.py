@@ -287,3 +287,15 @@ def test_servers_that_answer_wrongly_in_the_middle_of_a_move_are_out_once(tmp_pa
         story, configuration(check="HTTP_GET {\n url {\n path /\n }\n connect_timeout 1\n"), tmp_path, workers=2
     )
     assert len(world.events("real_server.state_changed")) == 3
+
+
+def test_what_a_full_state_says_of_many_checks_is_heard_at_one_time_that_is_kept_once(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        servers(world)
+        await world.later(65)  # two full states
+        (pool,) = world.supervisor.director.virtual_servers.values()
+        times = [check.heard_at for server in pool.real_servers.values() for check in server.checks]
+        assert None not in times
+        assert len(set(map(id, times))) == 1
+
+    play(story, configuration(), tmp_path)
