@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import trio
 
 from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, ProbeError, Stream
 from tests.fakes.behaviours import Connect, Echo, End, Mirror, Pause, Reset, Send, Step
-from tests.fakes.loss import DATA_AGAIN_S
+from tests.fakes.loss import Wire
 from tests.fakes.server import Asked, FakeServer
 
 
@@ -65,14 +64,12 @@ class Glimpsed:
 class FakeStream:
     """One connection to a scripted server (kit.api.Stream)."""
 
-    def __init__(
-        self, server: FakeServer, deadline: float, limit_s: float, late_s: Callable[[Sequence[float]], float]
-    ) -> None:
+    def __init__(self, server: FakeServer, deadline: float, limit_s: float, wire: Wire) -> None:
         self._server = server
         self._deadline = deadline
         self._limit_s = limit_s
-        self._late_s = late_s
-        self._steps = list(server.behaviour.greeting)
+        self._wire = wire
+        self._steps = self._travelled(server.behaviour.greeting)
         self._answers = [server.behaviour.answer, *server.behaviour.more]
         self._asked = b""
         self._closed = False
@@ -104,9 +101,9 @@ class FakeStream:
         while self._answers and terminator in self._asked:
             request, _, self._asked = self._asked.partition(terminator)
             self._server.requests.append(Asked(trio.current_time(), request + terminator))
-            late_s = self._late_s(DATA_AGAIN_S) + self._late_s(DATA_AGAIN_S)  # the question, and the answer
+            late_s = self._wire.delivered_s(len(request)) if self._wire.rate else 0.0
             answer = self._answers[0] if self._behaviour.lasting else self._answers.pop(0)
-            self._steps += [Pause(self._server.latency_s + late_s), *answer]
+            self._steps += [Pause(self._server.latency_s + late_s), *self._travelled(answer)]
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `kit.api.Stream.receive`."""
@@ -135,10 +132,28 @@ class FakeStream:
 
     def close(self) -> None:
         """See `kit.api.Stream.close`."""
-        if not self._closed:
-            self._closed = True
-            self._server.open -= 1
+        if self._closed:
+            return
+        self._closed = True
+        self._server.open -= 1
+        if self._wire.rate and not self._wire.reset_arrives():
+            trio.lowlevel.spawn_system_task(self._be_missed)
+        else:
             self._server.quit(self)
+
+    async def _be_missed(self) -> None:
+        """The server did not hear of the end, and has a place for this connection until it loses patience."""
+        await trio.sleep(self._server.patience_s)
+        self._server.quit(self)
+
+    def _travelled(self, steps: tuple[Step, ...]) -> list[Step]:
+        """Return what the server does as it is seen here."""
+        return list(self._wire.travelled(steps) if self._wire.rate else steps)
+
+    async def travel(self) -> None:
+        """Wait for as long as something said, and the answer to it, are late. Raises DeadlinePassed."""
+        if self._wire.rate:
+            await self.wait(self._wire.delivered_s() + self._wire.delivered_s())
 
     async def _wait_for_a_place(self) -> None:
         with trio.move_on_at(self._deadline):
@@ -169,10 +184,11 @@ class FakeDatagrams:
 
     paused = False
 
-    def __init__(self, server: FakeServer, deadline: float, limit_s: float) -> None:
+    def __init__(self, server: FakeServer, deadline: float, limit_s: float, wire: Wire) -> None:
         self._server = server
         self._deadline = deadline
         self._limit_s = limit_s
+        self._wire = wire
         self._steps: list[tuple[Step, bytes]] = []
         self._closed = False
         server.open += 1
@@ -180,9 +196,11 @@ class FakeDatagrams:
     async def send(self, data: bytes) -> None:
         """See `kit.api.Datagrams.send`."""
         await trio.lowlevel.checkpoint()
+        if self._is_lost():
+            return
         self._server.requests.append(Asked(trio.current_time(), data))
         steps = (Pause(self._server.latency_s), *self._server.behaviour.answer)
-        self._steps += [(step, data) for step in steps]
+        self._steps += [(step, data) for step in steps if isinstance(step, Pause) or not self._is_lost()]
 
     async def receive(self) -> bytes:
         """See `kit.api.Datagrams.receive`."""
@@ -214,6 +232,10 @@ class FakeDatagrams:
         if not self._closed:
             self._closed = True
             self._server.open -= 1
+
+    def _is_lost(self) -> bool:
+        """Send a datagram: nobody sends it again."""
+        return bool(self._wire.rate) and not self._wire.arrives()
 
     async def _wait(self, duration_s: float) -> None:
         if not await sleep_within(duration_s, self._deadline):

@@ -8,14 +8,13 @@
 
 It needs trio's clock and nothing else: no task, no socket, no thread. An address where nobody is refuses connections. What is not
 modelled: a change of behaviour reaches only connections that are made afterwards, and those of sentinels, which are what they are
-for. With `loss` packets get lost on both ways, and the kernels send them again as Linux does (tests.fakes.loss).
+for. With a rate of losses on its `wire` packets get lost on both ways, and the kernels send them again as Linux does (tests.fakes.loss).
 """
 
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
@@ -38,7 +37,7 @@ from checkers.kit.probing import recognised
 from checkers.kit.timer import Timer
 from tests.fakes.behaviours import Behaviour, Connect
 from tests.fakes.connections import FakeDatagrams, FakeStream, Glimpsed, sleep_within
-from tests.fakes.loss import SYN_AGAIN_S, lost_s
+from tests.fakes.loss import Wire
 from tests.fakes.server import FakeServer
 from tests.fakes.tls import TlsServerStream
 from tests.fakes.watch import FakeWatch
@@ -51,12 +50,7 @@ class FakeNetwork:
         self.servers: dict[tuple[str, int], FakeServer] = {}
         self.udp_servers: dict[tuple[str, int], FakeServer] = {}
         self.echo_servers: dict[str, FakeServer] = {}
-        self.loss = 0.0  # probability that a packet of TCP is lost, on each way
-        self.rng = random.Random(1)  # of losses
-
-    def late_s(self, again_s: Sequence[float], ways: int = 1) -> float:
-        """How much later something arrives because packets are lost."""
-        return lost_s(self.rng, self.loss, again_s, ways) if self.loss else 0.0
+        self.wire = Wire()
 
     def server(self, address: str, port: int) -> FakeServer:
         """Return the server at `address` and `port`, a healthy new one if nobody is there yet."""
@@ -76,7 +70,7 @@ class FakeNetwork:
 
     def watch(self, timer: Timer) -> FakeWatch:
         """Return where the sentinels of one worker come from."""
-        return FakeWatch(self.servers, timer)
+        return FakeWatch(self.servers, timer, lambda: self.wire)
 
 
 class FakeDialer:
@@ -179,7 +173,8 @@ class FakeDialer:
             await trio.lowlevel.checkpoint()
             self.fault = "EMFILE"
             raise LocalTrouble("cannot open a socket: too many open files", self.fault)
-        pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s + self._network.late_s(SYN_AGAIN_S, 2)
+        wire = self._network.wire
+        pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s + server.late_s(wire)
         if not await sleep_within(pause_s, deadline):
             raise DeadlinePassed(f"no connection within {self._limit_s:g} s", connected=False)
         if how is Connect.REFUSE:
@@ -187,7 +182,7 @@ class FakeDialer:
         if how is Connect.UNREACHABLE:
             raise ConnectFailed("no route to host")
         self._used = 0
-        stream = FakeStream(server, deadline, self._limit_s, self._network.late_s)
+        stream = FakeStream(server, deadline, self._limit_s, wire)
         self._streams.append(stream)
         return TlsServerStream(stream, server.behaviour.tls) if server.behaviour.tls else stream
 
@@ -216,7 +211,8 @@ class FakeDialer:
         if server.behaviour.connect is Connect.NO_DESCRIPTOR:
             self.fault = "EMFILE"
             raise LocalTrouble("cannot open a socket: too many open files", self.fault)
-        datagrams = FakeDatagrams(server, trio.current_time() + self._limit_s, self._limit_s)
+        until = trio.current_time() + self._limit_s
+        datagrams = FakeDatagrams(server, until, self._limit_s, self._network.wire)
         self._streams.append(datagrams)
         return datagrams
 

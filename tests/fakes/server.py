@@ -11,6 +11,7 @@ import trio
 
 from checkers.kit.watch import News
 from tests.fakes.behaviours import Behaviour, Connect, healthy
+from tests.fakes.loss import Wire
 
 if TYPE_CHECKING:
     from tests.fakes.watch import FakeHeld
@@ -20,6 +21,9 @@ NOTICED_S = 0.2
 
 LATENCY_S = 0.001
 """One round trip, when a server has no other."""
+
+PATIENCE_S = 60.0
+"""So long a server keeps a connection whose end it did not hear of (nginx: client_header_timeout)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class FakeServer:
     `farewells` counts their close_notify. All of it may be read at any time.
 
     `places` is how many connections it serves at once; whoever comes later is in its queue. `notes_ends`: who leaves is noticed.
+    `patience_s` is how long it keeps one whose end it did not hear of, because it was lost.
     `idle_limit_s` is after how long it closes connections that say nothing; `held` are those of sentinels, `holds` counts how many
     were begun, `holds_ended` how many ended by themselves. A change of `behaviour` reaches them: a process that dies closes them, and
     a host that dies is silent.
@@ -52,6 +57,7 @@ class FakeServer:
         self.farewells = 0
         self.places: float = math.inf
         self.notes_ends = True
+        self.patience_s = PATIENCE_S
         self._queue: dict[object, Callable[[], None]] = {}  # who is there, in order, and what serves them
         self._served: set[object] = set()
         self._in_the_way_since = math.inf
@@ -61,6 +67,12 @@ class FakeServer:
         self.held: set[FakeHeld] = set()
         self.holds = 0
         self.holds_ended = 0
+
+    def late_s(self, wire: Wire) -> float:
+        """Return how much later an attempt to connect is answered because packets are lost, in seconds; math.inf: it never is."""
+        if not wire.rate:
+            return 0.0
+        return wire.connected_s() if self.behaviour.connect is Connect.ACCEPT else wire.refused_s()
 
     def enter(self, who: object, serve: Callable[[], None]) -> None:
         """A connection stands; `serve` is called when it has a place."""

@@ -59,6 +59,9 @@ class Scripted(Stream, Protocol):
     async def wait(self, duration_s: float) -> None:
         """Do nothing for so long. Raises DeadlinePassed."""
 
+    async def travel(self) -> None:
+        """Wait for as long as something said, and the answer to it, are late. Raises DeadlinePassed."""
+
     def note_server_name(self, name: str) -> None:
         """Take note of the name that the client sent."""
 
@@ -84,6 +87,7 @@ class TlsServerStream:
         self._incoming.write(data)
         try:
             if not self._ready:
+                await self._plain.travel()
                 self._engine.do_handshake()
                 self._ready = True
             while plain := self._engine.read():

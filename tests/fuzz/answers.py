@@ -116,6 +116,9 @@ class Server:
         """Say nothing. Raises DeadlinePassed."""
         raise DeadlinePassed(f"nothing for {duration_s:g} s", connected=True)
 
+    async def travel(self) -> None:
+        """See `tests.fakes.tls.Scripted`: nothing is lost here."""
+
     def note_server_name(self, name: str) -> None:
         """Do nothing with the name."""
 
