@@ -7,7 +7,7 @@ from pathlib import Path
 from supervisor import overview
 from supervisor.admin import words
 from supervisor.core.snapshot import as_json
-from tests.fakes.behaviours import healthy, refuse, slow, status
+from tests.fakes.behaviours import healthy, refuse, slow, status, unreachable
 from tests.sim.world import World, play
 
 CHECK = "TCP_CHECK {\n retry 1\n delay_before_retry 1\n connect_timeout 2\n }"
@@ -81,6 +81,20 @@ def test_a_pool_that_refuses_as_a_whole_gets_its_sorry_server(tmp_path: Path) ->
     async def story(world: World) -> None:
         behave(world, healthy(), 21, 22, 23, 24)
         await world.later(10)
+        behave(world, refuse(), 21, 22, 23, 24)
+        await world.later(30)
+        assert world.weights() == {20: 1}
+
+    play(story, GUARDED, tmp_path)
+
+
+def test_a_server_that_was_unreachable_when_it_was_held_and_refuses_now_is_let_go(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        behave(world, healthy(), 21, 22, 23, 24)
+        await world.later(10)
+        behave(world, unreachable(), 21, 22, 23, 24)
+        await world.later(30)
+        assert len(world.weights()) == 2
         behave(world, refuse(), 21, 22, 23, 24)
         await world.later(30)
         assert world.weights() == {20: 1}
