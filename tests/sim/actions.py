@@ -479,11 +479,12 @@ async def _foreign_service(stage: Stage, rng: random.Random) -> bool:
 # -- the operator -------------------------------------------------------------------------------------------------------
 
 
-def _order(stage: Stage, order: Order) -> bool:
+def order(stage: Stage, word: Order) -> bool:
+    """Say a word to the running program; tell whether it could be said."""
     if not stage.alive:
         return False
     try:
-        stage.orders.send_nowait(order)
+        stage.orders.send_nowait(word)
     except trio.WouldBlock:
         return False
     return True
@@ -543,7 +544,7 @@ async def _clients(stage: Stage, rng: random.Random) -> bool:
 async def _reload(stage: Stage, rng: random.Random) -> bool:
     del rng
     stage.disturb()
-    return _order(stage, Order.RELOAD)
+    return order(stage, Order.RELOAD)
 
 
 @action("edit and reload")
@@ -553,7 +554,7 @@ async def _edit_and_reload(stage: Stage, rng: random.Random) -> bool:
         site = edited(site, rng, stage.scenario.taste)
     stage.write_file(site)
     stage.disturb()
-    return _order(stage, Order.RELOAD)
+    return order(stage, Order.RELOAD)
 
 
 @action("undo and reload")
@@ -562,7 +563,7 @@ async def _undo_and_reload(stage: Stage, rng: random.Random) -> bool:
     del rng
     stage.write_file(stage.before)
     stage.disturb()
-    return _order(stage, Order.RELOAD)
+    return order(stage, Order.RELOAD)
 
 
 @action("broken file")
@@ -572,14 +573,14 @@ async def _broken_file(stage: Stage, rng: random.Random) -> bool:
         [text.replace("delay_loop", "delay_lop", 1), text[: len(text) // 2] + "\n}}}}}}}}", text + "real_server {\n"]
     )
     stage.write_file(stage.written, broken=broken)
-    return _order(stage, Order.RELOAD)
+    return order(stage, Order.RELOAD)
 
 
 @action("empty file")
 async def _empty_file(stage: Stage, rng: random.Random) -> bool:
     del rng
     stage.write_file(stage.written, broken="\n")
-    return _order(stage, Order.RELOAD)
+    return order(stage, Order.RELOAD)
 
 
 @action("burst of reloads")
@@ -587,7 +588,7 @@ async def _burst_of_reloads(stage: Stage, rng: random.Random) -> bool:
     stage.disturb()
     for _ in range(rng.randint(2, 8)):
         stage.write_file(edited(stage.written, rng, stage.scenario.taste))
-        _order(stage, Order.RELOAD)
+        order(stage, Order.RELOAD)
         await trio.sleep(rng.choice([0.0, 0.001, 0.1]))
     return True
 
@@ -603,7 +604,7 @@ async def _there_and_back(stage: Stage, rng: random.Random) -> bool:
         tap.slow_s = 0.3
     for site in (second, third, second):
         stage.write_file(site)
-        _order(stage, Order.RELOAD)
+        order(stage, Order.RELOAD)
         await trio.sleep(0.05)
     for tap in stage.taps.values():
         tap.slow_s = 0.0
@@ -623,7 +624,7 @@ async def _taken_out_with_clients(stage: Stage, rng: random.Random) -> bool:
     stage.disturb()
     for site in (fewer, before) if rng.random() < 0.6 else (fewer,):
         stage.write_file(site)
-        _order(stage, Order.RELOAD)
+        order(stage, Order.RELOAD)
         await trio.sleep(rng.choice([0.5, 5.0]))
     await trio.sleep(DRAIN_MAX_S + 10)
     await stage.oracles.glance()

@@ -6,12 +6,13 @@ is not known yet more than one answer is allowed; where everything is known ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from supervisor.core.table import Service
 from supervisor.model import Endpoint, ServiceKey
+from tests.sim.guarding import Member, ways_of_holding, worth_of
 from tests.sim.ledger import Level
 from tests.sim.site import FILE, MISC, CheckKey, PoolPlan, ServerPlan
 
@@ -40,6 +41,15 @@ Overrules: TypeAlias = Callable[[ServiceKey, Endpoint], "Wish | None"]
 def nobody(_key: ServiceKey, _endpoint: Endpoint) -> Wish | None:
     """No operator has said anything."""
     return None
+
+
+Appraise: TypeAlias = Callable[[ServiceKey, PoolPlan, ServerPlan], tuple["bool | None", "int | None"]]
+"""Whether a real server ever was in service, and how badly it fails (see `guarding`); None: not known."""
+
+
+def nothing_known(_key: ServiceKey, _pool: PoolPlan, _server: ServerPlan) -> tuple[bool | None, int | None]:
+    """Nobody knows anything of a server that is down."""
+    return None, None
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class _Server:
     """While live; None: any."""
     drained: bool = False
     """The operator lets nobody new in: weight 0 while it is live, and nothing to the quorum."""
+    disabled: bool = False
 
     @property
     def least(self) -> int:
@@ -99,6 +110,8 @@ def _server(key: ServiceKey, pool: PoolPlan, plan: ServerPlan, knows: Knows, ove
         if isinstance(known, Level):
             if not known.up:
                 live = False
+                if name.dynamic:
+                    weight = None  # if it is held in service: what it said last is no word of this life
             elif weight is not None:
                 weight = _weighed(weight, plan.weight, name, known)
         else:
@@ -114,7 +127,7 @@ def _server(key: ServiceKey, pool: PoolPlan, plan: ServerPlan, knows: Knows, ove
     if wish is None:
         return _Server(plan, live, weight)
     if wish.admin == "disabled":
-        return _Server(plan, False, 0)
+        return _Server(plan, False, 0, disabled=True)
     return _Server(plan, live, weight if wish.weight is None else wish.weight, drained=wish.admin == "draining")
 
 
@@ -131,9 +144,38 @@ def opinions(
     was_quorate: bool | None = None,
     overrules: Overrules = nobody,
     leaving: frozenset[Endpoint] = frozenset(),
+    appraise: Appraise = nothing_known,
 ) -> list[Opinion]:
     """Return every way in which the service may stand; `was_quorate` decides between the margins, where it is known."""
     servers = [_server(key, pool, plan, knows, overrules) for plan in pool.servers]
+    ways = _guarded(key, pool, servers, appraise) if pool.min_healthy else [servers]
+    return [opinion for way in ways for opinion in _opinions_on(pool, way, was_quorate, leaving)]
+
+
+def _guarded(key: ServiceKey, pool: PoolPlan, servers: list[_Server], appraise: Appraise) -> list[list[_Server]]:
+    """Return every way in which `min_healthy` may have some of those serve that are down."""
+    members = []
+    for server in servers:
+        if not (server.drained or server.disabled):
+            proven, bad = appraise(key, pool, server.plan)
+            worth = worth_of(pool.min_healthy, server.weight)
+            members.append(Member(server.plan.endpoint, worth, server.live, proven, bad))
+    ways = ways_of_holding(pool.min_healthy, members)
+    if ways is not None:
+        return [_holding(servers, held, live=True) for held in ways]
+    return [_holding(servers, {m.endpoint for m in members if m.may_be_held is not False}, live=None)]
+
+
+def _holding(servers: list[_Server], held: Collection[Endpoint], *, live: bool | None) -> list[_Server]:
+    return [
+        replace(server, live=live) if server.live is False and server.plan.endpoint in held else server
+        for server in servers
+    ]
+
+
+def _opinions_on(
+    pool: PoolPlan, servers: list[_Server], was_quorate: bool | None, leaving: frozenset[Endpoint]
+) -> list[Opinion]:
     least, most = sum(server.least for server in servers), sum(server.most for server in servers)
     found = []
     for quorate in (True, False):

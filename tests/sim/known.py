@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -10,6 +11,7 @@ import trio
 from supervisor.core.table import Reading, Service, Table
 from supervisor.model import Endpoint, ServiceKey
 from tests.sim.expectation import Opinion, opinions
+from tests.sim.guarding import how_bad, how_bad_truly
 from tests.sim.ledger import Level
 from tests.sim.site import DRAIN_MAX_S, FILE, CheckKey, PoolPlan, ServerPlan
 
@@ -48,6 +50,10 @@ class Known:
         self._leaving: dict[tuple[ServiceKey, Endpoint], float] = {}
         self._asked: dict[tuple[ServiceKey, Endpoint], tuple[CheckKey, ...]] = {}
         """The checks of each real server."""
+        self._asked_since: dict[tuple[ServiceKey, Endpoint, CheckKey], float] = {}
+        """Since when each check is one of a real server: what is known from before was said of another one."""
+        self._proven: set[tuple[ServiceKey, Endpoint]] = set()
+        """Who was in service in this life."""
         self._inherited: dict[tuple[ServiceKey, Endpoint, CheckKey], Level] = {}
         """What an edited check takes over from the one whose place it takes, until a probe of its own has said something."""
 
@@ -81,8 +87,47 @@ class Known:
     def opinions(self, key: ServiceKey, pool: PoolPlan, *, truly: bool = False) -> list[Opinion]:
         """Every way in which a service may stand now, by what is known; with `truly` by what the servers really do."""
         knows, leaving = self._truly if truly else self.knows, self.leaving_of(key)
-        found = opinions(key, pool, knows, self.claims.get(str(key)), self._stage.wish_of, leaving)
-        return found or opinions(key, pool, knows, None, self._stage.wish_of, leaving)
+        appraise = self._appraise_truly if truly else self.appraise
+        found = opinions(key, pool, knows, self.claims.get(str(key)), self._stage.wish_of, leaving, appraise)
+        return found or opinions(key, pool, knows, None, self._stage.wish_of, leaving, appraise)
+
+    def appraise(self, key: ServiceKey, pool: PoolPlan, server: ServerPlan) -> tuple[bool | None, int | None]:
+        """Whether a real server that is down ever was in service, and how badly it fails, by what its worker said."""
+        bad: list[int | None] = []
+        for plan in server.checks:
+            name = pool.check_key(server.host, plan)
+            level, failure = self._stage.ledger.levels.get(name), self._stage.ledger.failures.get(name)
+            if level is None or not level.up:
+                since = self._asked_since.get((key, server.endpoint, name), -math.inf)
+                bad.append(how_bad(failure) if level and failure and failure.at > since else None)
+        return self._is_proven(key, pool, server), _worst(bad)
+
+    def _appraise_truly(self, key: ServiceKey, pool: PoolPlan, server: ServerPlan) -> tuple[bool | None, int | None]:
+        bad: list[int | None] = []
+        for plan in server.checks:
+            name = pool.check_key(server.host, plan)
+            if self._truly(key, server, name) is None or self._stage.weather.truth(name)[0] is False:
+                settled = self._stage.weather.since(name) <= trio.current_time() - self.bound_s()
+                bad.append(how_bad_truly(name.kind, self._stage.weather.now(name)) if settled else None)
+        return self._is_proven(key, pool, server), _worst(bad)
+
+    def said_at(self, name: CheckKey) -> float:
+        """When a worker last said something new of a check."""
+        failure = self._stage.ledger.failures.get(name)
+        return max(self.turned_at.get(name, -math.inf), failure.at if failure else -math.inf)
+
+    def _is_proven(self, key: ServiceKey, pool: PoolPlan, server: ServerPlan) -> bool | None:
+        if (key, server.endpoint) in self._proven:
+            return True
+        fresh = self._origins.get((key, server.endpoint)) == "fresh"
+        alpha = any(pool.check_key(server.host, plan).alpha for plan in server.checks)
+        return False if fresh and alpha else None
+
+    def _prove(self, key: ServiceKey, pool: PoolPlan) -> None:
+        for server in pool.servers:
+            known = [self.knows(key, server, pool.check_key(server.host, plan)) for plan in server.checks]
+            if all(isinstance(level, Level) and level.up for level in known):
+                self._proven.add((key, server.endpoint))
 
     def leaving_of(self, key: ServiceKey) -> frozenset[Endpoint]:
         """Who left the file and may still have connections."""
@@ -104,6 +149,7 @@ class Known:
 
     def remember(self, key: ServiceKey, pool: PoolPlan) -> None:
         """What is right for a service now may be written some time later."""
+        self._prove(key, pool)
         seen = self.recent.setdefault(key, [])
         for opinion in self.opinions(key, pool):
             if opinion not in seen[-4:]:
@@ -136,7 +182,8 @@ class Known:
         self.recent.clear()
         self._leaving.clear()
         self._inherited.clear()
-        self._asked = self._checks_of_everybody()
+        self._proven.clear()
+        self._asked, self._asked_since = self._checks_of_everybody(), {}
         if not self._stage.remembers:
             self.keys_ever.clear()
         self.keys_ever |= {key for key, _ in self._stage.site.services()}
@@ -203,6 +250,10 @@ class Known:
     def _inherit(self) -> None:
         """An edited check neither revives a dead server nor takes a live one out, where it is plain whose place it takes."""
         before, self._asked = self._asked, self._checks_of_everybody()
+        old = {(*who, name) for who, names in before.items() for name in names}
+        new = {(*who, name) for who, names in self._asked.items() for name in names} - old
+        self._asked_since |= dict.fromkeys(new, trio.current_time())
+        self._proven &= self._asked.keys()
         known = {(who, name): self._settled_level(who, name) for who, names in before.items() for name in names}
         heirs: dict[CheckKey, set[Level | None]] = {}
         for who, names in self._asked.items():
@@ -233,6 +284,12 @@ class Known:
         pool = self._stage.site.pool_of(key)
         lasts_s = DRAIN_MAX_S if pool is None else pool.drain
         self._leaving[key, endpoint] = trio.current_time() + lasts_s + SLACK_S
+
+
+def _worst(bad: Sequence[int | None]) -> int | None:
+    """The worst of all; None where one is not known, or there is none."""
+    known = [each for each in bad if each is not None]
+    return max(known) if known and len(known) == len(bad) else None
 
 
 def _origin(found: Service | None, server: ServerPlan, *, other_file: bool) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from checkers.kit import wire
-from checkers.kit.api import Health
+from checkers.kit.api import INCONCLUSIVE, Health
 from checkers.kit.job import Job
 from checkers.kit.link import Link
 from tests.sim.site import FILE, MISC, CheckKey
@@ -25,6 +25,15 @@ class Level:
     up: bool
     weight: int | None
     probed: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker said last of a check that fails: the code of the reason and the words, and when."""
+
+    reason: str
+    detail: str
+    at: float = field(default=0.0, compare=False)
 
 
 def key_of(job: Job) -> CheckKey:
@@ -65,6 +74,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.levels: dict[CheckKey, Level] = {}
+        self.failures: dict[CheckKey, Failure] = {}
         self.desks: dict[int, Desk] = {}
         self.changed: Callable[[CheckKey], None] = lambda _key: None
         self.turned: Callable[[CheckKey, Level | None, Level], None] = lambda _key, _was, _now: None
@@ -73,11 +83,13 @@ class Ledger:
     def new_life(self) -> None:
         """The supervisor starts: nobody has said anything yet."""
         self.levels.clear()
+        self.failures.clear()
         self.desks.clear()
 
     def forget_all_but(self, names: Collection[CheckKey]) -> None:
         """Other checks left the configuration; when they come back they are new."""
         self.levels = {name: level for name, level in self.levels.items() if name in names}
+        self.failures = {name: failure for name, failure in self.failures.items() if name in names}
 
     def desk(self, index: int) -> Desk:
         return self.desks.setdefault(index, Desk(since=trio.current_time()))
@@ -120,24 +132,40 @@ class Ledger:
             return
         desk = self.desk(index)
         if isinstance(frame, wire.Report):
-            self._level(desk.jobs[frame.job], frame.health, frame.weight, probed=True)
+            news = self._fails(desk.jobs[frame.job], frame)
+            turned = self._level(desk.jobs[frame.job], frame.health, frame.weight, probed=True)
+            if news and not turned:
+                self.changed(desk.jobs[frame.job])
         elif isinstance(frame, wire.State):
             for entry in frame.entries:
                 self._level(desk.jobs[entry.job], entry.health, entry.weight, probed=False)
             if frame.last and not desk.speaks:
                 desk.speaks, desk.since = True, trio.current_time()
 
-    def _level(self, key: CheckKey, health: Health, weight: int | None, *, probed: bool) -> None:
+    def _fails(self, key: CheckKey, frame: wire.Report) -> bool:
+        """Note why a check fails; tell whether it is another reason than before."""
+        result, was = frame.result, self.failures.get(key)
+        if result is None or result.reason in INCONCLUSIVE:
+            return False
+        if frame.failures:
+            self.failures[key] = Failure(result.reason.name, result.detail, trio.current_time())
+        else:
+            self.failures.pop(key, None)
+        return self.failures.get(key) != was
+
+    def _level(self, key: CheckKey, health: Health, weight: int | None, *, probed: bool) -> bool:
+        """Note a level; tell whether it changed."""
         if health is Health.UNKNOWN:
-            return
+            return False
         was = self.levels.get(key)
         now = Level(health is Health.UP, weight, probed or (was is not None and was.probed))
         if was is None or (was.up, was.weight) != (now.up, now.weight):
             self.turned(key, was, now)
             self.levels[key] = now
             self.changed(key)
-        elif was != now:
-            self.levels[key] = now
+            return True
+        self.levels[key] = now
+        return False
 
     def silent_since(self) -> Mapping[int, float]:
         """Which workers do not speak, and since when."""

@@ -123,6 +123,8 @@ class Oracles:
                 self.workers.nobody_is_ended_who_did_nothing(line)
             case "real_server.drained":
                 self._telling.nobody_is_let_go_who_stands_in_the_file(line)
+            case "real_server.held":
+                self.table.the_mildest_is_held(line)
             case "director.self_blame" | "director.self_blame_over":
                 self._known.blames_itself = line["event"] == "director.self_blame"
                 self._known.remember_all()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.sim.site import FILE, CheckPlan, PoolPlan, ServerPlan, Site, Taste, draw_site
+from tests.sim.site import FILE, CheckPlan, PoolPlan, ServerPlan, Site, Taste, draw_min_healthy, draw_site
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,10 @@ MIX: Mapping[str, Mix] = {
 """Swarm testing: each seed leaves some of these out and doubles others, so that rare combinations come up too."""
 
 
+GUARD_MIX: Mapping[str, float] = {"mixed outage": 4, "min_healthy edited": 1}
+"""The same for what comes into the lives with `min_healthy` beside all this."""
+
+
 def draw(seed: int, *, nets: bool = True, pace: str | None = None) -> Scenario:
     """Return the life of a seed. With and without the nets it is the same but for what only the nets could mend."""
     rng = random.Random(seed)
@@ -169,7 +173,22 @@ def draw(seed: int, *, nets: bool = True, pace: str | None = None) -> Scenario:
     if not nets:
         actions = tuple(action for action in actions if action.what == CALM or not MIX[action.what].nets)
     workers = rng.choice([1, 1, 2, 3])
-    return Scenario(seed, chosen, workers, site, taste, actions, nets)
+    scenario = Scenario(seed, chosen, workers, site, taste, actions, nets)
+    return _guarded(scenario) if seed % 3 == 1 else scenario
+
+
+def _guarded(scenario: Scenario) -> Scenario:
+    """The same life with `min_healthy` in its file. It draws by itself, so that all other lives are what they were before there was any."""
+    own = random.Random(f"min_healthy {scenario.seed}")
+    pools = tuple(replace(pool, min_healthy=draw_min_healthy(own)) for pool in scenario.site.pools)
+    unit = PACES[scenario.pace].unit
+    actions: list[Action] = []
+    for action in scenario.actions:
+        if action.what == CALM and own.random() < 0.7:
+            what = own.choices(list(GUARD_MIX), list(GUARD_MIX.values()))[0]
+            actions.append(Action(round(own.expovariate(1 / unit), 3), what, own.randrange(1_000_000)))
+        actions.append(action)
+    return scenario.smaller(site=replace(scenario.site, pools=pools), actions=tuple(actions))
 
 
 def _draw_actions(rng: random.Random, pace: str, site: Site, *, quick: bool) -> tuple[Action, ...]:

@@ -133,6 +133,7 @@ class PoolPlan:
     omega: bool = False
     drain: float = DRAIN_MAX_S
     servers: tuple[ServerPlan, ...] = ()
+    min_healthy: str = ""
 
     @property
     def keys(self) -> tuple[ServiceKey, ...]:
@@ -166,6 +167,7 @@ class PoolPlan:
         protocol = "" if self.form == "mark" else "protocol TCP\n"
         text = f"{head}virtual_server {name} {{\ndelay_loop {self.delay_loop:g}\nlb_algo {self.scheduler}\nlb_kind NAT\n{protocol}"
         text += f"quorum {self.quorum}\nhysteresis {self.hysteresis}\ndrain_timeout {self.drain:g}\n"
+        text += f"min_healthy {self.min_healthy}\n" if self.min_healthy else ""
         text += "alpha\n" if self.alpha else ""
         text += "omega\n" if self.omega else ""
         if self.sorry:
@@ -301,6 +303,11 @@ def draw_pool(rng: random.Random, taste: Taste, number: int, hosts: list[int]) -
         rng.choice([0.0, 20.0, 300.0]),
         servers,
     )
+
+
+def draw_min_healthy(rng: random.Random) -> str:
+    """How much of a pool is to stay in service."""
+    return rng.choice(["50%", "50%", "34%", "100%", "1", "2", "weight 3", ""])
 
 
 def draw_site(rng: random.Random, taste: Taste, pools: int, servers: int, folder: str) -> Site:

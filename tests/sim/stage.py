@@ -34,6 +34,7 @@ from supervisor.outside import Order
 from supervisor.runner import executor
 from supervisor.wiring import Supervisor
 from tests.fakes.network import FakeNetwork
+from tests.sim import guard_actions  # noqa: F401  its actions enter themselves
 from tests.sim.actions import ACTIONS
 from tests.sim.diary import Violation
 from tests.sim.expectation import Wish

@@ -21,7 +21,9 @@ from supervisor.core.table import (
 from supervisor.model import ServiceKey
 from tests.sim.diary import Diary
 from tests.sim.expectation import ABSENT, Opinion
+from tests.sim.guarding import UNREACHABLE
 from tests.sim.known import SLACK_S, Known
+from tests.sim.ledger import Level
 
 if TYPE_CHECKING:
     from tests.sim.stage import Stage
@@ -127,6 +129,36 @@ class TableOracles:
             self._diary.say("nobody_is_blamed_who_did_nothing", f"{line['event']} {name}: {line['message']}")
         for key in suspects:
             self._meddled[key] = min(self._meddled[key], now + MEDDLED_MAX_S)
+
+    def the_mildest_is_held(self, line: dict[str, Any]) -> None:
+        """Where the guard begins to hold a server, none that would do as well, fails less badly and has done so for a while is left out."""
+        stage, known = self._stage, self._known
+        pools = [(key, pool) for key, pool in stage.site.services() if str(key) == line["virtual_server"]]
+        if line["held_by"] != "guard" or known.blames_itself or not pools:
+            return
+        key, pool = pools[0]
+        held = next((server for server in pool.servers if str(server.endpoint) == line["real_server"]), None)
+        bad = known.appraise(key, pool, held)[1] if held else None
+        if held is None or bad is None or stage.wish_of(key, held.endpoint):
+            return
+        if any(plan.dynamic or plan.factor for plan in held.checks):
+            return  # nobody knows what it is worth
+        service = stage.backend.table.services.get(key)
+        serving = {endpoint for endpoint, d in service.destinations.items() if d.weight} if service else set()
+        for other in pool.servers:
+            names = [pool.check_key(other.host, plan) for plan in other.checks]
+            settled = all(known.said_at(name) < trio.current_time() - SLACK_S for name in names)
+            if other.endpoint in serving or other.weight != held.weight or not settled:
+                continue
+            if stage.wish_of(key, other.endpoint) or any(name.dynamic or name.factor for name in names):
+                continue
+            levels = [known.knows(key, other, name) for name in names]
+            down = any(isinstance(level, Level) and not level.up for level in levels)
+            proven, milder = known.appraise(key, pool, other)
+            if down and proven and milder is not None and milder < min(bad, UNREACHABLE):
+                self._diary.say(
+                    "the_mildest_is_held", f"{key}: {held.endpoint} ({bad}) and not {other.endpoint} ({milder})"
+                )
 
     # -- moments of rest --------------------------------------------------------------------------------------------
 

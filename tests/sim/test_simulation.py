@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.sim.actions import ACTIONS
-from tests.sim.scenario import MIX, Scenario, draw
+from tests.sim.scenario import GUARD_MIX, MIX, Scenario, draw
 from tests.sim.stage import live
 
 SEEDS = range(1, 5)
@@ -59,4 +59,4 @@ def test_a_life_survives_being_written_down() -> None:
 
 
 def test_every_action_has_a_rate_and_every_rate_an_action() -> None:
-    assert set(ACTIONS) == set(MIX)
+    assert set(ACTIONS) == {*MIX, *GUARD_MIX}

@@ -145,6 +145,10 @@ class Weather:
         """What an honest probe finds now: whether it is well, and what it says of the weight."""
         return verdict_on(key, self.source(key.kind, key.host).history[-1][1])
 
+    def now(self, key: CheckKey) -> str | int:
+        """What a check asks does now."""
+        return self.source(key.kind, key.host).history[-1][1]
+
     def since(self, key: CheckKey) -> float:
         """Since when nothing has changed there."""
         return self.source(key.kind, key.host).history[-1][0]
