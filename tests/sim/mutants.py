@@ -98,6 +98,31 @@ MUTANTS: tuple[Mutant, ...] = (
         "now + 50 * _first_set(settings.down_interval, pause), verdict=verdict)",
         "who is down stays out long after it is well",
     ),
+    # -- min_healthy ---------------------------------------------------------------------------------------------------
+    _kit(
+        "runner",
+        "            and (verdict.reason is not Reason.L4CON or verdict.detail == self.last_connect_error)\n",
+        "",
+        "a server that nobody reached is held in service though it refuses by now",
+    ),
+    _core(
+        "guard",
+        "    return badness.of_server(server) < Badness.UNKNOWN\n",
+        "    return badness.of_server(server) <= Badness.REFUSED\n",
+        "a server that refuses is held in service",
+    ),
+    _core(
+        "guard",
+        "    return how_bad >= Badness.UNREACHABLE, newcomer, how_bad, -server.since, number\n",
+        "    return how_bad >= Badness.UNREACHABLE, newcomer, -how_bad, -server.since, number\n",
+        "the worst of those that fail are held in service",
+    ),
+    _core(
+        "holds",
+        "server.hold.by is HeldBy.GUARD and id(server) not in kept:\n",
+        "server.hold.by is HeldBy.GUARD and server.live:\n",
+        "who was held in service stays though others are well again",
+    ),
     # -- the core: one check ------------------------------------------------------------------------------------------
     _health(
         "(self.health is Health.UNKNOWN and self.trusted)",
