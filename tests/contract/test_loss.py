@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from checkers.kit.api import Target
 from checkers.kit.timer import Timer
 from checkers.kit.watch import News
-from tests.fakes.behaviours import End, Pause, Reset, Send, refuse
+from tests.fakes.behaviours import End, Pause, Reset, Send, lasting, refuse
 from tests.fakes.loss import Wire
 from tests.fakes.network import FakeNetwork
 from tests.fakes.server import PATIENCE_S, FakeServer
@@ -74,7 +74,7 @@ def test_many_bytes_are_as_late_as_the_latest_of_their_packets() -> None:
 
 def test_a_connection_ends_when_two_signs_of_life_in_a_row_are_lost_and_not_before() -> None:
     assert wire("x").heard_s(1.0, 3.0) == (60.0, False)
-    assert wire("x.x").heard_s(1.0, 3.0)[1] is False, "lost, heard, lost"
+    assert wire("x..x").heard_s(1.0, 3.0)[1] is False, "lost, heard, lost"
     assert wire("xx").heard_s(1.0, 3.0) == (3.0, True)
     assert wire("...." + ".x" + "x").heard_s(1.0, 3.0) == (5.0, True), "heard after 1 s and 2 s"
 
@@ -103,6 +103,27 @@ async def closed(network: FakeNetwork, server: FakeServer) -> list[bool]:
     found = [bool(served)]
     await trio.sleep(PATIENCE_S + 1)
     return [*found, bool(served)]
+
+
+async def answered_s(network: FakeNetwork, server: FakeServer) -> list[float]:
+    """Ask twice on one connection; return how long either answer takes."""
+    took_s = []
+    stream = await network.dialer(10.0).connect(Target(server.address, server.port))
+    for _ in range(2):
+        began = trio.current_time()
+        await stream.send(b"GET / HTTP/1.1\r\n\r\n")
+        await stream.receive()
+        took_s.append(round(trio.current_time() - began, 1))
+    return took_s
+
+
+@pytest.mark.parametrize(("fates", "took_s"), [("..x", [0.2, 0.0]), ("x..x", [3.0, 0.0]), ("x...x..", [3.0, 0.0])])
+def test_the_first_data_after_a_handshake_that_lost_something_wait_longer(fates: str, took_s: list[float]) -> None:
+    network = FakeNetwork()
+    network.wire = wire(fates)
+    server = network.server("192.0.2.1", 80)
+    server.behaviour = lasting()
+    assert trio.run(answered_s, network, server, clock=MockClock(autojump_threshold=0)) == took_s
 
 
 @pytest.mark.parametrize(("fates", "free"), [("", [True, True]), ("..x", [False, True])])

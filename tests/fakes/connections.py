@@ -8,7 +8,7 @@ import trio
 
 from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, ProbeError, Stream
 from tests.fakes.behaviours import Connect, Echo, End, Mirror, Pause, Reset, Send, Step
-from tests.fakes.loss import Wire
+from tests.fakes.loss import DATA_AGAIN_S, SLOW_AGAIN_S, Wire
 from tests.fakes.server import Asked, FakeServer
 
 
@@ -64,11 +64,13 @@ class Glimpsed:
 class FakeStream:
     """One connection to a scripted server (kit.api.Stream)."""
 
-    def __init__(self, server: FakeServer, deadline: float, limit_s: float, wire: Wire) -> None:
+    def __init__(self, server: FakeServer, deadline: float, limit_s: float, wire: Wire, late_s: float = 0.0) -> None:
+        """`late_s`: what its handshake was late by, because something was lost."""
         self._server = server
         self._deadline = deadline
         self._limit_s = limit_s
         self._wire = wire
+        self._again_s = SLOW_AGAIN_S if late_s else DATA_AGAIN_S
         self._steps = self._travelled(server.behaviour.greeting)
         self._answers = [server.behaviour.answer, *server.behaviour.more]
         self._asked = b""
@@ -101,9 +103,10 @@ class FakeStream:
         while self._answers and terminator in self._asked:
             request, _, self._asked = self._asked.partition(terminator)
             self._server.requests.append(Asked(trio.current_time(), request + terminator))
-            late_s = self._wire.delivered_s(len(request)) if self._wire.rate else 0.0
+            late_s = self._wire.delivered_s(len(request), self._again_s) if self._wire.rate else 0.0
             answer = self._answers[0] if self._behaviour.lasting else self._answers.pop(0)
             self._steps += [Pause(self._server.latency_s + late_s), *self._travelled(answer)]
+            self._again_s = DATA_AGAIN_S  # now both sides know how long a packet takes
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `kit.api.Stream.receive`."""
@@ -148,7 +151,7 @@ class FakeStream:
 
     def _travelled(self, steps: tuple[Step, ...]) -> list[Step]:
         """Return what the server does as it is seen here."""
-        return list(self._wire.travelled(steps) if self._wire.rate else steps)
+        return list(self._wire.travelled(steps, self._again_s) if self._wire.rate else steps)
 
     async def travel(self) -> None:
         """Wait for as long as something said, and the answer to it, are late. Raises DeadlinePassed."""

@@ -7,8 +7,10 @@
 
 Each packet is drawn, on each way. What Linux does about it (tcp(7); RFC 6298, section 2; net/ipv4/tcp_timer.c):
 
-* A SYN without an answer goes out again after 1 s, 3 s, 7 s, …; so does the SYN-ACK, from whoever sent it.
+* A SYN without an answer goes out again after 1 s, 3 s, 7 s, …; so does the SYN-ACK, from whoever sent it. (Linux 6.5 and later send the
+  first four of them a second apart: tcp_syn_linear_timeouts.)
 * Data and a FIN go out again after 0.2 s (TCP_RTO_MIN), 0.6 s, 1.4 s, …: pessimistic where more follows, for then a gap is filled sooner.
+  The first data of a connection whose handshake took a repetition wait for three seconds at worst (RFC 6298, section 5.7).
 * A reset is never sent again: who lost it does not know that the connection is over, until it says something itself.
 * A keep-alive is asked for every second, answered or not, and the connection ends when nothing came for as long as TCP_USER_TIMEOUT.
 
@@ -22,13 +24,14 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tests.fakes.behaviours import End, Pause, Reset, Send, Step
 
 SYN_AGAIN_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 DATA_AGAIN_S = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6)
-"""Pauses before a packet is sent again."""
+SLOW_AGAIN_S = (3.0, 6.0, 12.0, 24.0)
+"""Pauses before a packet is sent again; the last are those of the first data after a handshake of which something was lost."""
 
 SEGMENT_BYTES = 1460
 """What one packet of Ethernet carries."""
@@ -74,9 +77,9 @@ class Wire:
         """Return how much later a refusal comes, which is made for each SYN and forgotten."""
         return self._again(SYN_AGAIN_S, ways=2)
 
-    def delivered_s(self, size_bytes: int = 1) -> float:
+    def delivered_s(self, size_bytes: int = 1, again_s: Sequence[float] = DATA_AGAIN_S) -> float:
         """Return how much later the last of so many bytes is there, in seconds: as late as the latest of their packets."""
-        return max(self._again(DATA_AGAIN_S) for _ in range(-(-size_bytes // SEGMENT_BYTES)))
+        return max(self._again(again_s) for _ in range(-(-size_bytes // SEGMENT_BYTES)))
 
     def reset_arrives(self) -> bool:
         """Send a reset, and tell whether the other side hears of it."""
@@ -98,7 +101,7 @@ class Wire:
                 return heard_s + silence_s, True
         return heard_s, False
 
-    def travelled(self, steps: Iterable[Step]) -> Iterator[Step]:
+    def travelled(self, steps: Iterable[Step], again_s: Sequence[float] = DATA_AGAIN_S) -> Iterator[Step]:
         """Yield what a server does as the client sees it: later, but in the same order."""
         said_s = seen_s = 0.0  # when the server said it, and when the client saw it
         for step in steps:
@@ -107,7 +110,9 @@ class Wire:
                 continue
             size_bytes = len(step.data) if isinstance(step, Send) else 1
             # a reset is not sent again, but who had not heard of it says the question again, and hears it then
-            arrives_s = said_s + (self.delivered_s(size_bytes) if isinstance(step, Send | End | Reset) else 0.0)
+            arrives_s = said_s + (
+                self.delivered_s(size_bytes, again_s) if isinstance(step, Send | End | Reset) else 0.0
+            )
             if arrives_s > seen_s:
                 yield Pause(arrives_s - seen_s)
                 seen_s = arrives_s
@@ -115,7 +120,7 @@ class Wire:
         if said_s > seen_s:
             yield Pause(said_s - seen_s)
 
-    def _again(self, again_s: tuple[float, ...], ways: int = 1) -> float:
+    def _again(self, again_s: Sequence[float], ways: int = 1) -> float:
         """Return how much later something arrives that is sent again after these pauses, each time over so many ways."""
         late_s = 0.0
         for pause in again_s:

@@ -174,15 +174,15 @@ class FakeDialer:
             self.fault = "EMFILE"
             raise LocalTrouble("cannot open a socket: too many open files", self.fault)
         wire = self._network.wire
-        pause_s = math.inf if how is Connect.BLACKHOLE else server.latency_s + server.late_s(wire)
-        if not await sleep_within(pause_s, deadline):
+        late_s = math.inf if how is Connect.BLACKHOLE else server.late_s(wire)
+        if not await sleep_within(server.latency_s + late_s, deadline):
             raise DeadlinePassed(f"no connection within {self._limit_s:g} s", connected=False)
         if how is Connect.REFUSE:
             raise ConnectFailed("connection refused")
         if how is Connect.UNREACHABLE:
             raise ConnectFailed("no route to host")
         self._used = 0
-        stream = FakeStream(server, deadline, self._limit_s, wire)
+        stream = FakeStream(server, deadline, self._limit_s, wire, late_s)
         self._streams.append(stream)
         return TlsServerStream(stream, server.behaviour.tls) if server.behaviour.tls else stream
 
