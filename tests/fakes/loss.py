@@ -5,7 +5,8 @@
     wire.reset_arrives()                       # nobody sends that again
     wire.sent, wire.lost                       # packets so far
 
-Each packet is drawn, on each way. What Linux does about it (tcp(7); RFC 6298, section 2; net/ipv4/tcp_timer.c):
+Each packet is drawn, on each way. What Linux does about it (tcp(7); RFC 6298, section 2; net/ipv4/tcp_timer.c), and what
+tests/process/test_lossy_wire.py sees it do:
 
 * A SYN without an answer goes out again after 1 s, 3 s, 7 s, …; so does the SYN-ACK, from whoever sent it. (Linux 6.5 and later send the
   first four of them a second apart: tcp_syn_linear_timeouts.)
