@@ -21,7 +21,7 @@ from supervisor.core.table import (
 from supervisor.model import ServiceKey
 from tests.sim.diary import Diary
 from tests.sim.expectation import ABSENT, Opinion
-from tests.sim.guarding import UNREACHABLE
+from tests.sim.guarding import UNREACHABLE, worth_of
 from tests.sim.known import SLACK_S, Known
 from tests.sim.ledger import Level
 
@@ -143,12 +143,13 @@ class TableOracles:
             return
         if any(plan.dynamic or plan.factor for plan in held.checks):
             return  # nobody knows what it is worth
+        worth = worth_of(pool.min_healthy, held.weight)
         service = stage.backend.table.services.get(key)
         serving = {endpoint for endpoint, d in service.destinations.items() if d.weight} if service else set()
         for other in pool.servers:
             names = [pool.check_key(other.host, plan) for plan in other.checks]
             settled = all(known.said_at(name) < trio.current_time() - SLACK_S for name in names)
-            if other.endpoint in serving or other.weight != held.weight or not settled:
+            if other.endpoint in serving or worth_of(pool.min_healthy, other.weight) != worth or not settled:
                 continue
             if stage.wish_of(key, other.endpoint) or any(name.dynamic or name.factor for name in names):
                 continue
