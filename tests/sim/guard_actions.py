@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def _mixed_outage(stage: Stage, rng: random.Random) -> bool:
     """Most of a pool fails, each server in its own way, at once or one after another; then some of them fail otherwise, or recover."""
     pool = rng.choice(stage.site.pools)
-    pause_s = rng.choice([0.0, 0.0, stage.pace.unit * 0.5, stage.pace.unit * 3])
+    pause_s = stage.pace.unit * rng.choice([0.0, 0.5, 3.0, 3.0])
     for kinds in ([*BAD, *ODD, *ODD], [*BAD, *ODD, *GOOD]):
         for server in pool.servers:
             if rng.random() < 0.8:

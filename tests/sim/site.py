@@ -307,7 +307,7 @@ def draw_pool(rng: random.Random, taste: Taste, number: int, hosts: list[int]) -
 
 def draw_min_healthy(rng: random.Random) -> str:
     """How much of a pool is to stay in service."""
-    return rng.choice(["50%", "50%", "34%", "100%", "1", "2", "weight 3", ""])
+    return rng.choice(["50%", "34%", "100%", "1", "2", "2", "3", "weight 3", ""])
 
 
 def draw_site(rng: random.Random, taste: Taste, pools: int, servers: int, folder: str) -> Site:
