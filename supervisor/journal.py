@@ -12,8 +12,9 @@ stands before it holds. Keys that we do not know are passed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from supervisor.core.entry import ID_MAX, Entry, Malformed, as_plain, from_plain
 from supervisor.core.history import Place
@@ -64,8 +65,8 @@ def whole(version: str, next_id: int, entries: Iterable[tuple[Place, Entry]]) ->
     return head(version, next_id) + b"".join(line(entry, place) for place, entry in entries)
 
 
-def decode(data: bytes) -> Journal:
-    """Read a journal. Raises Damaged, Newer."""
+def decode(data: bytes, names: Mapping[str, str] = MappingProxyType({})) -> Journal:
+    """Read a journal. `names` as `from_plain` has them. Raises Damaged, Newer."""
     if len(data) > SIZE_MAX_BYTES:
         raise Damaged(f"expected at most {SIZE_MAX_BYTES} bytes, got {len(data)}")
     lines = data.split(b"\n")
@@ -77,7 +78,7 @@ def decode(data: bytes) -> Journal:
     damage = ""
     for number, text in enumerate(lines[1:], start=2):
         try:
-            found.append(_entry(text))
+            found.append(_entry(text, names))
         except Malformed as error:
             damage = f"line {number}: {error}"
             break
@@ -99,7 +100,7 @@ def _head(text: bytes) -> int:
     return next_id
 
 
-def _entry(text: bytes) -> tuple[Place, Entry]:
+def _entry(text: bytes, names: Mapping[str, str]) -> tuple[Place, Entry]:
     """Read the line of an entry. Raises Malformed."""
     if len(text) > LINE_MAX_BYTES:
         raise Malformed(f"expected at most {LINE_MAX_BYTES} bytes, got {len(text)}")
@@ -107,7 +108,7 @@ def _entry(text: bytes) -> tuple[Place, Entry]:
         raw = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"not JSON: {error}"[:200]) from error
-    entry = from_plain(raw)
+    entry = from_plain(raw, names)
     place = raw.get("in", Place.BOTH.value)
     if not isinstance(place, str) or place not in _PLACES:
         raise Malformed(f"in: expected one of {', '.join(_PLACES)}, got {ascii(place)[:60]}")

@@ -79,6 +79,7 @@ class Journaling:
             return
         found: list[Journal] = []
         trouble: list[Damaged | Newer] = []
+        names = self._history.names()
 
         def read() -> None:
             data = store.read(SIZE_MAX_BYTES)
@@ -86,7 +87,7 @@ class Journaling:
                 return
             self._size_bytes = len(data.data)
             try:
-                found.append(journal.decode(data.data))
+                found.append(journal.decode(data.data, names))
             except (Damaged, Newer) as error:
                 trouble.append(error)
 

@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from supervisor.core.causes import Fact
@@ -157,8 +158,8 @@ def as_plain(entry: Entry) -> dict[str, Any]:
     return plain
 
 
-def from_plain(raw: object) -> Entry:
-    """Read an entry. Raises Malformed."""
+def from_plain(raw: object, names: Mapping[str, str] = MappingProxyType({})) -> Entry:
+    """Read an entry. `names` are texts of which there is an object already, by themselves: it is used. Raises Malformed."""
     if not isinstance(raw, dict):
         raise Malformed(f"expected an object, got {_shown(raw)}")
     facts, because = raw.get("facts", {}), raw.get("because", [])
@@ -170,15 +171,15 @@ def from_plain(raw: object) -> Entry:
     if level not in LEVELS:
         raise Malformed(f"level: expected one of {', '.join(LEVELS)}, got {_shown(level)}")
     kind, said = _matching(raw.get("type"), "type", _TYPE), _text(raw.get("message"), "message")
-    told = Facts({_matching(name, "facts", _NAME): _fact(value) for name, value in facts.items()})
+    told = Facts({_matching(name, "facts", _NAME): _fact(value, names) for name, value in facts.items()})
     return Entry(
         id=_whole(raw, "id"),
         at=_at(raw, "at"),
         type=kind,
         level=level,
         said="" if kind == RESULT and said == result_sentence(told) else said,
-        virtual_server=_text(raw.get("virtual_server", ""), "virtual_server", NAME_MAX),
-        real_server=_text(raw.get("real_server", ""), "real_server", NAME_MAX),
+        virtual_server=_text(raw.get("virtual_server", ""), "virtual_server", NAME_MAX, names),
+        real_server=_text(raw.get("real_server", ""), "real_server", NAME_MAX, names),
         facts=told,
         because=tuple(_text(text, "because") for text in because),
         count=_whole(raw, "count") if "count" in raw else 1,
@@ -243,10 +244,10 @@ def _matching(value: object, name: str, pattern: re.Pattern[str]) -> str:
     return sys.intern(value)
 
 
-def _text(value: object, name: str, limit: int = TEXT_MAX) -> str:
+def _text(value: object, name: str, limit: int = TEXT_MAX, names: Mapping[str, str] = MappingProxyType({})) -> str:
     if not isinstance(value, str) or len(value) > limit or not value.isprintable():
         raise Malformed(f"{name}: expected a printable text of at most {limit} characters, got {_shown(value)}")
-    return sys.intern(value)
+    return names.get(value) or sys.intern(value)
 
 
 def _whole(raw: Mapping[str, Any], name: str) -> int:
@@ -263,9 +264,9 @@ def _at(raw: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _fact(value: object) -> Fact:
+def _fact(value: object, names: Mapping[str, str]) -> Fact:
     if isinstance(value, str):
-        return _text(value, "facts")
+        return _text(value, "facts", names=names)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) <= ID_MAX:

@@ -184,6 +184,10 @@ class History:
                 record.trim(kept)
         self._kept = kept
 
+    def names(self) -> dict[str, str]:
+        """Return the names of all servers there are, each by itself: for those who read entries, so that each is there once."""
+        return {name: name for pool, records in self._records.items() for name in (pool, *records)}
+
     def add(self, entry: Entry) -> None:
         """Take in what just happened. Its id is `next_id`."""
         self.restore(entry, Place.BOTH)

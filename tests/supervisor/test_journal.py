@@ -37,6 +37,17 @@ DUMPED = ((Place.RECORD, FAILED), (Place.EVENTS, DOWN))
 APPENDED = journal.line(DOWN)
 
 
+def test_the_names_in_what_is_read_are_those_that_are_there_already() -> None:
+    pool, one = POOL.encode().decode(), ONE.encode().decode()  # objects of their own
+    history = History()
+    history.reconfigure({pool: [one]})
+    (_, entry), _ = journal.decode(GOLDEN, history.names()).entries
+    assert entry.virtual_server is pool
+    assert entry.real_server is one
+    assert entry.facts["target"] is one
+    assert journal.decode(GOLDEN).entries == journal.decode(GOLDEN, history.names()).entries
+
+
 def test_the_format_is_what_it_was() -> None:
     assert journal.whole("9.9.9", 12, DUMPED) == GOLDEN
     assert journal.decode(GOLDEN) == Journal(12, DUMPED)
