@@ -164,22 +164,12 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
             nursery.start_soon(self._recording.run)
-            recall = self._remembering.recall(now)
-            if recall is not None:
-                self._writer.inherit(recall.held())
-                self._kernel_orders.inherit(recall.pause(), now)
-            found = await self._first_reading(nursery, orders)
-            if found is None:
+            if not await self._begin(nursery, orders, now):
                 self._log_stopped(
                     "left alone: it could not be read, or the startup script was not over, when the stop came"
                 )
                 nursery.cancel_scope.cancel()
                 return
-            if recall is not None:
-                self._take_up(recall, found.table)
-            self._director = Director(self._config, trio.current_time(), found.table, recall)
-            self._recording.explain = self._director.because
-            self._writer.inherit_adopted(self._director.adopted())
             self._idleness.reconfigure(self._config.virtual_servers, self._director.jobs.jobs)
             self._tell(self._director.start(trio.current_time()))
             self._writer.want(self._director.desired())
@@ -200,6 +190,25 @@ class Supervisor:
                 watchers.cancel_scope.cancel()
             await self._undo()
             nursery.cancel_scope.cancel()
+
+    async def _begin(self, nursery: trio.Nursery, orders: trio.MemoryReceiveChannel[Order], now: float) -> bool:
+        """Make the director from what the run before left and what the table was; False when a STOP order came first.
+
+        Both may be thousands of objects, which nobody holds when this is over.
+        """
+        recall = self._remembering.recall(now)
+        if recall is not None:
+            self._writer.inherit(recall.held())
+            self._kernel_orders.inherit(recall.pause(), now)
+        found = await self._first_reading(nursery, orders)
+        if found is None:
+            return False
+        if recall is not None:
+            self._take_up(recall, found.table)
+        self._director = Director(self._config, trio.current_time(), found.table, recall)
+        self._recording.explain = self._director.because
+        self._writer.inherit_adopted(self._director.adopted())
+        return True
 
     async def _first_reading(self, nursery: trio.Nursery, orders: trio.MemoryReceiveChannel[Order]) -> Reading | None:
         """Start the writer, run the startup script and return what the table was; None when a STOP order came first."""
