@@ -15,6 +15,9 @@ from collections.abc import Callable
 GROWTH_MAX = 1.5
 """By so much may grow what is frozen until it is looked through: a larger configuration has it looked through, too."""
 
+M_ARENA_MAX = -8
+"""malloc.h; the same as MALLOC_ARENA_MAX in the environment. Threads of Python take turns, so they need no heaps of their own."""
+
 OBJECTS_MIN = 100_000
 """So many objects are looked through within 10 ms."""
 
@@ -24,7 +27,12 @@ class Keepsakes:
 
     def __init__(self) -> None:
         self._looked_through = 0  # how many were frozen after the last look through everything
-        self._trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda _pad: 0)  # glibc's
+        library = ctypes.CDLL(None)
+        self._trim: Callable[[int], int] = getattr(library, "malloc_trim", lambda _pad: 0)  # glibc's
+        limit: Callable[[int, int], int] = getattr(library, "mallopt", lambda _what, _value: 0)
+        limit(
+            M_ARENA_MAX, 1
+        )  # one heap for all threads: of one that read or wrote a large file much would stay in its own
 
     def begin(self) -> None:
         """Freeze what the start has made while the collector was at rest: next to nothing of it is garbage, so nobody looks for that."""

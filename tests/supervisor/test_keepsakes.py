@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +92,34 @@ def test_old_tuples_that_the_interpreter_keeps_for_new_ones_are_given_up() -> No
     blocks = sys.getallocatedblocks()
     kept.freeze()
     assert sys.getallocatedblocks() < blocks - 900
+
+
+CODE = """
+import ctypes, sys, threading
+from supervisor.keepsakes import Keepsakes
+
+if sys.argv[1] == "one":
+    Keepsakes()
+here, may_end = threading.Barrier(4), threading.Event()
+
+def hold():
+    some = [bytearray(2000) for _ in range(100)]
+    here.wait()
+    may_end.wait()
+
+for _ in range(3):
+    threading.Thread(target=hold, daemon=True).start()
+here.wait()
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+library.malloc_info(0, ctypes.c_void_p(library.fdopen(1, b"w")))
+library.fflush(None)
+"""
+
+
+@pytest.mark.parametrize(("how", "heaps"), [("one", {1}), ("many", {2, 3, 4})])
+def test_threads_share_one_heap(how: str, heaps: set[int]) -> None:
+    command = [sys.executable, "-P", "-c", CODE, how]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.count("<heap nr=") in heaps
