@@ -157,16 +157,16 @@ class Pools:
         self.unremembered.add(key)
 
     def replaced(self, changed: Collection[ServiceKey] | None = None) -> None:
-        """Note that `virtual_servers` is another set than before: every index and the table anew.
+        """Note that `virtual_servers` is another set than before: every index anew, and the table when it is asked for.
 
         `changed` are those that came or are not as they were (None: all); of the others, services and memories still hold.
         """
         self._index()
         self.blame.reconfigure(self.config.blame, self.virtual_servers.values())
-        anew = {*self._dirty, *(self.virtual_servers if changed is None else changed), *self.departures.touched}
-        services = {key: self._service(key) if key in anew else self._services.get(key) for key in self._keys()}
-        self._services = {key: service for key, service in services.items() if service is not None}
-        self._dirty.clear()
+        anew = {*(self.virtual_servers if changed is None else changed), *self.departures.touched}
+        keys = dict.fromkeys(self._keys())
+        self._services = {key: self._services[key] for key in keys if key in self._services}
+        self._dirty = (self._dirty | anew) & keys.keys()
         self._desired = None
         self.unremembered.update(anew & self.virtual_servers.keys())
         current = set(self.jobs.jobs.values())
