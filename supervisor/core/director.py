@@ -40,7 +40,7 @@ from supervisor.core.memory import Clocks, PoolMemory, Recall
 from supervisor.core.override import ANOTHER_WRITER, AdminState, Override
 from supervisor.core.pools import Pools
 from supervisor.core.realserver import RealServerState
-from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Reading, Table
+from supervisor.core.table import AddDestination, ChangeDestination, DeleteDestination, Op, Reading, Table
 from supervisor.core.transitions import Drained, SuspensionChanged, Transition
 from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import AddressKey, Config, Endpoint, FlushOnStop, IPAddress, ServiceKey
@@ -360,31 +360,45 @@ class Director:
 
     def _written(self, event: KernelWritten, now: float) -> None:
         """Add the kernel's answer to the chain of every real server that an operation was about."""
+        chronicle, errors, unread = self.pools.chronicle, event.errors, self.pools.unread
+        answers: dict[tuple[int, type[Op], int | None, str], Chain] = {}  # thousands have one chain, and hear the same
         for index, op in enumerate(event.ops):
+            weight: int | None = None
             match op:
                 case AddDestination(key, destination) | ChangeDestination(key, destination):
-                    endpoint = destination.endpoint
+                    endpoint, weight = destination.endpoint, destination.weight
                 case DeleteDestination(key, endpoint):
                     pass
                 case _:
                     continue
             server = self.pools.real_server(key, endpoint)
             if server is not None:
-                error = event.errors.get(index, "")
-                server.why = telling.write_chain(self.pools.chronicle, server.why, now, op, error, event.duration_s)
-                self.pools.unread.add((key, endpoint))
+                error = errors.get(index, "")
+                answer = server.why[-1].id, type(op), weight, error
+                chain = answers.get(answer)
+                if chain is None:
+                    chain = telling.write_chain(chronicle, server.why, now, op, error, event.duration_s)
+                    answers[answer] = chain
+                server.why = chain
+                unread.setdefault(key, set()).add(endpoint)
 
     def _read(self, event: KernelRead, now: float) -> list[Drained]:
         """Keep the newest reading; complete the chains whose write it confirms, and let go who is empty."""
         pools = self.pools
         pools.reading = event.reading
-        unread, pools.unread = pools.unread, set()
-        for key, endpoint in unread:
-            server = pools.real_server(key, endpoint)
-            if server is not None:
-                service = pools.found(key)
-                found = service.destinations.get(endpoint) if service else None
-                server.why = telling.read_chain(pools.chronicle, server.why, now, found)
+        unread, pools.unread = pools.unread, {}
+        seen: dict[tuple[int, int | None], Chain] = {}  # as in `_written`
+        for key, endpoints in unread.items():
+            service = pools.found(key)
+            for endpoint in endpoints:
+                server = pools.real_server(key, endpoint)
+                if server is not None:
+                    found = service.destinations.get(endpoint) if service else None
+                    sight = server.why[-1].id, found.weight if found else None
+                    chain = seen.get(sight)
+                    if chain is None:
+                        chain = seen[sight] = telling.read_chain(pools.chronicle, server.why, now, found)
+                    server.why = chain
         return self._drained(pools.departures.look(event.reading, now)) if pools.departures else []
 
     def _drained(self, drained: list[Drained]) -> list[Drained]:

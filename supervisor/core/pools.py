@@ -18,7 +18,7 @@ from typing import TypeAlias
 from supervisor.core.blame import Blame
 from supervisor.core.causes import Chronicle
 from supervisor.core.departures import Departures
-from supervisor.core.events import DestinationId, Health
+from supervisor.core.events import Health
 from supervisor.core.health import Check
 from supervisor.core.hold import Ends
 from supervisor.core.jobs import JobBook, definition
@@ -49,7 +49,7 @@ class Pools:
         self.chronicle = Chronicle()
         self.blame = Blame()
         self.hold_ends = Ends()
-        self.unread: set[DestinationId] = set()  # written, and not read back yet
+        self.unread: dict[ServiceKey, set[Endpoint]] = {}  # written, and not read back yet
         self.doubted: set[int] = (
             set()
         )  # jobs of which memory and table say different things, until a probe says something
