@@ -137,7 +137,8 @@ class Blame:
         keys = {state.spec.key for state in states}
         servers = [server for state in states for server in state.real_servers.values()]
         checks = [check.spec for server in servers for check in server.checks]
-        self._hosts = dict.fromkeys(spec.target.address for spec in checks if spec.target != NOWHERE)
+        self._hosts = dict.fromkeys(spec.target.address for spec in checks)
+        self._hosts.pop(NOWHERE.address, None)
         kinds = {(id(spec.schedule), spec.sentinel): spec for spec in checks}  # of thousands of checks there are a few
         self._window_s = min(max(map(_noticed_within_s, kinds.values()), default=0.0), WINDOW_MAX_S)
         there = {server.spec.endpoint.address for server in servers if not _probed_itself(server)}

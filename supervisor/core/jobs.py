@@ -35,12 +35,13 @@ class JobBook:
     def update(self, config: Config) -> None:
         """Take in a configuration: what stays keeps its number, what is new gets the next one, what left is forgotten."""
         jobs: dict[CheckSpec, int] = {}
-        for spec in specs(config):
-            if spec not in jobs:
-                known = self.jobs.get(spec)
-                if known is None:
-                    known, self._next = self._next, self._next + 1
-                jobs[spec] = known
+        before = self.jobs
+        for spec in specs(
+            config
+        ):  # asked as seldom as can be: to find a check takes a hash of its address, and there are thousands
+            number = before.get(spec) if before else None
+            if jobs.setdefault(spec, self._next if number is None else number) == self._next:
+                self._next += 1
         self.jobs = jobs
 
     def fork(self) -> JobBook:
