@@ -113,7 +113,9 @@ class RealServerState:
         """Bring `weight` up to date: the configured one and what the checks say of it, within 0 to 65535. Return whether it changed."""
         before = self.weight
         configured = self.spec.weight
-        added = sum(check.added_weight(configured) for check in self.checks)
+        added = 0
+        for check in self.checks:
+            added += check.added_weight(configured)
         self.weight = min(max(configured + added, 0), max(WEIGHT_MAX, configured))
         return self.weight != before
 

@@ -70,10 +70,12 @@ class VirtualServerState:
 
     def recount(self) -> None:
         """Sum up anew, after the real servers or their weights were changed."""
-        self.weight_up = sum(server.effective_weight for server in self.real_servers.values())
-        self.servers_up = sum(server.live for server in self.real_servers.values())
-        self.held = sum(server.hold is not None for server in self.real_servers.values())
-        self.guarded = sum(_by_guard(server.hold) for server in self.real_servers.values())
+        self.weight_up = self.servers_up = self.held = self.guarded = 0
+        for server in self.real_servers.values():
+            self.weight_up += server.effective_weight
+            self.servers_up += server.live
+            self.held += server.hold is not None
+            self.guarded += _by_guard(server.hold)
 
     def count(self, server: RealServerState, *, was_live: bool, old_weight: int) -> None:
         """Follow one real server that went live or ceased to be, or whose weight changed; `old_weight` was its effective one."""
@@ -100,10 +102,16 @@ class VirtualServerState:
 
     def weight_of(self, server: RealServerState) -> int | None:
         """Return the weight wanted for a real server, None when it should not be in the table at all."""
-        if server.spec.endpoint == self.sorry_in_service:
+        return self._weight_beside(self.sorry_in_service, server)
+
+    @staticmethod
+    def _weight_beside(sorry: Endpoint | None, server: RealServerState) -> int | None:
+        """The same, where it is known which sorry server is in service."""
+        if sorry is None:
+            if server.in_service:
+                return server.effective_weight
+        elif server.spec.endpoint == sorry:
             return SORRY_WEIGHT
-        if server.in_service and not self.sorry_active:
-            return server.effective_weight
         if server.live and server.admin is AdminState.DRAINING:
             return 0
         return 0 if server.spec.inhibit_on_failure else None
@@ -129,8 +137,9 @@ class VirtualServerState:
     def service(self) -> Service:
         """Return what the kernel should have for this virtual server now."""
         destinations: dict[Endpoint, Destination] = {}
+        sorry_in_service = self.sorry_in_service
         for endpoint, server in self.real_servers.items():
-            weight = self.weight_of(server)
+            weight = self._weight_beside(sorry_in_service, server)
             if weight is not None:
                 destinations[endpoint] = _destination(server.spec, weight)
         sorry = self.spec.sorry_server
