@@ -58,6 +58,8 @@ def standings(
     """
     if found is not None and not found.destinations:
         found = None  # we died while making it
+    if found is None and memory is None:
+        return {spec.endpoint: Standing.FRESH for spec in virtual_server.real_servers}
     other_file = made_from_another_file(virtual_server, found)
     as_left = memory is not None and found is not None and _is_as_left(memory, found)
     decided: dict[Endpoint, Standing] = {}

@@ -20,7 +20,7 @@ from supervisor.core.realserver import RealServerState
 from supervisor.core.table import Destination, Service
 from supervisor.core.transitions import Transition
 from supervisor.core.virtualserver import VirtualServerState
-from supervisor.model import Endpoint, RealServer, VirtualServer
+from supervisor.model import CheckSpec, Endpoint, RealServer, VirtualServer
 
 
 def enter(
@@ -42,9 +42,10 @@ def enter(
         servers[rs.endpoint] = server
     state = VirtualServerState(spec, servers, now)
     state.suspended = pools.must_suspend(spec)
-    named = endpoints(spec)
-    strangers = [destination for endpoint, destination in there.items() if endpoint not in named]
-    pools.departures.begin(spec.key, strangers, now, spec.drain_timeout)
+    if there:
+        named = endpoints(spec)
+        strangers = [destination for endpoint, destination in there.items() if endpoint not in named]
+        pools.departures.begin(spec.key, strangers, now, spec.drain_timeout)
     return state
 
 
@@ -66,6 +67,25 @@ def new_real_server(
 
     `found` is how it stands in the kernel's table, `known` what is remembered of it.
     """
+    if how is Standing.FRESH and known is None:
+        checks = [_unknown_check(pools, check, now) for check in spec.checks]
+    else:
+        checks = _known_checks(pools, spec, how, now, found, known)
+    kind, text = _beginning(how, known, checks)
+    why = pools.chronicle.extend_together((), now, kind, text, weight=spec.weight)
+    return RealServerState(spec, tuple(checks), now, why)
+
+
+def _unknown_check(pools: Pools, spec: CheckSpec, now: float) -> Check:
+    """Make the state of a check of which nobody knows anything, unless another virtual server has the same one."""
+    job = pools.jobs.jobs[spec]
+    return Check(spec, job, now, health=pools.job_health(job), trusted=not spec.alpha, weight=pools.job_weight(job))
+
+
+def _known_checks(
+    pools: Pools, spec: RealServer, how: Standing, now: float, found: Destination | None, known: ServerMemory | None
+) -> list[Check]:
+    """Make the states of the checks of a real server of which table or memory know something."""
     jobs = pools.jobs.jobs
     memories = _memories(pools, spec, known)
     weights = _weights(spec, how, found, known, memories)
@@ -82,9 +102,7 @@ def new_real_server(
             pools.doubted.add(job)
         said = pools.job_weight(job) if weight is None else weight
         checks.append(Check(check, job, now, health=health, trusted=trusted, weight=said))
-    kind, text = _beginning(how, known, checks)
-    why = pools.chronicle.extend_together((), now, kind, text, weight=spec.weight)
-    return RealServerState(spec, tuple(checks), now, why)
+    return checks
 
 
 def _memories(pools: Pools, spec: RealServer, known: ServerMemory | None) -> list[CheckMemory | None]:

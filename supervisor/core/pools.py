@@ -99,7 +99,10 @@ class Pools:
         It comes back as the worker's first full state, before any probe. So consumers that disagree (adopted from a table
         that served in one place and not in the other) give UNKNOWN: no belief may overrule another, only a probe may.
         """
-        known = {check.health for _, _, check in self.consumers(job)}
+        consumers = self.consumers(job)
+        if not consumers:
+            return Health.UNKNOWN
+        known = {check.health for _, _, check in consumers}
         if job in self.doubted and Health.UNKNOWN in known:
             return Health.UNKNOWN
         known.discard(Health.UNKNOWN)
@@ -107,7 +110,10 @@ class Pools:
 
     def job_weight(self, job: int) -> int | None:
         """Return the weight that a (new) worker should believe this job to have spoken of."""
-        return next((check.weight for _, _, check in self.consumers(job) if check.weight is not None), None)
+        for _, _, check in self.consumers(job):
+            if check.weight is not None:
+                return check.weight
+        return None
 
     def definition(self, spec: CheckSpec, job: int) -> str:
         """Return what names the definition of a check from one run to the next."""
