@@ -103,11 +103,12 @@ class Recording:
     """Keeps the history of the program, over restarts where there is a `store`."""
 
     def __init__(self, store: Store | None, log: Log, wall_clock: Callable[[], datetime], *, in_thread: bool) -> None:
-        self.history = History()
+        self._history = History()
+        self._unfollowed: Config | None = None  # until the history of its servers is needed
         self.explain: Callable[[int], Chain] = lambda _cause: ()
         """Returns the chain that ends in a cause; its last link is what happened itself."""
         self._wall_clock = wall_clock
-        self._journaling = Journaling(store, self.history, log, wall_clock, in_thread=in_thread)
+        self._journaling = Journaling(store, self._history, log, wall_clock, in_thread=in_thread)
         self._followers: set[Follower] = set()
         self._noted: deque[_Told | _Found] = deque(maxlen=NOTED_MAX)
         self._something = trio.Event()  # was noted
@@ -115,13 +116,24 @@ class Recording:
         log.listener = self.hear
 
     def reconfigure(self, config: Config) -> None:
-        """Follow a configuration: what left it is forgotten, but for its events."""
-        self.history.reconfigure(
-            {
-                printable(str(spec.key)): [printable_once(str(server.endpoint)) for server in spec.real_servers]
-                for spec in config.virtual_servers
-            }
-        )
+        """Follow a configuration: what left it is forgotten, but for its events. Costs nothing until the history is needed."""
+        self._unfollowed = config
+
+    @property
+    def history(self) -> History:
+        """What is kept, of the servers of the newest configuration."""
+        self._follow()
+        return self._history
+
+    def _follow(self) -> None:
+        config, self._unfollowed = self._unfollowed, None
+        if config is not None:
+            self._history.reconfigure(
+                {
+                    printable(str(spec.key)): [printable_once(str(server.endpoint)) for server in spec.real_servers]
+                    for spec in config.virtual_servers
+                }
+            )
 
     def now(self) -> float:
         """Return the wall clock, in Unix seconds, to the millisecond."""
@@ -172,6 +184,7 @@ class Recording:
 
     async def run(self) -> None:
         """Take up the history of the run before, then keep this one's, until cancelled."""
+        self._follow()  # what the run before knew of a server needs its place
         await self._journaling.recall()
         self._recalled = True
         async with trio.open_nursery() as nursery:

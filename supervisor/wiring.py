@@ -81,7 +81,7 @@ TURN_PASSES = 4
 """Passes of trio's loop that a turn waits for one more event: a worker's next frame needs two, once it is in the socket."""
 
 TABLE_FIRST_MAX_S = 1.0
-"""At the start, the longest that the first probe waits for the table: 10,000 real servers are written in a tenth of that."""
+"""At the start, the longest that the first probe and the history wait for the table: 10,000 real servers are written in a tenth of that."""
 
 STOP_MAX_S = 60.0
 """At a clean stop, the longest wait until the kernel has given up everything that is ours."""
@@ -108,6 +108,7 @@ class Supervisor:
         self._taken = 0  # events
         self._took_at = -math.inf  # the last of them
         self._early: list[Order] = []
+        self._clients_served = trio.Event()  # the first table is written, or has had its time
         self._writer = Writer(
             outside.backend,
             self._send.send,
@@ -163,7 +164,7 @@ class Supervisor:
         self.desk = Desk(self._verbs(), outside.access, lambda requested: announce.requested(requested, self._log))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._errands.run)
-            nursery.start_soon(self._recording.run)
+            nursery.start_soon(self._record)
             if not await self._begin(nursery, orders, now):
                 self._log_stopped(
                     "left alone: it could not be read, or the startup script was not over, when the stop came"
@@ -231,11 +232,18 @@ class Supervisor:
     async def _start_children(self) -> None:
         """Run checkers and exporter, which start when the table is written: they want the same processors, and clients come first."""
         await self._writer.settle(TABLE_FIRST_MAX_S)
+        self._clients_served.set()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pool.run)
             if self._exporter and self._exposure:
                 self._exposure.heed(self._config)
                 nursery.start_soon(self._exporter.keeper.run)
+
+    async def _record(self) -> None:
+        """Keep the history, once the table is written: that of the run before is a large file, and what is told meanwhile is noted."""
+        with trio.move_on_after(TABLE_FIRST_MAX_S):
+            await self._clients_served.wait()
+        await self._recording.run()
 
     async def _announce_ready(self) -> None:
         await self._writer.settle(START_MAX_S)
@@ -257,6 +265,7 @@ class Supervisor:
     async def _undo(self) -> None:
         """A clean stop: the kernel gives up what is ours, then the addresses go, then the last mail and script. Or all stays, as asked."""
         self._stopping = True
+        self._clients_served.set()
         self._errands.hurry()
         self._tell(self._director.stop())
         keep = self._outside.keep or self._kernel_orders.pause is not None
