@@ -307,10 +307,11 @@ def do_without_luxuries() -> None:
 def _run(options: argparse.Namespace) -> int:
     gc.disable()  # until all is there that stays (launch): to look through it again and again takes a tenth of a start's time
     do_without_luxuries()
-    from supervisor import launch  # noqa: PLC0415  (each verb imports what it needs)
-    from supervisor.exporter.extent import Extent  # noqa: PLC0415
+    import trio  # noqa: F401, PLC0415  (each verb imports what it needs)
 
-    gc.collect()  # each class with slots was made twice
+    gc.collect()  # nearly all of the garbage that imports leave is theirs, and to look through ours as well takes three times as long
+    from supervisor import launch  # noqa: PLC0415
+    from supervisor.exporter.extent import Extent  # noqa: PLC0415
 
     return launch.run(
         launch.Options(
