@@ -68,8 +68,8 @@ class _Understood:
     probed: Endpoint
 
 
-_Seen: TypeAlias = "dict[tuple[Signature, Method | None], _Understood]"
-"""What was understood in virtual servers that say the same: by the words in it, and the forwarding method as known at its place."""
+_Seen: TypeAlias = "dict[Signature, _Understood]"
+"""What was understood in virtual servers that say the same, where the same forwarding method is known: by the words in it."""
 
 
 MISFIT_HINT = "only TUN carries one address family over the other"
@@ -144,8 +144,8 @@ class RealServers:
         self._scripts = scripts
         self._mail = mail
         self._seen: dict[
-            tuple[Signature, Method], _Seen
-        ] = {}  # by the words around it, and the method that they end with
+            tuple[Signature, Method], dict[Method | None, _Seen]
+        ] = {}  # by the words around it and the method that they end with; by the one that is known at its place
 
     def read_all(self, surroundings: Surroundings) -> tuple[RealServer, ...]:
         """The real servers of a virtual server, in the order of the file."""
@@ -153,8 +153,13 @@ class RealServers:
         nodes: dict[Endpoint, Node] = {}  # by the endpoint as the kernel gets it, and as it is written
         orders = surroundings.orders()
         seen = self._seen.setdefault((_words_around(surroundings.block), surroundings.method), {})
+        known: Method | None = surroundings.method
+        alike = seen.setdefault(known, {})
         for _, node in surroundings.block.all("real_server"):
-            read = self._read(node, surroundings, seen, orders.get(id(node)))
+            here = surroundings.method_at(orders.get(id(node)))
+            if here is not known:
+                known, alike = here, seen.setdefault(here, {})
+            read = self._read(node, surroundings, alike, known)
             if read is None:
                 continue
             written, server = read
@@ -170,12 +175,12 @@ class RealServers:
         return tuple(found)
 
     def _read(
-        self, node: Node, surroundings: Surroundings, seen: _Seen, order: int | None
+        self, node: Node, surroundings: Surroundings, seen: _Seen, outside: Method | None
     ) -> tuple[Endpoint, RealServer] | None:
-        """The real server and the endpoint as it is written; `seen`: those beside it, `order`: as in `Surroundings.method_at`."""
+        """The real server and the endpoint as it is written; `seen`: those beside it, `outside`: the method as known at its place."""
         problems = self._problems
-        before, known = len(problems), surroundings.method_at(order)
-        words = (_words_in(node), known)
+        before = len(problems)
+        words = _words_in(node)
         understood = seen.get(words)
         if understood is not None:
             like = self._like(understood, node, surroundings)
@@ -184,13 +189,13 @@ class RealServers:
         block = read_block(node, keywords.REAL_SERVER_TABLE, problems)
         self._report_unhandled(block)
         outer = surroundings.block
-        known = block.get("lvs_method", known)
+        known = block.get("lvs_method", outside)
         method = surroundings.method if known is None else known
         try:
             written = self._head(node)
         except Fault as fault:
             if tolerated(node, fault, problems):
-                return self._read(node, surroundings, seen, order)
+                return self._read(node, surroundings, seen, outside)
             problems.add(fault.code, node.place(fault.index, fault.last), fault.message, fault.suggestion)
             self._all_checks(block, outer, _SOMEWHERE)  # for what is wrong in them
             return None
@@ -284,7 +289,7 @@ class RealServers:
 
 def _words_in(node: Node) -> Signature:
     """The words of all that is in a block."""
-    return signature(node)[1:]
+    return tuple([child.words if child.children is None else signature(child) for child in node.children or ()])
 
 
 def _words_around(block: Block) -> Signature:
