@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import guest, sentinel_storm, strokes
-from bench.accounting import ROOT, Tree, lab_environment, program
+from bench.accounting import ROOT, Tree, keepalived, lab_environment
 from bench.targets import Native, addresses
 from bench.timed_daemon import WRITES
 from checkers.kit import wire
@@ -169,8 +169,7 @@ class Keepalived:
     """Debian's."""
 
     def __init__(self, file: Path) -> None:
-        pids = ["-p", str(file.parent / "keepalived.pid"), "-c", str(file.parent / "checkers.pid")]
-        self.tree = Tree([program("keepalived"), "-n", "-l", "-C", "-f", str(file), *pids], lab_environment())
+        self.tree = Tree(keepalived(file), lab_environment())
         self.table = KernelTable()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.accounting import ROOT, program
+from bench.accounting import ROOT, keepalived, program
 from bench.farm import Farm, address
 
 LDIRECTORD_SERVERS = 8
@@ -120,8 +120,7 @@ def start(who: Who, farm: Farm, folder: Path, timing: Timing) -> None:
             command = [program("ldirectord"), str(file), "start"]
         case Who.KEEPALIVED:
             file.write_text(keepalived_conf(who, timing, servers))
-            pids = ["-p", str(place / "keepalived.pid"), "-c", str(place / "checkers.pid")]
-            command = [program("keepalived"), "-n", "-l", "-C", "-f", str(file), *pids]
+            command = keepalived(file)
         case Who.OURS | Who.SENTINEL | Who.FAST:
             file.write_text(keepalived_conf(who, timing, servers))
             command = [sys.executable, "-m", "supervisor", "run", "-f", str(file), "--backend", "kernel"]

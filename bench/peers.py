@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bench.accounting import ROOT, Tree, compiled, lab_environment, program, version
+from bench.accounting import ROOT, Tree, compiled, keepalived, lab_environment, program, version
 from bench.targets import FIRST_ADDRESS, addresses, free_port
 
 PER_POOL = 50
@@ -95,11 +95,10 @@ def _ours(own: str, work: Work, folder: Path) -> Tree:
 def _keepalived(work: Work, folder: Path) -> Tree:
     file = folder / "keepalived.conf"
     file.write_text(keepalived_conf(work))
-    pids = ["-p", str(folder / "keepalived.pid"), "-c", str(folder / "checkers.pid")]
     environment = lab_environment()
     if not Path("/proc/net/ip_vs").exists():
         environment["LD_PRELOAD"] = str(compiled("ipvs_standin.c", "-shared", "-fPIC"))
-    return Tree([program("keepalived"), "-n", "-l", "-C", "-f", str(file), *pids], environment)
+    return Tree(keepalived(file), environment)
 
 
 def _haproxy(work: Work, folder: Path) -> Tree:

@@ -30,7 +30,7 @@ from random import Random
 from typing import Any
 
 from bench import section
-from bench.accounting import LAB, ROOT, Missing, compiled, lab_environment, program, version
+from bench.accounting import LAB, ROOT, Missing, compiled, keepalived, lab_environment, version
 from bench.directors import AGGRESSIVE, ARTICLE, Timing, Who, keepalived_conf
 from bench.farm import Farm, address
 from bench.fault_round import FIGURES, LIMIT_S, FaultRound, Kind, Pace, Trial, Watcher, figures, p99
@@ -109,12 +109,11 @@ def start_keepalived(one: Contender, farm: Farm, place: Path) -> Callable[[], Ma
     file, writes = place / "keepalived.conf", place / "writes"
     file.write_text(keepalived_conf(one.who, one.timing, farm.count))
     writes.touch()
-    pids = ["-p", str(place / "keepalived.pid"), "-c", str(place / "checkers.pid")]
     standin = {
         "LD_PRELOAD": str(compiled("ipvs_standin.c", "-shared", "-fPIC")),
         "IPVS_STANDIN_WRITES": str(writes),
     }
-    farm.run(one.name, [program("keepalived"), "-n", "-l", "-C", "-f", str(file), *pids], place / "log", standin)
+    farm.run(one.name, keepalived(file), place / "log", standin)
     table = WrittenTable(writes)
 
     def weights() -> Mapping[int, int]:
