@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from checkers.kit.api import Datagrams, Dialer, ProbeError, Reason, Target, Verdict
 from checkers.kit.excerpt import excerpt
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.values import word
 
@@ -58,7 +58,7 @@ _INTERNET = 1
 _CODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Query:
     """What follows the id in the datagram, and the same for people."""
 

@@ -7,9 +7,9 @@ the operator's files. One that is there and cannot be read, or holds a number th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from checkers.kit.api import Dialer, Ending, Reason, Target, Verdict, Weighs
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.trackfile import UnreadableFile, meaning
 
@@ -22,7 +22,7 @@ OPTIONS: tuple[Keyword, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Watched:
     """Which file, and what its value is multiplied with; 0 makes it a switch."""
 

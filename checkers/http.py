@@ -21,6 +21,7 @@ from typing import TypeAlias
 from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError, end_of
 from checkers.kit.api import ConnectionLost, Dialer, Glance, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
 from checkers.kit.pattern import GaveUpError, Pattern, compile_pattern
 from checkers.kit.turns import OneByOne
@@ -131,7 +132,7 @@ class Request:
     last: tuple[Head | None, Verdict] = (None, _NOTHING)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Url:
     """One request and what its answer must be. `request` maps a target to its bytes; without a virtual host they differ."""
 
@@ -332,7 +333,7 @@ def _regex(url: Mapping[str, Json]) -> Pattern | None:
     return None if pattern is None else compiled
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SameHead:
     """A request whose last answer was judged by its head alone: one with the same head, whatever its date, is as good."""
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from checkers.kit.api import TIMING_OPTIONS, Dialer, Ending, Reason, Target, Verdict, Weighs
 from checkers.kit.excerpt import clip
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
 
 KEYWORD = "MISC_CHECK"
@@ -41,7 +41,7 @@ OPTIONS: tuple[Keyword, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Script:
     """What the exit status means, and the command line for people."""
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from checkers import http
 from checkers.kit.api import Dialer, Reason, Target, Verdict
+from checkers.kit.frozen import frozen
 from checkers.kit.options import CLIENT, UNREADABLE, Json, Keyword, Kind
 from checkers.kit.tls import ClientCertificate, TlsDialer, context_of, farewell
 from checkers.kit.turns import OneByOne
@@ -55,7 +56,7 @@ OPTIONS: tuple[Keyword, ...] = (
 _PORT = re.compile(r":[0-9]*$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecureUrl:
     """One url and the TLS that it is asked over; `server_name` may be empty.
 

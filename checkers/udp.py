@@ -8,10 +8,10 @@ means nothing without a pattern. Must never send a second datagram, and never an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from checkers.kit.api import DeadlinePassed, Dialer, ProbeError, Reason, Target, Verdict
 from checkers.kit.excerpt import excerpt
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
 
 KEYWORD = "UDP_CHECK"
@@ -54,7 +54,7 @@ OPTIONS: tuple[Keyword, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exchange:
     """What to send and what to make of the reply. `mask` has the bits of a reply that must equal `pattern`, byte for byte."""
 

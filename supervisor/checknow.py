@@ -8,13 +8,13 @@ PACE_S whoever asks, and no check again before AGAIN_S have passed. What a worke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import trio
 
 from checkers.kit import wire
 from checkers.kit.api import INCONCLUSIVE, PASSED, Reason
+from checkers.kit.frozen import frozen
 from checkers.kit.transcript import StepKind
 from supervisor import selection
 from supervisor.admin.access import Caller
@@ -47,7 +47,7 @@ SLOW_S = 5.0
 """Beyond the time limit of a check, how long is waited for its worker to say what came of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Wanted:
     """One check to be probed, and where it counts."""
 
@@ -57,7 +57,7 @@ class _Wanted:
     places: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """What the last probe on request of a check saw. `at` is trio's time; `passed` None: it says nothing of the server."""
 

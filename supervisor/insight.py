@@ -15,11 +15,12 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor import selection
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Lane, Verb
@@ -42,7 +43,7 @@ NAMES_MAX = 2000
 """Names of a kind in one answer: a shell offers a quarter of them at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Wish:
     patterns: tuple[str, ...]
     down: bool

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from checkers.kit.frozen import frozen
 from supervisor.core.entry import ID_MAX, Entry, Malformed, as_plain, from_plain
 from supervisor.core.history import Place
 
@@ -37,7 +37,7 @@ class Newer(ValueError):
     """The journal of a newer program."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Journal:
     """What could be read. `damage` says where the reading ended before the file did, and why; `whole` that another line may follow."""
 

@@ -16,13 +16,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import trio
 
 from checkers.kit import cage, policies
+from checkers.kit.frozen import frozen
 from checkers.kit.link import Link, SeqpacketLink
 from supervisor import __version__, announce, config, kernelnews, overview, rivals, trackfiles
 from supervisor.admin import server as admin
@@ -75,7 +75,7 @@ COLLECT = 50_000, 20, 20
 thresholds of 700, 10 and 10 every fourth one led through everything there is: 70 ms in which nothing is decided (`bench.scrape`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """What the command line asked for."""
 

@@ -2,7 +2,7 @@
 
 Every value here is complete: defaults applied, inheritance resolved, corrections made. Nothing here knows the syntax it came
 from, the kernel, or what is happening now. Times are seconds, weights are IPVS weights (0 to 65535), addresses are
-`ipaddress` objects until a codec. Imports nothing of this project.
+`ipaddress` objects until a codec. Imports nothing of this project but what makes a value.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import enum
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
+
+from checkers.kit.frozen import frozen
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 
@@ -50,7 +52,7 @@ class TunnelChecksum(enum.Enum):
     REMCSUM = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Method:
     """A forwarding method with its tunnel details; the latter only mean something for TUN."""
 
@@ -88,7 +90,7 @@ NOWHERE = Endpoint(IPv4Address("0.0.0.0"), 0)
 """The target of checks that go over no network: equal for all servers, so that equal checks run once."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressKey:
     """A virtual server that clients reach by protocol, address and port."""
 
@@ -111,7 +113,7 @@ class AddressKey:
         return f"{self.endpoint}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FwmarkKey:
     """A virtual server that is one firewall mark of one address family (4 or 6)."""
 
@@ -126,7 +128,7 @@ ServiceKey: TypeAlias = AddressKey | FwmarkKey
 """What names a virtual server to us and a service to the kernel. Its text is the identity that operators see."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Schedule:
     """When a check runs, in seconds; `retry` is a count (keepalived.md, sections 2.5 and 3.2)."""
 
@@ -169,7 +171,7 @@ class Weighs(enum.Enum):
     REPLACES = "replaces"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckSpec:
     """One check of one real server.
 
@@ -224,7 +226,7 @@ class CheckSpec:
         return "" if self.target == NOWHERE else str(self.target)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Script:
     """A program of the operator's with its arguments, run without a shell. `user` and `group` are names.
 
@@ -241,7 +243,7 @@ class Script:
         return " ".join(self.argv)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fifo:
     """A named pipe that is told every change in a line; `script` is started beside it to read it."""
 
@@ -251,7 +253,7 @@ class Fifo:
     script: Script | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScriptSettings:
     """What the whole program does with scripts; times in seconds."""
 
@@ -264,7 +266,7 @@ class ScriptSettings:
     at_start: bool = False  # rs_init_notifies: also tell the real servers that are UP at start
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RealServer:
     """One real server of one virtual server, after inheritance."""
 
@@ -295,7 +297,7 @@ class RealServer:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SorryServer:
     """Where clients go while the quorum is lost. Never checked; weight 1."""
 
@@ -324,7 +326,7 @@ class MinHealthyUnit(enum.Enum):
     WEIGHT = "weight"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MinHealthy:
     """So much of a virtual server stays in service, whatever its checks say: 1 to 100 percent, or a number of servers, or a weight."""
 
@@ -341,7 +343,7 @@ class MinHealthy:
                 return f"weight {self.amount}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualServer:
     """One virtual server. Real servers stand in the order of the file and are unique by endpoint."""
 
@@ -383,7 +385,7 @@ class MailTls(enum.Enum):
     TLS = "tls"  # from the first byte (RFC 8314, section 3)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrackFile:
     """A file whose number FILE_CHECKs watch. `initial` is written at start when there is none (`overwrite`: always); None: nothing is."""
 
@@ -394,7 +396,7 @@ class TrackFile:
     overwrite: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MailSettings:
     """Where mail goes; nobody is told by mail when `recipients` or `server` is empty.
 
@@ -416,7 +418,7 @@ class MailSettings:
     group_within: float = 1.0  # seconds (smtp_group_within); 0: every mail by itself and at once
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timeouts:
     """Seconds after which the kernel forgets a connection that is silent; 0: as the kernel has it."""
 
@@ -439,7 +441,7 @@ SYNC_GROUP, SYNC_PORT = IPv4Address("224.0.0.81"), 8848
 """Where sync daemons meet when nobody says otherwise (ip_vs_sync.c)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SyncDaemon:
     """A kernel thread that shares connections with other directors."""
 
@@ -460,7 +462,7 @@ class FlushOnStop(enum.Enum):
     TABLE = ""  # every service, whoever put it there
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelSettings:
     """What the operator asks of the kernel's IPVS as a whole, beside virtual servers."""
 
@@ -470,7 +472,7 @@ class KernelSettings:
     sync_daemons: tuple[SyncDaemon, ...] = ()  # at most one of each role
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlameSettings:
     """Whether this director suspects itself when nothing answers; `hold_max` is how long at most while it has no path, in seconds."""
 
@@ -483,7 +485,7 @@ PROBE_RATE_DEFAULT = 20
 50 ms (checkers.kit.timer), so that the limit only ever concerns servers with several checks."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """A whole configuration file, valid by construction.
 

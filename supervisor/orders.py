@@ -7,11 +7,11 @@ kernel is waited for, a little, and the answer says what came of it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor import selection
 from supervisor.admin.access import Caller
 from supervisor.admin.desk import Verb, question
@@ -38,7 +38,7 @@ OTHERS_MAX = 5
 """Other real servers that an answer names for each virtual server; the rest is a number."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Was:
     """One real server before the order."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.admin.access import NOBODY_ELSE, Access
 from supervisor.children.checkers import StartChecker
 from supervisor.children.exporter import StartExporter
@@ -40,7 +41,7 @@ class Order(enum.Enum):
     RELOAD = "reload"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outside:
     """Everything around the decisions: the real thing in production, a fake in a story."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from checkers.kit.frozen import frozen
 from supervisor import __version__
 from supervisor.children.exporter import ExporterChild
 from supervisor.children.pool import CheckerPool
@@ -74,7 +75,7 @@ class Facts:
     rivals: tuple[Rival, ...] = ()  # as found by the last look
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sources:
     """Who knows what."""
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor import announce
 from supervisor.config import Outcome, render
 from supervisor.core.changes import Changes, Foresight, Outlook, compare
@@ -27,7 +27,7 @@ from supervisor.overview import Facts
 from supervisor.systemd import Notifier
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Taken:
     """The file was taken over. `confirm_within_s`: the configuration before comes back after so long without a word; None: never."""
 
@@ -37,7 +37,7 @@ class Taken:
     confirm_within_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """The file was refused; `text` has every problem with its place, as `vipervisor check` shows it."""
 

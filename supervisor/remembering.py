@@ -11,12 +11,12 @@ import errno
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor import __version__
 from supervisor.core.events import Health
 from supervisor.core.kernelsettings import Held
@@ -43,7 +43,7 @@ FINISH_MAX_S = 5.0
 """At a clean stop, the longest wait for the last write."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Present:
     """What there is to remember beside the virtual servers; equal when there is nothing new."""
 

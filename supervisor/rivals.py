@@ -9,14 +9,15 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from checkers.kit.frozen import frozen
 
 RIVALS_MAX = 16
 """As many are told of; a keepalived alone has three processes, of which only the first is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rival:
     """A program that writes, or may write, the table too. `sure` is False when its network namespace is not to be seen."""
 

@@ -14,13 +14,13 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.core.memory import Life
 
 NAME = "state.json"
@@ -33,7 +33,7 @@ ASIDE_MAX = 3
 """Damaged files that are kept for whoever wants to know; the oldest go."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What a store held; `alive_at` (Unix seconds) is when it was last written or touched."""
 

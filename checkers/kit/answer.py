@@ -10,12 +10,12 @@ Must never judge what it reads, and never read more than `BODY_MAX_BYTES` of a b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import h11
 
 from checkers.kit.api import DETAIL_MAX_BYTES, GULP_BYTES, Stream
 from checkers.kit.excerpt import excerpt
+from checkers.kit.frozen import frozen
 
 HEAD_MAX_BYTES = 65_536
 """Longest head of an answer (issue 2; keepalived gives up at 4,095 bytes)."""
@@ -183,7 +183,7 @@ class Answer:
         return body[:DETAIL_MAX_BYTES]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """What matters of a head: the status, and the status line as printable text. `key` is the head without its Date.
 

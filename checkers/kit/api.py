@@ -24,9 +24,9 @@ import enum
 import functools
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
 
 DETAIL_MAX_BYTES = 200
@@ -80,7 +80,7 @@ _CONCLUSIVE = tuple(reason not in INCONCLUSIVE for reason in Reason)
 # The same by number: an enum's hash is a Python function, and these are asked several times for each probe.
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """The result of one probe. `sent` and `received` are short printable excerpts for the causal chain.
 
@@ -107,7 +107,7 @@ class Verdict:
         return _CONCLUSIVE[self.reason]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """Where a probe goes. Addresses are numeric text, ready for the socket call."""
 
@@ -211,7 +211,7 @@ class Ending(enum.IntEnum):
     LATE = 4  # a script that was ended at its limit while whoever watched it stood still: says nothing of the server
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What came of a favour: of a script its exit status (0 to 255), of a file its first line, of a socket nothing here."""
 

@@ -8,12 +8,12 @@ that fails. How often it may be asked for, the supervisor bounds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
 
 from checkers.kit.api import COMMON_OPTIONS, CheckerType, Dialer, Reason, Verdict
 from checkers.kit.frames import ReportResult
+from checkers.kit.frozen import frozen
 from checkers.kit.job import Job
 from checkers.kit.masking import Mask, mask_of
 from checkers.kit.probing import result_of, verdict_of
@@ -22,7 +22,7 @@ from checkers.kit.transcript import Step, Transcript
 from checkers.kit.turns import OneByOne
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """What came of it; `result` None: there is no such job."""
 

@@ -21,11 +21,11 @@ import os
 import resource
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from checkers.kit import landlock, limits, seccomp
+from checkers.kit.frozen import frozen
 
 CAP_KILL = 5
 CAP_SETGID = 6
@@ -78,7 +78,7 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Walls:
     """What stands around a process besides its user and its capabilities."""
 

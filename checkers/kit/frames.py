@@ -6,10 +6,10 @@ supervisor. `seq` counts the Report, State, Beat, Ask, Probed and SentinelTold f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from checkers.kit.api import Ending, Favour, Health, Reason, SentinelState
+from checkers.kit.frozen import frozen
 from checkers.kit.job import Job
 from checkers.kit.transcript import Step
 
@@ -36,7 +36,7 @@ FAULTS_MAX = 64
 # Worker → supervisor
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hello:
     """The first frame of a worker. `caged` is what `kit.cage.confine` reached: "uid=65534 gid=65534 caps=0 nnp=1"."""
 
@@ -45,7 +45,7 @@ class Hello:
     version: int = VERSION
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReportResult:
     """The probe behind a report. `probe` is the worker's own number of it; texts are at most DETAIL_MAX_BYTES of UTF-8."""
 
@@ -58,7 +58,7 @@ class ReportResult:
     expires_at: float = 0.0  # when the server's certificate ends, Unix seconds; 0: there is none
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """The present level of one job, sent when there is something to tell.
 
@@ -76,7 +76,7 @@ class Report:
     weight: int | None = None  # what the check says of the weight (kit.api.Verdict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateEntry:
     """The present level of one job in a full state. `probes` is how many the worker has done of it: the number of the last one."""
 
@@ -88,7 +88,7 @@ class StateEntry:
     probes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """A part of the full state; with `last` it is complete."""
 
@@ -99,7 +99,7 @@ class State:
     last: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Histogram:
     """Counts per bucket of DURATION_BUCKETS_S and one for +Inf (each value in one bucket only), and the sum in seconds."""
 
@@ -107,7 +107,7 @@ class Histogram:
     sum_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Beat:
     """A sign of life, once a second. All counts grow from the start of the process.
 
@@ -137,7 +137,7 @@ class Beat:
     sentinels_unaffordable: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ask:
     """The worker asks a favour for one of its jobs. `number` comes back in the grant.
 
@@ -152,7 +152,7 @@ class Ask:
     favour: Favour
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probed:
     """What came of a probe on request, and all that was seen of it. `result` None: this worker has no such job (any more)."""
 
@@ -166,7 +166,7 @@ class Probed:
     steps: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SentinelTold:
     """How it stands with the sentinel of a job; sent when that changes, and after each assignment unless it is FINE.
 
@@ -187,7 +187,7 @@ FromWorker: TypeAlias = Hello | Report | State | Beat | Ask | Probed | SentinelT
 # Supervisor → worker
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assign:
     """A part of what a worker shall check from now on; the whole replaces what it had, and nobody is idle until it is said again.
 
@@ -202,17 +202,17 @@ class Assign:
     rate_max: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskState:
     """Send the full state."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stop:
     """End in an orderly way."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grant:
     """What came of a favour; a socket travels beside the frame, as a descriptor."""
 
@@ -222,7 +222,7 @@ class Grant:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """Probe this job now, beside its schedule and without any consequence, and say what was seen of it."""
 
@@ -230,7 +230,7 @@ class Probe:
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Idle:
     """Nobody uses the servers of these jobs any more (`idle`), or somebody does again; at most IDLE_JOBS_MAX. Unknown jobs are none."""
 

@@ -13,10 +13,11 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from checkers.kit.api import Health, Target
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Json
 
 UINT32_MAX = 0xFFFF_FFFF
@@ -24,7 +25,7 @@ WEIGHT_MAX = 2**40
 """Greatest weight either way that a check may speak of: what a file may say (32 bits) times what it weighs (8 bits)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """One unique check. Times are seconds; addresses are numeric text; `options` are the block's own values (kit.options.Kind).
 

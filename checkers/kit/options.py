@@ -8,8 +8,9 @@ This module holds declarations only: no parsing, no I/O.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from checkers.kit.frozen import frozen
 
 UNREADABLE = "unreadable: "
 """Begins the value of CERTIFICATES in place of a text, when the file could not be read; the reason follows."""
@@ -54,7 +55,7 @@ class Kind(enum.Enum):
     RAW_BLOCK = "raw block"  # opens a block whose lines are data
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keyword:
     """One keyword of one block.
 

@@ -20,10 +20,11 @@ import errno
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import assert_never
 
+from checkers.kit.frozen import frozen
 from checkers.kit.syscalls import LAST, NUMBERS
 
 
@@ -38,7 +39,7 @@ MACHINES = MappingProxyType({"x86_64": Machine.X86_64, "aarch64": Machine.AARCH6
 """By what uname(2) calls them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneOf:
     """The argument (its lower 32 bits, which are all of an int) is one of these."""
 
@@ -46,7 +47,7 @@ class OneOf:
     values: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Without:
     """The argument (its lower 32 bits) has none of these bits."""
 
@@ -57,7 +58,7 @@ class Without:
 Condition = OneOf | Without
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """What a process may call. `only_if` names calls that are allowed only under a condition, whatever else the policy says of calls."""
 

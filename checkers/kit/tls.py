@@ -21,7 +21,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -38,6 +38,7 @@ from checkers.kit.api import (
     Target,
 )
 from checkers.kit.certificate import expires_at
+from checkers.kit.frozen import frozen
 from checkers.kit.tap import TappedStream
 
 SILENT_MAX_BYTES = 262_144
@@ -61,7 +62,7 @@ class HandshakeTimedOut(ProbeError):
     reason = Reason.L6TOUT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientCertificate:
     """What we show to servers that want to know who asks: certificates and key as PEM; the password is for an encrypted key."""
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
+
+from checkers.kit.frozen import frozen
 
 FACTOR_MAX = 254
 VALUE_MAX = 2**31 - 1
@@ -27,7 +28,7 @@ LINE_MAX_BYTES = 64
 _NUMBER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Meaning:
     """What a line of the file means: whether the real server may be up, what is added to its weight (None: nothing), and why."""
 

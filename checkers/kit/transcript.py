@@ -11,6 +11,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from checkers.kit.masking import SECRET_MAX_BYTES, Mask
 
 STEPS_MAX = 64
@@ -47,7 +48,7 @@ class StepKind(enum.IntEnum):
     CUT = 11  # what followed was too much to be told
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One step. `at_s` counts from the beginning of the probe; `size_bytes` is how much was sent or received, 0 where nothing was.
 

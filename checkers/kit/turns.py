@@ -11,13 +11,14 @@ the others. The rules are keepalived's for several urls (keepalived.md, section 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from checkers.kit.api import Health, Reason, Verdict
+from checkers.kit.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneByOne:
     """What `prepare` returns for a check of several parts: what `check` wants, once for each of them. At least two parts."""
 

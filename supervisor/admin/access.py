@@ -7,12 +7,14 @@ Source: unix(7), SO_PEERCRED: the credentials are those of the moment of connect
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from checkers.kit.frozen import frozen
 
 ROOT = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caller:
     """The other end. `pid` is 0 when it is in a process namespace that we cannot see; `groups` are all that it is a member of."""
 
@@ -28,7 +30,7 @@ class Caller:
         return self.user or f"uid {self.uid}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """Who may what. `owner` is the daemon's own user; `group` may ask, and change things with `group_may_change`."""
 

@@ -14,11 +14,11 @@ import enum
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.admin import protocol
 from supervisor.admin.access import Access, Caller
 from supervisor.admin.protocol import Request, RequestError, Status
@@ -44,7 +44,7 @@ class More(Protocol):
         """Return how many events were lost since this was asked last, because nobody took them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Following:
     """An answer that goes on: `first` is the answer, and while `more` is entered, events come."""
 
@@ -52,7 +52,7 @@ class Following:
     more: AbstractContextManager[More]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """What to say to a request: a line, and what follows it for as long as the client stays."""
 
@@ -69,7 +69,7 @@ class Lane(enum.Enum):
     LONG = enum.auto()  # it goes through everything there is, in steps, and holds an answer of megabytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verb:
     """One verb. `changes`: it is not only a question, so fewer people may say it and it is put on record; `limit_s` in seconds."""
 
@@ -79,7 +79,7 @@ class Verb:
     lane: Lane = Lane.OWN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Requested:
     """For the record: who wanted what, and what became of it ("done", "refused", "failed", "timed out" or "cut off").
 

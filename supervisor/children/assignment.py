@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
 from checkers.kit import wire
+from checkers.kit.frozen import frozen
 from supervisor.children.allowance import gap_s
 
 SLICE = 100
@@ -28,7 +28,7 @@ class Jobs(Protocol):
         """Return the most probes a second of one address and port; 0: no limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assignment:
     """The jobs, the shortest time between two probes of each (seconds), and the frames that say so, once."""
 

@@ -11,13 +11,13 @@ import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import trio
 
 from checkers.kit.api import Answer, Ending, Favour, LocalTrouble
 from checkers.kit.excerpt import clip
+from checkers.kit.frozen import frozen
 from checkers.kit.job import Job
 from checkers.kit.sockets import open_socket, prepare_socket
 from checkers.kit.trackfile import UnreadableFile, first_line
@@ -32,7 +32,7 @@ _ICMPV6_FILTER = 1  # linux/icmpv6.h
 _ICMPV6_ECHO_REPLY = 129
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Granted:
     """What came of a favour. Whoever sends `socket` away closes it here."""
 

@@ -14,13 +14,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import trio
 
 from checkers.kit import cage
+from checkers.kit.frozen import frozen
 from supervisor.log import Log
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ class UnknownUser(Exception):
     """The user that children shall run as does not exist; the text names the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """Who a child becomes. None: it stays who we are (we are not root and could not change it)."""
 

@@ -17,8 +17,9 @@ import gc
 import os
 import pathlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from checkers.kit.frozen import frozen
 from supervisor.config import keywords
 from supervisor.config.build import build
 from supervisor.config.expand import Reader
@@ -31,7 +32,7 @@ from supervisor.wording import counted
 __all__ = ["Outcome", "Problem", "Severity", "load", "render"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What came of reading a file: `config` is None exactly when at least one of `problems` is an error."""
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Keyword, Kind
 from supervisor.config.problems import Code, Problems
 from supervisor.config.readers import Fault, address, integer, port, quoted
@@ -33,7 +34,7 @@ _Member = TypeVar("_Member", "Endpoint", "Mark")
 _FAMILIES = {"inet": 4, "inet6": 6}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mark:
     """A firewall mark of a group; family 0: that of the real servers."""
 

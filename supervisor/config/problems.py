@@ -12,9 +12,9 @@ import difflib
 import enum
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
+from checkers.kit.frozen import frozen
 from supervisor.wording import counted
 
 MAX_SHOWN = 50
@@ -184,7 +184,7 @@ class Place(NamedTuple):
     expanded_from: tuple[Use, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One thing that is wrong, or worth knowing. Line and column count from 1; line 0 means the file as a whole."""
 

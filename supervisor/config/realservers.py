@@ -6,11 +6,11 @@ time: it is remembered by its words and by those of the virtual server around it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import TypeAlias
 
 from checkers.kit import api
+from checkers.kit.frozen import frozen
 from supervisor.config import keywords
 from supervisor.config.checks import Checks, Signature, inherited, signature
 from supervisor.config.problems import Code, Problems
@@ -59,7 +59,7 @@ def check_address(address: IPAddress, index: int) -> None:
     raise Fault(Code.UNUSABLE_ADDRESS, index, f"{address} is {kind}; no server can have it")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Understood:
     """A real server that was read without any problem. Its checks go to `probed`, or nowhere."""
 
@@ -75,7 +75,7 @@ _Seen: TypeAlias = "dict[Signature, _Understood]"
 MISFIT_HINT = "only TUN carries one address family over the other"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Surroundings:
     """What a real or sorry server has to know of its virtual server; its key is None when nobody could tell it."""
 

@@ -7,8 +7,9 @@ Real servers are read in `realservers`. Sources: keepalived.md, section 2.2.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from checkers.kit.frozen import frozen
 from checkers.kit.options import Keyword, Kind
 from supervisor.config import keywords, minhealthy
 from supervisor.config.groups import Group, Groups
@@ -38,7 +39,7 @@ from supervisor.model import (
 _MARK = Keyword("fwmark", Kind.INTEGER, "firewall mark", low=1, high=4294967295)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Everywhere:
     """What global_defs says for every virtual server that does not say otherwise."""
 
@@ -49,7 +50,7 @@ class Everywhere:
     min_healthy: MinHealthy | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Head:
     """What follows the keyword: an address and port, or a firewall mark."""
 

@@ -6,8 +6,8 @@ The command line's `alerts` and the exporter's /alerts say the same; `pluginline
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.core.snapshot import ProcessView, Snapshot, VirtualServerView
 from supervisor.wording import counted, lasting
 
@@ -18,7 +18,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Alert:
     """`status` is what a plugin ends with, 0 to 3, and `word` what that is called; `figures` are in the order of its line."""
 

@@ -29,8 +29,9 @@ import copy
 import math
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from checkers.kit.frozen import frozen
 from supervisor.core import badness
 from supervisor.core.badness import Badness
 from supervisor.core.events import CheckReported, Health, Result
@@ -67,7 +68,7 @@ _SOFT = frozenset({Badness.SILENT, Badness.UNREACHABLE})
 _ANSWERED = frozenset({Badness.WRONG, Badness.REFUSED})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Silence:
     """A time in which nearly nobody answers. `suspects` are the hosts that made it so; times are trio's seconds."""
 

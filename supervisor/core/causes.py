@@ -10,8 +10,10 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
+
+from checkers.kit.frozen import frozen
 
 Fact: TypeAlias = str | int | float | bool | None
 
@@ -32,7 +34,7 @@ class Kind(enum.Enum):
     READ_BACK = "read-back"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cause:
     """One link: what happened at `at` (trio's seconds), because of `parent`."""
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.core import detection, edits
 from supervisor.core.detection import DetectionChange
 from supervisor.core.diff import diff
@@ -26,7 +27,7 @@ from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualSe
 _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files", "text"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Changes:
     """The differences between two configurations. `settings` are the parts of the model beside virtual servers that differ.
 
@@ -49,7 +50,7 @@ class Changes:
         return any(getattr(self, one.name) for one in fields(self) if one.compare)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Foresight:
     """What a reload would do. `loads` are the connections that each destination carries now."""
 
@@ -154,7 +155,7 @@ def foresee(
     return outlook(compare(director.config, config), copy, owned, amend).foresight()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outlook:
     """What a foresight is made of, as it is at one moment: to make it takes a while, with thousands of real servers."""
 

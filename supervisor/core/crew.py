@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.core.jobs import ranking
 from supervisor.model import CheckSpec
 
@@ -58,21 +59,21 @@ ALL_LOST_AFTER_S = 3.0
 """Without any worker for so long, it is shouted about: a single one that is replaced is back well before."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllLost:
     """No worker is there, so no verdict can change."""
 
     for_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Back:
     """A worker is there again."""
 
     for_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Suspected:
     """A worker died again and again: so many of its jobs are suspects."""
 
@@ -80,14 +81,14 @@ class Suspected:
     jobs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condemned:
     """A job kills whoever checks it, and is kept in the ward."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Acquitted:
     """These jobs were suspects or condemned, and are ordinary ones again."""
 

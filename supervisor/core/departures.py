@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
+from checkers.kit.frozen import frozen
 from supervisor.core.events import DestinationId
 from supervisor.core.table import Destination, Load, Reading, Service, ServiceSettings
 from supervisor.core.transitions import Drained
@@ -24,7 +25,7 @@ LAST_PACKETS_S = 10.0
 """How long a destination without active connections waits for those that are ending. Ours: the last retransmissions of a farewell."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Departing:
     """One destination on its way out. Times are trio's seconds; `quiet_since` is when it had no active connection any more."""
 

@@ -25,9 +25,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from checkers.kit.frozen import frozen
 from supervisor.model import NOWHERE, CheckSpec, Endpoint, RealServer, Schedule, ServiceKey, VirtualServer
 
 TICK_S = 0.05
@@ -49,7 +50,7 @@ TOLD_S = 0.1
 """From a verdict until the kernel has been told: a frame, a decision and a write (docs/guarantees.md has what was measured)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """How long something takes, in seconds: the mean, and a bound."""
 
@@ -57,7 +58,7 @@ class Span:
     worst_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """How long it takes to notice each kind of fault (None: no check would), and that the real server is well again."""
 
@@ -67,7 +68,7 @@ class Shape:
     back: Span
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Detection:
     """The shape for a real server that has traffic, and for one without where that differs (idle_interval)."""
 
@@ -278,7 +279,7 @@ class _Check:
 # -- what a new configuration changes --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DetectionChange:
     """Real servers of one virtual server whose faults are noticed otherwise than before; `before` None: they are new."""
 

@@ -12,9 +12,10 @@ Sources: DESIGN.md ("a pool is never empty on the way"); ipvs.md, section 7 (ord
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
+from checkers.kit.frozen import frozen
 from supervisor.core.table import (
     FLAG_HASHED,
     FLAG_PERSISTENT,
@@ -33,7 +34,7 @@ from supervisor.core.table import (
 from supervisor.model import Endpoint, Forwarding, Method, ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """Operations in safe order, cut where giving ends and taking begins."""
 

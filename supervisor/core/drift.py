@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeAlias, assert_never
 
+from checkers.kit.frozen import frozen
 from supervisor.core.diff import normal_destination, normal_settings
 from supervisor.core.table import Destination, Service, ServiceSettings, Table
 from supervisor.model import DriftPolicy, Endpoint, ServiceKey, VirtualServer
@@ -43,7 +44,7 @@ Value: TypeAlias = Destination | ServiceSettings | None
 """One entry of the table, None where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """One entry that is not as wanted. `endpoint` is None for the service itself."""
 
@@ -82,7 +83,7 @@ class Difference:
         return f"{_words(self.actual)} instead of {_words(self.wanted)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Concession:
     """A difference that stands until `until`, or until something else is wanted there."""
 
@@ -91,7 +92,7 @@ class Concession:
     contested: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adoption:
     """A weight of a real server that somebody else set and that shall count as an operator's word until `until`.
 
@@ -107,7 +108,7 @@ class Adoption:
     taken_back: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contest:
     """A virtual server that somebody else keeps changing: left alone until `until`, then watched until `settles`."""
 
@@ -116,7 +117,7 @@ class Contest:
     backoff_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ruling:
     """What was decided about the foreign differences of one service. What stood already is not in it.
 
@@ -130,7 +131,7 @@ class Ruling:
     contest: Contest | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lapse:
     """What time alone has changed: differences that stood and are to be repaired now, and contests that are over."""
 

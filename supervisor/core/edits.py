@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
+from checkers.kit.frozen import frozen
 from supervisor.core.events import DestinationId
 from supervisor.model import CheckSpec, Endpoint, Method, RealServer, ServiceKey, SorryServer, VirtualServer
 
@@ -37,7 +38,7 @@ _UNSAID = frozenset({"key", "endpoint", "real_servers", "checks", "follower", "g
 """Fields that name a thing, or are told of elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edit:
     """One setting of a virtual server (no `real_servers`), or the same one of some of its real servers: "quorum 3 → 2"."""
 

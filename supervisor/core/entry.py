@@ -17,10 +17,11 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any
 
+from checkers.kit.frozen import frozen
 from supervisor.core.causes import Fact
 
 SCHEMA = 1
@@ -81,7 +82,7 @@ def _shared_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One thing that happened, or the same thing several times in a row.
 
@@ -115,7 +116,7 @@ class Entry:
         return self.at if self.last_at is None else self.last_at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Extract:
     """A part of the history, the oldest entry first, as it was at `at` (Unix seconds). `omitted` older ones are known and not in it."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.core.drift import Adoption
 from supervisor.core.override import Override
 from supervisor.core.table import Op, Reading
@@ -28,7 +28,7 @@ class Health(enum.Enum):
     DOWN = "DOWN"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """The probe behind a check's present state, as the worker told it."""
 
@@ -41,7 +41,7 @@ class Result:
     expires_at: float = 0.0  # when the server's certificate ends, Unix seconds; 0: there is none
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckReported:
     """A worker told the present state of a job: a level with a count of edges, not an edge.
 
@@ -58,7 +58,7 @@ class CheckReported:
     probes: int = 0  # that this incarnation of the worker has done of it, the one behind `result` included
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SentinelReported:
     """A worker told how it stands with the sentinel of a job: "" as it should, or why it is given up."""
 
@@ -66,21 +66,21 @@ class SentinelReported:
     trouble: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerSilent:
     """A worker died or stopped talking: its verdicts are frozen from now on."""
 
     jobs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerSpeaking:
     """A worker has said the full state of its jobs."""
 
     jobs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelWritten:
     """The writer sent `ops` and had the kernel's answer; `errors` maps an index in `ops` to the errno's name."""
 
@@ -89,7 +89,7 @@ class KernelWritten:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelRead:
     """The writer read the kernel's table back. `agrees` tells that it equals what was wanted."""
 
@@ -97,21 +97,21 @@ class KernelRead:
     agrees: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressesSeen:
     """All addresses that this host has now; None: nobody can know (a table in memory)."""
 
     addresses: frozenset[IPAddress] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathsSeen:
     """The targets of checks (and real servers) to which this host has no path now, and why; None: nobody can know."""
 
     lost: Mapping[IPAddress, str] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Overridden:
     """Somebody with the right to do so wants something of these real servers; None: nothing any more. Unknown ones are passed over."""
 
@@ -119,14 +119,14 @@ class Overridden:
     override: Override | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightsAdopted:
     """The writer found weights that somebody else set and that count as an operator's word, as far as no operator has said anything."""
 
     adoptions: tuple[Adoption, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tick:
     """Nothing but time has passed."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.wording import counted
 
 LAG_MAX_S = 0.5
@@ -40,7 +40,7 @@ class Kind(enum.Enum):
     UNFIT = "unfit"  # to be replaced
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """An edge: something began, or is `over`."""
 
@@ -49,7 +49,7 @@ class Finding:
     over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symptoms:
     """One beat. Faults and `run_delay_s` grow from the start of the incarnation; `memory_bytes` 0: not known."""
 

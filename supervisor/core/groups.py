@@ -8,9 +8,10 @@ is no news, and what else changes is told once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self, TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.core.transitions import Transition
 from supervisor.model import ServiceKey, VirtualServer
 
@@ -18,7 +19,7 @@ Block: TypeAlias = tuple[str, int]
 """The name of a group, and which of the blocks that use it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Speakers:
     """For the blocks that are in the old and the new configuration.
 

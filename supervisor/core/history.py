@@ -17,10 +17,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
 
+from checkers.kit.frozen import frozen
 from supervisor.core.entry import RESULT, Entry, Extract
 
 EVENTS_KEPT = 5000
@@ -140,7 +141,7 @@ class Record:
         return counted
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dump:
     """A whole history at one moment: the entries of each record, and the events."""
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.core.events import DestinationId
 
 
@@ -26,7 +26,7 @@ class HeldBy(enum.Enum):
         return "held by guard" if self is HeldBy.GUARD else "held: the director is suspected"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """One hold. Times are trio's seconds; `until` is infinite for as long as it is needed. `text` is the evidence.
 

@@ -8,13 +8,14 @@ Sources: keepalived.md, sections 2.1, 3.1 and 3.8; ipvs.md, section 4 (rows "tim
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TypeAlias, assert_never
 
+from checkers.kit.frozen import frozen
 from supervisor.model import KernelSettings, SyncDaemon, SyncRole, Timeouts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelState:
     """The settings as the kernel has them: every time-out in seconds, and the sync daemons that run."""
 
@@ -22,7 +23,7 @@ class KernelState:
     sync_daemons: tuple[SyncDaemon, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetTimeouts:
     """Set those time-outs that are not 0."""
 
@@ -34,7 +35,7 @@ class SetTimeouts:
         return f"time-outs {', '.join(texts)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartSync:
     """Start a sync daemon; there can be one of each role."""
 
@@ -45,7 +46,7 @@ class StartSync:
         return f"start of the {daemon.role} sync daemon on {daemon.interface}, id {daemon.sync_id}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StopSync:
     """Stop the sync daemon of a role."""
 
@@ -58,7 +59,7 @@ class StopSync:
 Change: TypeAlias = SetTimeouts | StartSync | StopSync
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """What is ours to give back: the values that we found where we set time-outs (0: not ours), and our sync daemons."""
 

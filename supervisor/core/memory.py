@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
+from checkers.kit.frozen import frozen
 from supervisor.core.events import Health
 from supervisor.core.health import Check
 from supervisor.core.kernelsettings import Held
@@ -33,7 +34,7 @@ DRAIN_S = 300.0
 """How long what left may take to be done, where nobody knows any more what the file said (the default of drain_timeout)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Life:
     """What bounds the use of what is known: one boot of the machine and one network namespace. Empty: nobody can know."""
 
@@ -45,7 +46,7 @@ class Life:
         return bool(self.boot_id and self.network) and self == other
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Clocks:
     """One moment on both clocks: `now` is trio's, `wall` is Unix time, both in seconds."""
 
@@ -61,7 +62,7 @@ class Clocks:
         return min(self.now + at - self.wall, self.now)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckMemory:
     """One check: `definition` names what it does (`jobs.definition`), `type` finds its successor when that was edited."""
 
@@ -74,7 +75,7 @@ class CheckMemory:
     weight: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WishMemory:
     """An operator's wish; `until_at` None: without an end."""
 
@@ -86,7 +87,7 @@ class WishMemory:
     until_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PauseMemory:
     """An operator's pause of all writes; `until_at` None: without an end."""
 
@@ -96,7 +97,7 @@ class PauseMemory:
     until_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerMemory:
     """One real server; `wanted` is the weight that it should have had in the kernel's table, None: not there at all."""
 
@@ -115,7 +116,7 @@ class ServerMemory:
         return Health.UP if healths == {Health.UP} else Health.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolMemory:
     """One virtual server; `sorry` is where its sorry server was, if it had one.
 
@@ -136,7 +137,7 @@ class PoolMemory:
         return self.leaving.union(self.servers, (self.sorry,) if self.sorry else ())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """Everything. `removed`: a clean stop took all that was ours out of the kernel.
 
@@ -154,7 +155,7 @@ class Memory:
     pause: PauseMemory | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recall:
     """A memory, seen from a later start in `life` at the moment `clocks`; `alive_at` is the last sign of life of who left it."""
 

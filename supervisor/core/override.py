@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+
+from checkers.kit.frozen import frozen
 
 ANOTHER_WRITER = "another writer of the table"
 """Who said it, where the weight was found in the kernel's table (`core.drift`)."""
@@ -22,7 +23,7 @@ class AdminState(enum.Enum):
     DISABLED = "disabled"  # out of the table, or at weight 0 with inhibit_on_failure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Override:
     """One wish. `weight` (0 to 65535) takes the place of the configured and any dynamic weight while the server is in service.
 

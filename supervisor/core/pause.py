@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from checkers.kit.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pause:
     """Who wants it, why, since when and until when (trio's seconds; `until` may be infinite)."""
 

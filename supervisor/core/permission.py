@@ -7,8 +7,8 @@ says of them (a peer counted them, and let its last live servers be taken out on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.core.events import DestinationId
 from supervisor.core.override import Override
 from supervisor.core.quorum import quorate
@@ -16,7 +16,7 @@ from supervisor.core.virtualserver import VirtualServerState
 from supervisor.model import Endpoint, ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shortfall:
     """A virtual server that would be left with `weight_left`, which does not hold its quorum."""
 

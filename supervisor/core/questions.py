@@ -12,9 +12,9 @@ with a pause after each (`children.exporter`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.core.entry import NAME_MAX
 
 SNAPSHOT = b"snapshot"
@@ -27,27 +27,27 @@ EVENTS_MAX = 500
 """Events in one answer (the issue's number for the page)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskSnapshot:
     """Everything as it is now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskReady:
     """Whether every check has spoken and the kernel is as wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskEvents:
     """The last events."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskConfiguration:
     """The text that runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AskHistory:
     """The history of a virtual server, which need not exist."""
 

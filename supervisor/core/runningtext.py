@@ -11,8 +11,8 @@ import base64
 import binascii
 import json
 import zlib
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.model import Config
 
 SCHEMA = 1
@@ -21,7 +21,7 @@ TEXT_MAX_BYTES = 64 << 20
 """Of the unpacked text; a file of 200,000 lines has 5 MB."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunningText:
     """Where the configuration came from, the first digits of its digest, all files that were read, and its packed text."""
 

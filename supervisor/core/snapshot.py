@@ -13,8 +13,9 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from checkers.kit.frozen import frozen
 
 STEP_SERVERS = 50
 """Real servers that are read or written at one stroke: 2 ms."""
@@ -26,7 +27,7 @@ DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 """Upper bounds of every duration histogram, in seconds (observability.md, section 1.3)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Histogram:
     """Counts per bucket of `DURATION_BUCKETS_S` and one for +Inf (not cumulative), and the sum in seconds."""
 
@@ -34,7 +35,7 @@ class Histogram:
     sum_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckView:
     """One check of a real server: its state and its last probe."""
 
@@ -51,7 +52,7 @@ class CheckView:
     sentinel: str = ""  # "on", or why the idle connection is given up; empty: there shall be none
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrafficView:
     """Connections now and counters since the kernel's entry was made."""
 
@@ -64,7 +65,7 @@ class TrafficView:
     outgoing_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OverrideView:
     """What an operator wants of a real server."""
 
@@ -76,7 +77,7 @@ class OverrideView:
     ends_s: float | None  # from now; None: it has no end
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RealServerView:
     """One real server of one virtual server. `weight_kernel` is None when the kernel has no such destination."""
 
@@ -100,7 +101,7 @@ class RealServerView:
     held_s: float | None = None  # for so long already
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SorryView:
     """The sorry server of a virtual server."""
 
@@ -110,7 +111,7 @@ class SorryView:
     traffic: TrafficView
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualServerView:
     """One virtual server with its real servers in the order of the file."""
 
@@ -138,7 +139,7 @@ class VirtualServerView:
     removals_refused: int = 0  # how often a real server began to be held in service
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkerView:
     """One child process as its keeper sees it; `name` is "checker-0" or "exporter"."""
 
@@ -163,7 +164,7 @@ class WorkerView:
     sentinels_unaffordable: int = 0  # that it has no descriptor for now
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckCount:
     """How often a checker type gave a reason since the supervisor started."""
 
@@ -172,7 +173,7 @@ class CheckCount:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckTiming:
     """Durations of the probes of one checker type."""
 
@@ -180,7 +181,7 @@ class CheckTiming:
     durations: Histogram
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OperationCount:
     """Kernel operations by name (new_service set_service del_service new_dest set_dest del_dest dump) and result (ok or errno)."""
 
@@ -189,7 +190,7 @@ class OperationCount:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContestView:
     """A virtual server that another writer keeps changing, and for how long it is still left alone (0: it is repaired again)."""
 
@@ -197,7 +198,7 @@ class ContestView:
     left_alone_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DriftView:
     """A difference that somebody else made and that stands for now, in words. An empty `real_server`: the service itself."""
 
@@ -206,7 +207,7 @@ class DriftView:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WriterView:
     """The IPVS writer: what it did, how fast, and what it found that nobody here wrote."""
 
@@ -233,7 +234,7 @@ class WriterView:
     dump_durations: Histogram = Histogram()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RivalView:
     """Another program that writes the table; not `sure`: or may, for its network namespace is not to be seen."""
 
@@ -242,7 +243,7 @@ class RivalView:
     sure: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PauseView:
     """An operator's pause of all writes to the kernel. `ends_s` None: it stands until somebody says resume."""
 
@@ -252,7 +253,7 @@ class PauseView:
     ends_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StateView:
     """The state file: what the next start would know. `path` is empty when nothing is kept."""
 
@@ -263,7 +264,7 @@ class StateView:
     error: str = ""  # why the last write failed; empty: it did not
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WebView:
     """The file that says how the exporter is protected (TLS, passwords). `path` is empty without one."""
 
@@ -272,7 +273,7 @@ class WebView:
     ok: bool = True  # its newest form was taken over
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProcessView:
     """The supervisor itself."""
 
@@ -323,7 +324,7 @@ class ProcessView:
     paused: PauseView | None = None  # an operator has writes to the kernel paused
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """All of it."""
 
@@ -332,7 +333,7 @@ class Snapshot:
     schema: int = SCHEMA
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WholeView:
     """How many there are of everything, beside an answer that may show a part of it."""
 

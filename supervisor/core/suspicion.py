@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from checkers.kit.frozen import frozen
 from supervisor.core.table import Op
 from supervisor.model import ServiceKey
 
@@ -18,7 +19,7 @@ LOOKS_MAX = 10
 """Half a second at 50 ms each; one dump in thirty lied under the heaviest churn that was tried, so ten in a row do not."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Suspicion:
     """Differences of one service that nobody here made, and from when on a reading that shows just them confirms it."""
 

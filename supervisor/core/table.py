@@ -8,10 +8,11 @@ times are seconds, flags are the kernel's bits. Sources: include/uapi/linux/ip_v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import TypeAlias, assert_never
 
+from checkers.kit.frozen import frozen
 from supervisor.model import Endpoint, Method, ServiceKey
 
 FLAG_PERSISTENT = 0x1
@@ -22,7 +23,7 @@ FLAG_SCHEDULER_2 = 0x10
 FLAG_SCHEDULER_3 = 0x20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Destination:
     """One destination as we want it or as the kernel has it. Equality is what a write would change."""
 
@@ -33,7 +34,7 @@ class Destination:
     lower_threshold: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceSettings:
     """A service without its destinations. `prefix` is the persistence granularity (32 or 128: each client)."""
 
@@ -48,7 +49,7 @@ def _no_destinations() -> Mapping[Endpoint, Destination]:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """One service with its destinations, in the order in which they are added."""
 
@@ -57,7 +58,7 @@ class Service:
     destinations: Mapping[Endpoint, Destination] = field(default_factory=_no_destinations)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counters:
     """Traffic counters (IPVS_STATS_ATTR_*, 64 bit)."""
 
@@ -68,7 +69,7 @@ class Counters:
     outgoing_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load:
     """What a destination carries now, beside the counters."""
 
@@ -78,7 +79,7 @@ class Load:
     counters: Counters = Counters()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """All services, in the order in which they are added. The empty table is `Table()`."""
 
@@ -89,7 +90,7 @@ Loads: TypeAlias = Mapping[ServiceKey, Mapping[Endpoint, Load]]
 """What every destination of every service carries."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """One dump of the kernel: the table and what it carries. `loads` may lack a destination that was just added."""
 
@@ -103,7 +104,7 @@ class Reading:
         return None if found is None else found.get(endpoint)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddService:
     """Create a service without destinations."""
 
@@ -111,7 +112,7 @@ class AddService:
     settings: ServiceSettings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangeService:
     """Replace the settings of a service; its destinations stay."""
 
@@ -119,14 +120,14 @@ class ChangeService:
     settings: ServiceSettings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteService:
     """Delete a service and its destinations."""
 
     key: ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddDestination:
     """Add a destination to a service."""
 
@@ -134,7 +135,7 @@ class AddDestination:
     destination: Destination
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChangeDestination:
     """Replace a destination, found by its endpoint."""
 
@@ -142,7 +143,7 @@ class ChangeDestination:
     destination: Destination
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteDestination:
     """Delete a destination."""
 

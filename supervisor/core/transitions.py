@@ -11,13 +11,13 @@ for every address of a block but its first, so that people can be told once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.model import Endpoint, Script, ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckChanged:
     """One check of a real server changed between UP and DOWN (mail tells it even when the real server stays down)."""
 
@@ -36,7 +36,7 @@ class CheckChanged:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RealServerChanged:
     """A real server went UP or DOWN."""
 
@@ -66,7 +66,7 @@ class RealServerChanged:
     at_start: bool = False  # it was UP when the program started (rs_init_notifies)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightChanged:
     """A check (a script, a file) gave a live real server another weight."""
 
@@ -85,7 +85,7 @@ class WeightChanged:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QuorumChanged:
     """A virtual server gained or lost its quorum. `at_start` marks the first judgement after start.
 
@@ -110,7 +110,7 @@ class QuorumChanged:
     by_configuration: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SorryChanged:
     """The sorry server was stepped in or taken back."""
 
@@ -123,7 +123,7 @@ class SorryChanged:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SuspensionChanged:
     """The address of a virtual server with ha_suspend left this host, or came; its checks rest meanwhile."""
 
@@ -134,7 +134,7 @@ class SuspensionChanged:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckFailed:
     """A failed probe that only consumed a retry; `log` (log_all_failures) asks for each one to be logged."""
 
@@ -152,7 +152,7 @@ class CheckFailed:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RealServerRemoved:
     """A reload took a real server out of the configuration, or the program stops with omega.
 
@@ -170,7 +170,7 @@ class RealServerRemoved:
     in_service: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualServerRemoved:
     """A virtual server that had its quorum left with a reload, or the program stops with omega: for people it is DOWN now."""
 
@@ -185,7 +185,7 @@ class VirtualServerRemoved:
     script: Script | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AdminChanged:
     """An operator's wish for a real server began, changed or ended (`admin` "enabled" and `weight` None), or its time was over."""
 
@@ -207,7 +207,7 @@ class AdminChanged:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drained:
     """A real server that left the configuration is out of the table now: `in_time` when it was empty, else `cut_off` active
     connections were left when its time was over.
@@ -223,7 +223,7 @@ class Drained:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HoldChanged:
     """A real server that is DOWN is held in service from now on, or no more (`held_by` "", with who held it in `was`).
 
@@ -248,7 +248,7 @@ class HoldChanged:
     follower: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SelfBlame:
     """The director suspects itself, and holds removals because of it; or does so no more.
 

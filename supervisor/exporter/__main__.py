@@ -15,13 +15,13 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from checkers.kit import policies
 from checkers.kit.cage import CageError, Walls, confine
+from checkers.kit.frozen import frozen
 from supervisor.exporter import verifier as verifying
 from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.extent import SERIES_MAX_DEFAULT, Extent
@@ -72,7 +72,7 @@ def shown(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What the command line says."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import trio
+
+from checkers.kit.frozen import frozen
 
 PLAIN = (("Content-Type", "text/plain; charset=utf-8"),)
 
@@ -26,7 +27,7 @@ SECURITY = (
 """Of every answer: nothing from elsewhere, nothing inline, in nobody's frame (CSP Level 3; observability.md, section 6)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """A status, a body and headers; what every answer has (length, nosniff and so on) is added where it is sent."""
 
@@ -42,7 +43,7 @@ class Feed(Protocol):
         """Send, each piece in its HTTP `frame`, until the reader is gone or too slow. Never raises for what a reader does."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LiveAnswer:
     """A head, and the feed that follows it."""
 

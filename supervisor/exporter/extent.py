@@ -8,8 +8,8 @@ would be wrong without a word. Sources: observability.md, sections 1.1 (node_exp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.core.snapshot import VirtualServerView
 
 SERIES_MAX_DEFAULT = 20_000
@@ -19,7 +19,7 @@ SERIES_EACH = 14
 """Series that one real server makes without the additional ones (`serverfamilies`; a test counts them)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Extent:
     """What the operator wants to see of real servers."""
 

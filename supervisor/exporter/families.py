@@ -9,10 +9,11 @@ Sources: observability.md, sections 1.2 and 1.3; https://prometheus.io/docs/prac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from prometheus_client.core import Metric
 
+from checkers.kit.frozen import frozen
 from supervisor.core.snapshot import Snapshot, VirtualServerView
 from supervisor.exporter import nodefamilies
 from supervisor.exporter.extent import Extent, count
@@ -48,7 +49,7 @@ def families(
             yield from nodefamilies.destinations(views)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Served:
     """What the exporter knows of itself. `requests` are answers by status, `snapshot_s` is what the snapshot took to come, in seconds."""
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.core.snapshot import ProcessView, WriterView
 from supervisor.wording import counted, lasting
 
@@ -31,7 +31,7 @@ class Weight(enum.Enum):
         self.tone = tone
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """One sentence about ourselves."""
 

@@ -7,9 +7,9 @@ than PAGE_ROWS (observability.md, section 6: all rows in one table stall the loo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from checkers.kit.frozen import frozen
 from supervisor.core.entry import RESULT, Entry, Extract
 from supervisor.core.snapshot import Snapshot
 from supervisor.exporter.notices import Notice, notices, remarks
@@ -28,7 +28,7 @@ FIND_MAX = 100
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Picture:
     """A snapshot that was taken at `now_wall` (seconds since the epoch), and how things stand in it."""
 
@@ -93,7 +93,7 @@ def drawing(snapshot: Snapshot, now_wall: float) -> Iterator[Picture | None]:
     yield Picture(snapshot, now_wall, assessment.finish(), tuple(found))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What a reader wants of a long list: the rows with `find` in them, and the page (from 1)."""
 
@@ -101,7 +101,7 @@ class Choice:
     page: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part(Generic[Row]):
     """One page of a list."""
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+
+from checkers.kit.frozen import frozen
 
 SLICE_SAMPLES = 400
 """Samples that are written at one stroke: 2 ms as text and 4 ms as OpenMetrics (`bench.scrape`)."""
@@ -40,7 +41,7 @@ class _Few(Collector):
         return self._families
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     samples: Sequence[Sample]
     text: bytes  # the first part of a family has its head

@@ -13,7 +13,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +23,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from checkers.kit.frozen import frozen
 from supervisor.exporter.answers import SECURITY, Answer, LiveAnswer
 from supervisor.exporter.doorman import Doorman
 from supervisor.exporter.extent import Extent
@@ -64,7 +64,7 @@ _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 """What the library's encoder is chosen by: it fails on some malformed versions, so a reader's own words never reach it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """Which part of the metrics a scrape wants, in which form."""
 

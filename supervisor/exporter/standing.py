@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from checkers.kit.frozen import frozen
 from supervisor.core.snapshot import CheckView, RealServerView, VirtualServerView
 from supervisor.wording import lasting
 
@@ -69,7 +70,7 @@ REASONS = {
 """`checkers.kit.api.Reason` as a person would say it (a test holds both together)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RealServerStanding:
     """One real server of one virtual server."""
 
@@ -79,7 +80,7 @@ class RealServerStanding:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualServerStanding:
     """One virtual server; `counts` says how many of its real servers are in which state."""
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.core.alert import alert
 from supervisor.exporter import pages, twins
 from supervisor.exporter.answers import PLAIN, Answer, LiveAnswer
@@ -46,7 +47,7 @@ _JSON = (("Content-Type", "application/json"),)
 _FOR_EVER = ("Cache-Control", "public, max-age=31536000, immutable")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wish:
     """What a reader asks for: a path without ".json", what of it, and whether as JSON or for a browser."""
 

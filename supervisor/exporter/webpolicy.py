@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from checkers.kit.frozen import frozen
 
 PREFIX = b'{"web":'
 """What the line begins with; no snapshot does."""
@@ -18,7 +20,7 @@ LINE_MAX_BYTES = 4 << 20
 """Longest line: three files of FILE_MAX_BYTES (`webconfig`), escaped."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsPolicy:
     """TLS of the listener. Versions and ciphers as OpenSSL names them; an empty `ciphers` is OpenSSL's own choice."""
 
@@ -37,7 +39,7 @@ class TlsPolicy:
     own_preference: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WebPolicy:
     """All of it. `users` are names and bcrypt hashes of their passwords; none: nobody is asked. `headers` go with every answer."""
 

@@ -8,9 +8,9 @@ two readings in a row show is told once, and once more when it is over. Must nev
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from checkers.kit.frozen import frozen
 from supervisor.core.diff import diff
 from supervisor.core.kernelsettings import Change, KernelState
 from supervisor.core.table import (
@@ -32,7 +32,7 @@ from supervisor.ipvs.vip import VirtualAddresses
 from supervisor.model import Endpoint, IPAddress, ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Disagreement:
     """One difference between what we would have in the kernel (`want`) and what is there (`have`), in words."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from checkers.kit.frozen import frozen
 from supervisor.core.diff import diff, normal_settings
 from supervisor.core.drift import Adoption, DriftJudge, Ruling
 from supervisor.core.events import DestinationId
@@ -35,7 +35,7 @@ STANDING_SHOWN_MAX = 100
 """Differences that stand and are shown one by one; beyond that only their number (a flushed table under `report`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Findings:
     """What a reading showed: whether the kernel is as it shall be, and what is to be taken for an operator's word."""
 

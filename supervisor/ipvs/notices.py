@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.core.drift import Adoption
 from supervisor.core.kernelsettings import Change
 from supervisor.core.table import Op
@@ -19,7 +19,7 @@ class Action(enum.Enum):
     REPORTED = "reported"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drift:
     """Entries that nobody here wrote, seen twice, and what becomes of them. `key`: the service, where it is but one.
 
@@ -36,14 +36,14 @@ class Drift:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adopted:
     """A weight that somebody else set counts as an operator's word."""
 
     adoption: Adoption
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contested:
     """Somebody undid our repairs of a virtual server again and again: it is left alone for `backoff_s` seconds."""
 
@@ -51,14 +51,14 @@ class Contested:
     backoff_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settled:
     """Nobody contests a virtual server any more."""
 
     key: ServiceKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """The kernel refused an operation; told once until it succeeds or is no longer wanted."""
 
@@ -66,26 +66,26 @@ class Refused:
     word: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trouble:
     """The table cannot be read or written at all; told once until that changes."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovered:
     """The table answers again after a Trouble."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adjusted:
     """A setting of the kernel was changed."""
 
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotAdjusted:
     """The kernel refused to change a setting."""
 

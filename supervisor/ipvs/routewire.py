@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from checkers.kit.frozen import frozen
 from supervisor.ipvs.wire import WireError
 from supervisor.model import IPAddress
 
@@ -32,7 +32,7 @@ _UP, _RUNNING = 0x1, 0x40  # IFF_*
 _GOES_NOWHERE = frozenset({6, 7, 8})  # RTN_BLACKHOLE, RTN_UNREACHABLE, RTN_PROHIBIT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """An interface. `running`: it is up and has a carrier (operstate up or unknown)."""
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 
+from checkers.kit.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Place:
     """A value in a payload: where it starts and its format as `struct` spells it, such as "I" or "16s"."""
 
@@ -23,7 +24,7 @@ class Place:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """What payloads of one shape have in common, and how to read them."""
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+from checkers.kit.frozen import frozen
 
 NAME = "\0vipervisor: writer of this IPVS table"
 ASKED_MAX = 128
@@ -26,7 +27,7 @@ class TableTaken(Exception):
     """Another instance writes this table; the text names it and the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Squatter:
     """A process that holds the name and cannot write a table. Its pid and uid as we see them; 0: not to be seen from here."""
 

@@ -18,12 +18,12 @@ import errno
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any, Protocol
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.ipvs import presence
 from supervisor.ipvs.neighbours import MAC_BYTES, announcement, claimant, ethertype, mac_text, probe
 from supervisor.model import IPAddress
@@ -65,7 +65,7 @@ class AddressPort(Protocol):
         """Tell which addresses this host has, now and whenever that changes; None: nobody can know."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """An interface. `mac` is empty where neighbours cannot be asked (loopback, tunnels, NOARP)."""
 
@@ -75,7 +75,7 @@ class Link:
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Present:
     """An address that an interface has. `ours` tells that it carries our tag."""
 

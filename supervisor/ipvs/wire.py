@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from socket import ntohs
 from typing import Any, assert_never
 
+from checkers.kit.frozen import frozen
 from supervisor.core.table import (
     FLAG_HASHED,
     AddDestination,
@@ -82,7 +82,7 @@ class WireError(Exception):
     """Bytes that are not what the kernel would send, or a value that the wire cannot carry; the text names it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServiceRecord:
     """One service of a dump."""
 
@@ -91,7 +91,7 @@ class ServiceRecord:
     counters: Counters
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DestinationRecord:
     """One destination of a dump."""
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.core.diff import Plan, cautious, diff, plan
 from supervisor.core.events import DestinationId, Event, KernelRead, KernelWritten, WeightsAdopted
 from supervisor.core.kernelsettings import Held
@@ -43,7 +43,7 @@ UNAVAILABLE = "UNAVAILABLE"
 """Stands in the place of an errno when the table itself is gone (module unloaded, capability lost)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameters:
     """The writer's numbers. Times are seconds."""
 

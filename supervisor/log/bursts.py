@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.log.entry import Level
 
 WINDOW_S = 5.0
@@ -45,7 +46,7 @@ class _Window:
     more_real_servers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Summary:
     """What is said of the lines of one window that were not written."""
 

@@ -9,9 +9,9 @@ import ipaddress
 import math
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from checkers.kit.frozen import frozen
 from supervisor.model import AddressKey, Endpoint, FwmarkKey
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -36,7 +36,7 @@ COMMON: Mapping[str, Kind] = {
 """Fields of every line, which no event may use for its own; `uncatalogued` joins them on a line that broke the catalogue."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One event.
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from checkers.kit.frozen import frozen
 from supervisor.log.entry import PRIORITIES
 
 CAPACITY_BYTES = 8 << 20
@@ -34,7 +35,7 @@ def _under_journald(fd: int, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """What was not written since the last time that was told."""
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 
+from checkers.kit.frozen import frozen
 from supervisor.notify._words import News, What
 from supervisor.wording import counted
 
@@ -28,7 +28,7 @@ LINES_MAX = 500
 """Objects that a mail has a line for: some 100 KB."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """A mail to be: subject without the router's name, and lines."""
 

@@ -6,9 +6,9 @@ Source: keepalived.md, section 3.10, and keepalived itself: `tests/kernel/test_m
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from checkers.kit.frozen import frozen
 from supervisor.core.transitions import (
     CheckChanged,
     LogOnly,
@@ -34,7 +34,7 @@ class What(enum.Enum):
     VIRTUAL_SERVER = "Virtualserver"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class News:
     """One thing to be told. `name` says which one it is about, `up` how that is now."""
 

@@ -32,6 +32,7 @@ from typing import TypeAlias, assert_never
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.core.transitions import (
     CheckChanged,
     LogOnly,
@@ -63,7 +64,7 @@ Begin: TypeAlias = Callable[[Script, Mapping[str, str], float | None], Running]
 """Begins a script with these additions to its environment and a limit in seconds; scripts begin in the order of the calls."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """One script that has to run, and what it is about. `of` names the object whose scripts run one after another."""
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 import trio
 
+from checkers.kit.frozen import frozen
 from supervisor.core.transitions import Transition
 from supervisor.log import Log
 from supervisor.model import MailSettings
@@ -35,7 +35,7 @@ SESSION_MAX_S = 60.0
 """One delivery may take this long beyond the time for connecting."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Letter:
     """One message that waits."""
 

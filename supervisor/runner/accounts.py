@@ -9,7 +9,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from dataclasses import dataclass
+
+from checkers.kit.frozen import frozen
 
 PREFERRED_USER = "keepalived_script"
 """Who runs programs that name nobody, if there is such a user (keepalived.md, section 4.7)."""
@@ -19,7 +20,7 @@ class UnknownAccount(Exception):
     """There is no such user or group, or we cannot become it. The text says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """Numbers to run as. `switch`: whether that takes a change; else we are it already."""
 
@@ -31,7 +32,7 @@ class Account:
     switch: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fallback:
     """The unprivileged account of the daemon, for programs that name nobody. None: the daemon was not started by root."""
 

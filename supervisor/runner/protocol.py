@@ -14,9 +14,10 @@ import enum
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar, assert_never
+
+from checkers.kit.frozen import frozen
 
 MESSAGE_MAX_BYTES = 131_072
 """Longest message: a command line and its environment at their longest, every character escaped. So long is the link's, too."""
@@ -64,7 +65,7 @@ class Outcome(enum.Enum):
     RUNNER_LOST = "runner lost"  # only said by the supervisor's side: whether it ran is not known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """Start a program. `user` and `group` are names; empty ones mean the runner's own unprivileged account.
 
@@ -82,28 +83,28 @@ class Run:
     secure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cancel:
     """End a program before its limit; it still gets its `kill_after_s`."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hello:
     """The runner is ready; `caged` says what it can do."""
 
     caged: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Alive:
     """A sign of life, once a second. `lag_s` is how late the runner's loop was since the last one."""
 
     lag_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """A program has ended, or never began. `output` is the beginning of its standard output and error, printable."""
 
