@@ -82,7 +82,8 @@ class RealServerState:
     @property
     def in_service(self) -> bool:
         """Whether clients may be sent to it, as far as it goes alone."""
-        return (self.live or self.hold is not None) and self.admin is AdminState.ENABLED
+        serves = self.live or self.hold is not None
+        return serves and (self.override is None or self.override.admin is AdminState.ENABLED)
 
     @property
     def weight_in_service(self) -> int:
@@ -116,7 +117,7 @@ class RealServerState:
         added = 0
         for check in self.checks:
             added += check.added_weight(configured)
-        self.weight = min(max(configured + added, 0), max(WEIGHT_MAX, configured))
+        self.weight = min(max(configured + added, 0), max(WEIGHT_MAX, configured)) if added else configured
         return self.weight != before
 
     def judge(self, now: float) -> bool:
