@@ -159,8 +159,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _core(
         "realserver",
-        "added = sum(check.added_weight(configured) for check in self.checks)",
-        "added = -sum(check.added_weight(configured) for check in self.checks)",
+        "added += check.added_weight(configured)",
+        "added -= check.added_weight(configured)",
         "weights of files go the wrong way",
     ),
     _core(
@@ -172,8 +172,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _core("quorum", "return weight_up >= quorum + hysteresis", "return weight_up >= quorum", "no hysteresis upwards"),
     _core(
         "virtualserver",
-        "if server.in_service and not self.sorry_active:",
-        "if server.in_service:",
+        "if sorry is None:",
+        "if sorry != server.spec.endpoint:",
         "real servers serve beside the sorry server",
     ),
     _core(
@@ -272,8 +272,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _core(
         "jobs",
-        "known, self._next = self._next, self._next + 1",
-        "known, self._next = len(jobs) + 1, self._next + 1",
+        "self._next if number is None else number",
+        "len(jobs) + 1 if number is None else number",
         "a job's number is given again to another",
         quick=True,
     ),

@@ -136,7 +136,7 @@ def test_in_no_random_world_does_noticing_take_longer_than_the_bound_which_is_no
     for what in (*FAULTS, "back"):
         shares = [took_s / worst_s for name, took_s, worst_s in notes.rows if name == what]
         assert len(shares) >= 5
-        assert max(shares) > 0.5, f"{what}: the bound is far from anything that happens"
+        assert max(shares) > 0.4, f"{what}: the bound is far from anything that happens"
 
 
 @pytest.mark.parametrize("retry", [0, 1])
