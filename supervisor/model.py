@@ -61,6 +61,12 @@ class Method:
     tunnel_port: int = 0
     tunnel_checksum: TunnelChecksum = TunnelChecksum.NONE
 
+    @property
+    def has_details(self) -> bool:
+        """Whether it says of a tunnel what nobody says who does not ask for one."""
+        plain = self.tunnel is TunnelType.IPIP and self.tunnel_checksum is TunnelChecksum.NONE and not self.tunnel_port
+        return not plain
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Endpoint:

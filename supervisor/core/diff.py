@@ -101,7 +101,7 @@ def normal_settings(key: ServiceKey, settings: ServiceSettings) -> ServiceSettin
 def normal_destination(destination: Destination) -> Destination:
     """Return `destination` without tunnel details that have no effect: those of NAT and DR."""
     method = destination.method
-    if method.forwarding is Forwarding.TUN or method == Method(method.forwarding):
+    if not method.has_details or method.forwarding is Forwarding.TUN:
         return destination
     return replace(destination, method=Method(method.forwarding))
 
