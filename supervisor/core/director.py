@@ -389,9 +389,10 @@ class Director:
         unread, pools.unread = pools.unread, {}
         seen: dict[tuple[int, int | None], Chain] = {}  # as in `_written`
         for key, endpoints in unread.items():
-            service = pools.found(key)
+            virtual_server, service = self.virtual_servers.get(key), pools.found(key)
+            servers = virtual_server.real_servers if virtual_server else {}
             for endpoint in endpoints:
-                server = pools.real_server(key, endpoint)
+                server = servers.get(endpoint)
                 if server is not None:
                     found = service.destinations.get(endpoint) if service else None
                     sight = server.why[-1].id, found.weight if found else None

@@ -154,13 +154,13 @@ def _weights(
 
 def _beginning(how: Standing, known: ServerMemory | None, checks: list[Check]) -> tuple[Kind, str]:
     """Return the first link of the chain: why a real server starts as it does."""
+    if how is Standing.FRESH:
+        if any(check.health is not Health.UNKNOWN for check in checks):
+            return Kind.START, "in the configuration, its checks are known already"
+        return Kind.START, "in the configuration, not checked yet"
     down = next((check for check in known.checks if check.health is Health.DOWN), None) if known else None
     because = f": {down.type} {down.reason} {down.detail}".rstrip() if down and down.reason else ""
     match how:
-        case Standing.FRESH:
-            if any(check.health is not Health.UNKNOWN for check in checks):
-                return Kind.START, "in the configuration, its checks are known already"
-            return Kind.START, "in the configuration, not checked yet"
         case Standing.SERVING:
             return Kind.ADOPTED, "found in service in the kernel's table"
         case Standing.PROVISIONAL if down is not None:
