@@ -51,12 +51,13 @@ PLAN = (
     Benchmark("scrape", 65, 17),
     Benchmark("page", 30, 4),
     Benchmark("verbs", 30, 7),
-    Benchmark("start_reload", 150, 19, _SIZES, ("--servers", "1000")),
+    Benchmark("start_reload", 100, 15, _SIZES, ("--servers", "1000")),
     Benchmark(
-        "memory", 75, 24, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
+        "memory", 75, 23, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
     ),
     Benchmark("kernel_writer", 45, 11),
+    Benchmark("start_kernel", 50, 8),
     Benchmark("convergence", 215, 37),
-    Benchmark("noticing_kernel", 270, 27),
-    Benchmark("traffic_under_faults", 80, 21),
+    Benchmark("noticing_kernel", 270, 25),
+    Benchmark("traffic_under_faults", 80, 20),
 )

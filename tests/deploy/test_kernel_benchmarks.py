@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import convergence, guest, kernel_writer, lost_requests, noticing_kernel
+from bench import convergence, guest, kernel_writer, lost_requests, noticing_kernel, start_kernel
 from bench import section as sections
 from bench.convergence import Outcome
 from bench.directors import (
@@ -142,6 +142,23 @@ def test_the_writer_is_judged_by_what_both_cost_in_the_same_round() -> None:
     }
     by_restore, by_floor = kernel_writer.ratios(costs)
     assert (by_restore.value, by_floor.value) == (0.02, 2.0)
+
+
+def test_a_start_is_judged_by_the_median_times_of_both() -> None:
+    starts = {
+        start_kernel.OURS: [{"time_s": time_s, "cpu_s": 9.0} for time_s in (2.0, 3.0, 90.0)],
+        start_kernel.THEIRS: [{"time_s": time_s, "cpu_s": 0.1} for time_s in (0.5, 1.0, 2.0)],
+    }
+    made = start_kernel.section(10_000, starts)
+    assert [(ratio.value, ratio.distorted) for ratio in made.ratios] == [(3.0, True)]
+    assert [row[0] for row in made.tables[0].rows] == ["vipervisor", "keepalived"]
+
+
+def test_a_start_of_both_has_the_same_file_and_ours_writes_a_kernels_table(tmp_path: Path) -> None:
+    file = tmp_path / "keepalived.conf"
+    ours = start_kernel.command(start_kernel.OURS, file)
+    assert ours[ours.index("-f") + 1] == str(file)
+    assert ours[ours.index("--backend") + 1] == "kernel"
 
 
 def test_lost_requests_are_those_of_each_time_and_a_fault_without_an_end_says_so() -> None:
