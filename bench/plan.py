@@ -38,7 +38,7 @@ class Benchmark:
 
 
 _SIZES = ("--servers", "100", "1000", "10000", "20000", "--per-pool", "50", "--rounds", "1")
-"""keepalived needs most of a minute for one reload at 10,000 real servers; it would need four times as long at twice as many."""
+"""Growth is judged beyond 10,000, and pools of 5 take as long again."""
 
 PLAN = (
     Benchmark("cpu_per_check", 320, 35, limited=True),
