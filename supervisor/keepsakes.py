@@ -26,7 +26,7 @@ class Keepsakes:
     """What is kept out of the way. One for the process."""
 
     def __init__(self) -> None:
-        self._looked_through = 0  # how many were frozen after the last look through everything
+        self._looked_through = 0  # how many were frozen after the last look through everything; 0: there was none yet
         library = ctypes.CDLL(None)
         self._trim: Callable[[int], int] = getattr(library, "malloc_trim", lambda _pad: 0)  # glibc's
         limit: Callable[[int, int], int] = getattr(library, "mallopt", lambda _what, _value: 0)
@@ -34,14 +34,14 @@ class Keepsakes:
             M_ARENA_MAX, 1
         )  # one heap for all threads: of one that read or wrote a large file much would stay in its own
 
-    def begin(self) -> None:
-        """Freeze what the start has made while the collector was at rest: next to nothing of it is garbage, so nobody looks for that."""
-        self.freeze()
-        self._looked_through = gc.get_freeze_count()
-
     def keep(self) -> None:
-        """Freeze everything that is there, but for garbage among what is young."""
-        if gc.get_freeze_count() > max(self._looked_through * GROWTH_MAX, OBJECTS_MIN):
+        """Freeze everything that is there, but for garbage among what is young.
+
+        What is frozen at the first time is what the start has made, and next to nothing of that is garbage: it counts as looked through.
+        """
+        frozen = gc.get_freeze_count()
+        self._looked_through = self._looked_through or frozen
+        if frozen > max(self._looked_through * GROWTH_MAX, OBJECTS_MIN):
             self.keep_all()
             return
         gc.collect(1)

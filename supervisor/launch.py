@@ -220,7 +220,7 @@ def _start(
     if not options.dry_run:
         trackfiles.begin(loaded.track_files, log, starting=True)
     supervisor = Supervisor(loaded, outside)
-    keepsakes.begin()
+    keepsakes.freeze()
     return supervisor, backend
 
 

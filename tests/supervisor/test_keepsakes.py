@@ -67,7 +67,7 @@ def test_what_the_start_has_made_counts_as_looked_through(monkeypatch: pytest.Mo
     monkeypatch.setattr(keepsakes, "OBJECTS_MIN", 0)
     kept = Keepsakes()
     garbage = knot()
-    kept.begin()
+    kept.freeze()
     kept.keep()
     assert garbage() is not None  # nothing of it was looked at again
     stays = [Knot() for _ in range(gc.get_freeze_count())]
