@@ -22,14 +22,14 @@ class Goal:
     target: float
 
 
-_WORKERS = f"{peers.OURS}: workers"
-_KEPT = f"{peers.OURS_KEPT} {peers.FRESH_EVERY}: workers"
+_ALL = f"{peers.OURS}: all processes"
+_KEPT = f"{peers.OURS_KEPT} {peers.FRESH_EVERY}: all processes"
 OURS = {peers.OURS, peers.OURS_KEPT, peers.OURS_RESUMED}
 GOAL_SERVERS = 1000
 GOALS = (
-    Goal("http_fresh_by_keepalived", _WORKERS, "keepalived", 0.8),
-    Goal("http_fresh_by_haproxy", _WORKERS, "HAProxy", 1.2),
-    Goal("http_fresh_by_c_floor", _WORKERS, "C floor", 2.0),
+    Goal("http_fresh_by_keepalived", _ALL, "keepalived", 0.8),
+    Goal("http_fresh_by_haproxy", _ALL, "HAProxy", 1.2),
+    Goal("http_fresh_by_c_floor", _ALL, "C floor", 2.0),
     Goal("http_kept_by_keepalived", _KEPT, "keepalived", 0.3),
 )
 
@@ -38,7 +38,7 @@ TEXT = (
 The targets are one process that answers as nginx does (a Date that changes each second, bodies of 1 KiB) on as many loopback addresses as
 there are real servers; for TLS it is nginx. All send keepalived's request but ldirectord, which sends what its library sends, on a
 fresh connection but for `http_keepalive`, with a whole handshake but for `tls_resume`. Of ours, one line is for the checker processes
-alone, walls included, and one for all: supervisor, exporter and checkers, with the table in memory. Where there is no IPVS, keepalived
+alone, walls included, and one, which is judged, for all: supervisor, exporter and checkers, the table in memory. Without IPVS, keepalived
 is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`), and ldirectord an `ipvsadm` that does. HAProxy's TCP check
 ends before the server accepts, so it cannot be counted there. The C floor does nothing but check.""",
     """On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn
