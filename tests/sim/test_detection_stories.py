@@ -131,12 +131,12 @@ def a_world(seed: int, folder: Path, notes: Notes) -> None:
 
 def test_in_no_random_world_does_noticing_take_longer_than_the_bound_which_is_no_idle_one(tmp_path: Path) -> None:
     notes = Notes()
-    for seed in range(12):
+    for seed in range(24, 36):
         a_world(seed, tmp_path, notes)
     for what in (*FAULTS, "back"):
         shares = [took_s / worst_s for name, took_s, worst_s in notes.rows if name == what]
         assert len(shares) >= 5
-        assert max(shares) > 0.4, f"{what}: the bound is far from anything that happens"
+        assert max(shares) > 0.5, f"{what}: the bound is far from anything that happens"
 
 
 @pytest.mark.parametrize("retry", [0, 1])
