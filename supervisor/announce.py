@@ -354,31 +354,27 @@ def rejected(outcome: Outcome, log: Log, *, running: str = "") -> None:
 def rejected_as_empty(config: Config, log: Log, *, running: Config) -> str:
     """Say that a file without any virtual server was refused: a truncated file must not take every service down. Return the reason."""
     reason = f"it names no virtual server, and {len(running.virtual_servers)} are running"
-    log.emit(
-        "config.rejected",
-        f"The configuration was refused: {reason}. The configuration before it goes on running; stop the daemon to remove all.",
-        path=config.source,
-        reason=reason,
-        suggestion="stop the daemon to remove all virtual servers",
-        errors=0,
-        running_hash=running.digest,
-    )
-    return f"{config.source}: {reason}; stop the daemon to remove all"
+    return _rejected_though_valid(config, reason, "stop the daemon to remove all", log, running, " virtual servers")
 
 
 def rejected_for_want(config: Config, reason: str, log: Log, *, running: Config) -> str:
     """Say that a file was refused because what it needs cannot be loaded: files of the program were replaced. Return the reason."""
-    suggestion = "restart the daemon: it can read no more of the program that it was started from"
+    remedy = "restart the daemon: it can read no more of the program that it was started from"
+    return _rejected_though_valid(config, reason, remedy, log, running)
+
+
+def _rejected_though_valid(config: Config, reason: str, remedy: str, log: Log, running: Config, more: str = "") -> str:
+    """Say that a file without errors was refused, and return the same for who asked. `more` completes the remedy where it stands alone."""
     log.emit(
         "config.rejected",
-        f"The configuration was refused: {reason}. The configuration before it goes on running; {suggestion}.",
+        f"The configuration was refused: {reason}. The configuration before it goes on running; {remedy}.",
         path=config.source,
         reason=reason,
-        suggestion=suggestion,
+        suggestion=f"{remedy}{more}",
         errors=0,
         running_hash=running.digest,
     )
-    return f"{config.source}: {reason}; {suggestion}"
+    return f"{config.source}: {reason}; {remedy}"
 
 
 def rolled_back(base: Config, unconfirmed: str, log: Log) -> None:
