@@ -30,9 +30,8 @@ class Keepsakes:
         library = ctypes.CDLL(None)
         self._trim: Callable[[int], int] = getattr(library, "malloc_trim", lambda _pad: 0)  # glibc's
         limit: Callable[[int, int], int] = getattr(library, "mallopt", lambda _what, _value: 0)
-        limit(
-            M_ARENA_MAX, 1
-        )  # one heap for all threads: of one that read or wrote a large file much would stay in its own
+        # one heap for all threads: of one that read or wrote a large file much would stay in its own
+        limit(M_ARENA_MAX, 1)
 
     def keep(self) -> None:
         """Freeze everything that is there, but for garbage among what is young.

@@ -25,6 +25,8 @@ from supervisor.core.table import Loads, Op, Reading, Table
 from supervisor.model import Config, Endpoint, RealServer, ServiceKey, VirtualServer
 
 _NOT_SETTINGS = frozenset({"virtual_servers", "source", "digest", "warnings", "files", "text"})
+_BESIDE = tuple(one.name for one in fields(Config) if one.name != "virtual_servers")
+"""All that a configuration consists of beside its virtual servers, whether it is a setting or not."""
 
 
 @frozen
@@ -60,9 +62,6 @@ class Foresight:
     loads: Loads
 
 
-_SETTINGS = tuple(one.name for one in fields(Config) if one.name != "virtual_servers")
-
-
 def retain(old: Config, new: Config) -> Config:
     """Return `new` with the objects of `old` wherever they are equal: to be kept once, and to be told from the others at a glance.
 
@@ -72,8 +71,8 @@ def retain(old: Config, new: Config) -> Config:
     servers = tuple(_retained(before.get(vs.key), vs) for vs in new.virtual_servers)
     if len(servers) == len(old.virtual_servers) and all(map(operator.is_, servers, old.virtual_servers)):
         servers = old.virtual_servers
-    settings = {name: getattr(old, name) for name in _SETTINGS if getattr(old, name) == getattr(new, name)}
-    return replace(new, virtual_servers=servers, **settings)
+    equal = {name: getattr(old, name) for name in _BESIDE if getattr(old, name) == getattr(new, name)}
+    return replace(new, virtual_servers=servers, **equal)
 
 
 def _retained(old: VirtualServer | None, new: VirtualServer) -> VirtualServer:

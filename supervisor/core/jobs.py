@@ -36,9 +36,8 @@ class JobBook:
         """Take in a configuration: what stays keeps its number, what is new gets the next one, what left is forgotten."""
         jobs: dict[CheckSpec, int] = {}
         before = self.jobs
-        for spec in specs(
-            config
-        ):  # asked as seldom as can be: to find a check takes a hash of its address, and there are thousands
+        # Asked as seldom as can be: to find a check takes a hash of its address, and there are thousands.
+        for spec in specs(config):
             number = before.get(spec) if before else None
             if jobs.setdefault(spec, self._next if number is None else number) == self._next:
                 self._next += 1

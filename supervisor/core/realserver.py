@@ -82,8 +82,7 @@ class RealServerState:
     @property
     def in_service(self) -> bool:
         """Whether clients may be sent to it, as far as it goes alone."""
-        serves = self.live or self.hold is not None
-        return serves and (self.override is None or self.override.admin is AdminState.ENABLED)
+        return (self.live or self.hold is not None) and self.admin is AdminState.ENABLED
 
     @property
     def weight_in_service(self) -> int:

@@ -167,9 +167,8 @@ class CountingDialer(FakeDialer):
 def test_a_worker_probes_a_rack_evenly_without_a_warm_up_after_a_failure_a_recovery_and_a_reload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True
-    )  # else chance has a say in what is a bound of chance
+    # else chance has a say in what is a bound of chance
+    monkeypatch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
     trio._core._run._r.seed(1)
     begun: Counter[int] = Counter()
     fair = 200 * BUCKET_S / 2.0
