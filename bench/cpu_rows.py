@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from bench.peers import Kind, Peer
 
 FRUGAL = (peers.OURS, "keepalived", "HAProxy", "C floor")
 OVERHEAD_S = 5.0
+TURN_MAX_S = 20.0
+"""Whose checks have a longer turn (peers.Peer) is not measured: it would take minutes."""
 """About what starting and ending a program takes, beside an interval and what is measured."""
 
 
@@ -43,7 +46,14 @@ class Case:
 
     def has(self, peer: Peer) -> bool:
         """Tell whether a program takes part."""
-        return peer.name in self.names or (not self.names and peer.can(self.kind, self.servers))
+        if self.names:
+            return peer.name in self.names
+        return peer.can(self.kind, self.servers) and (peer.turn == 1 or peer.turn * self.interval_s <= TURN_MAX_S)
+
+    def seconds_of(self, peer: Peer) -> float:
+        """Return how long a program is measured in each round: whole turns of its checks, rounded to no less than `seconds`."""
+        turn_s = peer.turn * self.interval_s
+        return math.ceil(self.seconds / turn_s) * turn_s if peer.turn > 1 else self.seconds
 
     @property
     def about_s(self) -> float:

@@ -51,7 +51,8 @@ Start: TypeAlias = Callable[[Work, Path], Tree]
 class Peer:
     """One program. `parts` are the lines of a result: its name → the part of a command line that tells its processes, "" for all.
 
-    It is measured with up to `servers_max` real servers.
+    It is measured with up to `servers_max` real servers. `turn`: only one of so many checks of a server is dearer than the others, and
+    servers that began together have it together, so that what is measured is whole turns.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Peer:
     parts: Mapping[str, str]
     kinds: frozenset[Kind] = frozenset(Kind)
     servers_max: int = 1_000_000
+    turn: int = 1
 
     def can(self, kind: Kind, servers: int) -> bool:
         """Tell whether it can be measured with that."""
@@ -149,6 +151,7 @@ PEERS = (
         _our_version,
         {f"{OURS_KEPT} {FRESH_EVERY}: workers": WORKERS, f"{OURS_KEPT} {FRESH_EVERY}: all processes": WHOLE},
         frozenset({Kind.HTTP, Kind.TLS}),
+        turn=FRESH_EVERY,
     ),
     Peer(
         OURS_RESUMED,
@@ -156,6 +159,7 @@ PEERS = (
         _our_version,
         {f"{OURS_RESUMED} {FRESH_EVERY}: workers": WORKERS, f"{OURS_RESUMED} {FRESH_EVERY}: all processes": WHOLE},
         frozenset({Kind.TLS}),
+        turn=FRESH_EVERY,
     ),
     Peer("keepalived", _keepalived, partial(version, "keepalived", "-v"), {"keepalived": WHOLE}),
     Peer(  # its TCP check ends before the server accepts (no last packet of the handshake), so nobody can count it there

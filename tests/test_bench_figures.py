@@ -50,6 +50,15 @@ def test_each_peer_is_measured_with_what_it_can_do() -> None:
     assert Case(Kind.HTTP, 500, 1, 5.0, 1, Purpose.SERIAL, (ldirectord.NAME,)).has(serial)
 
 
+def test_who_has_a_dearer_check_now_and_then_is_measured_for_whole_turns_or_not_at_all() -> None:
+    fresh, kept = peers.PEERS[0], next(peer for peer in peers.PEERS if peer.name == peers.OURS_KEPT)
+    assert (HTTP.seconds_of(fresh), HTTP.seconds_of(kept)) == (HTTP.seconds, 1.0 * peers.FRESH_EVERY)
+    assert Case(Kind.HTTP, 1000, 1, peers.FRESH_EVERY + 0.5, 1).seconds_of(kept) == 2 * peers.FRESH_EVERY
+    rare = Case(Kind.HTTP, 10_000, 5, 5.0, 1)
+    assert (rare.has(fresh), rare.has(kept)) == (True, False)
+    assert Case(Kind.HTTP, 1000, 3600, 8.0, 1).has(fresh)
+
+
 def test_ldirectord_keeps_its_interval_as_long_as_a_round_takes_less() -> None:
     work = Work(Kind.HTTP, 500, 1, 80)
     assert ldirectord.interval_kept_by(400.0, work) == 2000, "500 in 1.25 s: half a millisecond each beside the pause"
