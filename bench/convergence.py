@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 from bench import guest, sentinel_storm, strokes
 from bench.accounting import ROOT, Tree, keepalived, lab_environment
+from bench.tables import KernelTable, WrittenTable
 from bench.targets import Native, addresses
 from bench.timed_daemon import WRITES
 from checkers.kit import wire
@@ -92,36 +92,6 @@ def configuration(servers: int, port: int, *, sentinel: bool) -> str:
         head = f"delay_loop {delay_loop_s(servers)}\n lb_algo rr\n lb_kind NAT\n protocol TCP\n"
         pools.append(f"virtual_server 203.0.113.{pool + 1} 80 {{\n {head} {members}}}\n")
     return "global_defs {\n virtual_server_addresses off\n}\n" + "".join(pools)
-
-
-class KernelTable:
-    """The kernel's, of this network namespace."""
-
-    def __init__(self) -> None:
-        self._file = os.open("/proc/net/ip_vs", os.O_RDONLY)
-
-    def count(self) -> int:
-        """Return how many destinations there are."""
-        found, offset = -1, 0  # its head has an arrow, too
-        while part := os.pread(self._file, 1 << 16, offset):  # it comes in whole lines
-            found += len(re.findall(rb"^  -> ", part, re.MULTILINE))
-            offset += len(part)
-        return found
-
-
-class WrittenTable:
-    """Ours in memory, as `bench.timed_daemon` writes it down."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file.open()
-        self._there: set[str] = set()
-
-    def count(self) -> int:
-        """Return how many destinations there are."""
-        for line in self._file:
-            _, endpoint, weight = line.split()
-            (self._there.discard if weight == "-1" else self._there.add)(endpoint)
-        return len(self._there)
 
 
 class Ours:

@@ -14,6 +14,7 @@ Needs root, and a kernel that allows namespaces: the network is in private ones,
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from bench.accounting import LAB, ROOT, Missing, compiled, keepalived, lab_envir
 from bench.directors import AGGRESSIVE, ARTICLE, Timing, Who, keepalived_conf
 from bench.farm import Farm, address
 from bench.fault_round import FIGURES, LIMIT_S, FaultRound, Kind, Pace, Trial, Watcher, figures, p99
+from bench.tables import IPVS, WrittenTable
 from bench.timed_daemon import TimedDaemon
 
 SERVERS, QUICK_SERVERS = 50, 4
@@ -43,7 +45,6 @@ DWELL_S = 2.0
 """So much longer than a round all is well before the first death: every check has had its first probe, and every sentinel stands."""
 SEED = 6
 TARGET_S = 3.0
-IPVS = Path("/proc/net/ip_vs")
 PRIVATE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 """util-linux: whatever is made in there ends with the first process in there."""
 SETTLE = 'mount -t tmpfs tmpfs /run && mount -t sysfs sysfs /sys && ip link set lo up && exec "$@"'
@@ -74,34 +75,18 @@ def contenders(*, quick: bool) -> list[Contender]:
 # -- in the private network ----------------------------------------------------------------------------------------------
 
 
-class WrittenTable:
-    """A table of which every change of a destination is a line of a file (`bench.timed_daemon`, bench/native/ipvs_standin.c)."""
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._read_bytes = file, 0
-        self._weights: dict[int, int] = {}
-
-    def weights(self) -> Mapping[int, int]:
-        """Return the weight of each real server by its number; no key: no destination."""
-        with self._file.open("rb") as file:
-            file.seek(self._read_bytes)
-            lines = file.readlines()  # each is written whole, by one call
-        self._read_bytes += sum(map(len, lines))
-        for line in lines:
-            _, endpoint, weight = line.decode().split()
-            number = int(IPv4Address(endpoint.partition(":")[0])) - int(IPv4Address(address(0)))
-            if int(weight) < 0:
-                self._weights.pop(number, None)
-            else:
-                self._weights[number] = int(weight)
-        return self._weights
+def by_number(table: WrittenTable) -> Mapping[int, int]:
+    """Return the weight of each real server by its number; no key: no destination."""
+    first = int(IPv4Address(address(0)))
+    weights = table.weights().items()
+    return {int(IPv4Address(endpoint.partition(":")[0])) - first: weight for endpoint, weight in weights}
 
 
 def start_ours(one: Contender, farm: Farm, place: Path, ended: ExitStack) -> Callable[[], Mapping[int, int]]:
     """Start a daemon of ours on its director; return what reads its table."""
     text = keepalived_conf(one.who, one.timing, farm.count)
     ended.enter_context(farm.at(one.name, lambda: TimedDaemon(place, text, "--state-dir", "off", "--workers", "1")))
-    return WrittenTable(place / "writes").weights
+    return functools.partial(by_number, WrittenTable(place / "writes"))
 
 
 def start_keepalived(one: Contender, farm: Farm, place: Path) -> Callable[[], Mapping[int, int]]:
@@ -117,7 +102,7 @@ def start_keepalived(one: Contender, farm: Farm, place: Path) -> Callable[[], Ma
     table = WrittenTable(writes)
 
     def weights() -> Mapping[int, int]:
-        return table.weights() or (farm.weights(one.name) if IPVS.exists() else {})
+        return by_number(table) or (farm.weights(one.name) if IPVS.exists() else {})
 
     return weights
 

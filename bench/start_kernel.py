@@ -21,6 +21,7 @@ from pathlib import Path
 from bench import guest
 from bench.accounting import Tree, keepalived, lab_environment
 from bench.peers import Kind, Work, keepalived_conf
+from bench.tables import KernelTable
 
 SERVERS, QUICK_SERVERS = 10_000, 1000
 ROUNDS = 5
@@ -31,8 +32,6 @@ LOOK_S = 0.05
 LIMIT_S = 60.0
 TARGET = 3.0
 OURS, THEIRS = "vipervisor", "keepalived"
-TABLE = Path("/proc/net/ip_vs")
-DESTINATION = b"\n  -> "
 
 TEXT = (
     "Both start by turns from an empty table with the same file (virtual servers of 50 real servers, a TCP_CHECK every minute for each of"
@@ -43,11 +42,6 @@ DISTORTION = (
     "That favours who makes few system calls, which is us: keepalived makes one for each real server. Natively, with a table that costs"
     " nothing, we lose by more (Starting and reloading); with IPVS elsewhere it lies between the two."
 )
-
-
-def destinations() -> int:
-    """Return how many destinations are in the table."""
-    return TABLE.read_bytes().count(DESTINATION) - 1  # one is in its head
 
 
 def command(name: str, file: Path) -> list[str]:
@@ -65,9 +59,10 @@ def started(name: str, servers: int) -> dict[str, float]:
         file = Path(folder) / "keepalived.conf"
         file.write_text(keepalived_conf(Work(Kind.TCP, servers, DELAY_S, NOBODY)))
         with Tree(command(name, file), {**os.environ, **lab_environment()}) as tree:
-            while destinations() < servers:
+            table = KernelTable()
+            while table.count() < servers:
                 if time.monotonic() > tree.began + LIMIT_S:
-                    raise TimeoutError(f"{name}: {destinations()} of {servers} destinations after {LIMIT_S:g} s")
+                    raise TimeoutError(f"{name}: {table.count()} of {servers} destinations after {LIMIT_S:g} s")
                 time.sleep(LOOK_S)
             return {"time_s": time.monotonic() - tree.began, "cpu_s": tree.cpu_s()}
 

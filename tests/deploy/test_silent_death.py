@@ -10,7 +10,8 @@ import pytest
 
 from bench import silent_death
 from bench.fault_round import LIMIT_S, Agenda, Kind, Pace, Trial
-from bench.silent_death import CONTENDERS, JUDGED, WrittenTable
+from bench.silent_death import CONTENDERS, JUDGED, by_number
+from bench.tables import WrittenTable
 
 PACE = Pace(dwell_s=2.0, spread_s=1.0, gap_s=(0.3, 1.0))
 
@@ -48,10 +49,10 @@ def test_a_table_that_is_written_down_has_the_last_weight_of_each_and_forgets_wh
     file = tmp_path / "writes"
     file.write_text("1.5 10.9.1.1:80 1\n1.6 10.9.1.3:80 1\n")
     table = WrittenTable(file)
-    assert table.weights() == {0: 1, 2: 1}
+    assert by_number(table) == {0: 1, 2: 1}
     with file.open("a") as more:
         more.write("2.0 10.9.1.1:80 0\n2.1 10.9.1.3:80 -1\n")
-    assert table.weights() == {0: 0}
+    assert by_number(table) == {0: 0}
 
 
 def test_the_hasty_timings_of_ours_are_judged_and_who_never_noticed_counts_with_the_limit() -> None:
