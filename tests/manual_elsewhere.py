@@ -46,9 +46,6 @@ ELSEWHERE: Mapping[str, str] = {
     "make bench QUICK=1": NOBODY + "it takes five minutes; as `make bench`",
     **{section["command"]: NOBODY + "a measurement of minutes, run by hand" for section in published()},
     "python -m bench.report": "tests/test_performance.py::test_the_page_is_what_the_measurements_make",
-    'python -m bench.cpu_per_check --kinds HTTP --servers 1000 --rounds 1 --seconds 20 --peers "vipervisor, http_keepalive" keepalived': (
-        NOBODY + "a measurement of a minute, run by hand"
-    ),
     "python -m bench.scrape": NOBODY + "a measurement of minutes, run by hand",
     "python -m bench.scrape --alone": NOBODY + "a measurement of minutes, run by hand",
     "python -m bench.page": NOBODY + "a measurement of minutes, run by hand",
