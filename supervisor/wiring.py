@@ -36,7 +36,15 @@ from supervisor.core import runningtext
 from supervisor.core import snapshot as wire_form
 from supervisor.core.changes import Changes, Outlook, outlook, retain
 from supervisor.core.director import Director
-from supervisor.core.events import CheckReported, Event, KernelRead, Overridden, Tick, WorkerSpeaking
+from supervisor.core.events import (
+    CheckReported,
+    Event,
+    KernelRead,
+    LevelsRepeated,
+    Overridden,
+    Tick,
+    WorkerSpeaking,
+)
 from supervisor.core.idleness import Idleness
 from supervisor.core.kernelsettings import Held
 from supervisor.core.memory import Clocks, PoolMemory, Recall
@@ -68,7 +76,8 @@ INBOX_MAX = 4096
 """Events that may wait for the decision loop; then the workers' links fill, and the workers wait."""
 
 TURN_MAX = 256
-"""Events taken in one turn of the decision loop before the table is computed: a rack that fails is one table, not five hundred."""
+"""Events taken in one turn of the decision loop before the table is computed: a rack that fails is one table, not five hundred.
+Of a full state each level counts."""
 
 AT_ONCE_S = 0.001
 """What workers say within this time they say at once: each of ten thousand checks would else keep a time of its own from every full
@@ -405,12 +414,13 @@ class Supervisor:
             event: Event = Tick()
             with trio.move_on_at(self._director.next_deadline()):
                 event = await self._inbox.receive()
-            since = self._take(event)
-            for _ in range(TURN_MAX):
+            since, taken = self._take(event), _weight(event)
+            while taken <= TURN_MAX:
                 more = await self._more()
                 if more is None:
                     break
                 since = min(since, self._take(more))
+                taken += _weight(more)
             if not self._stopping:
                 self._writer.want(self._director.desired(), since)
             if self._director.has_news:
@@ -429,8 +439,9 @@ class Supervisor:
         """Give one event to the director and tell what it led to; return the time of the verdict."""
         now = trio.current_time()
         self._taken += 1
-        if isinstance(event, CheckReported):
+        if isinstance(event, CheckReported | LevelsRepeated):
             now = self._took_at if now < self._took_at + AT_ONCE_S else now  # one object for all of them
+        if isinstance(event, CheckReported):
             self._recording.heard(event, self._director)
         elif isinstance(event, KernelRead) and self._idleness.look(event.reading, now):
             self._pool.traffic_changed(self._idleness.idle)
@@ -549,3 +560,8 @@ class Supervisor:
         self._writer.want(self._director.desired(), since)
         with suppress(trio.WouldBlock):  # a full inbox has the loop awake anyway
             self._send.send_nowait(Tick())  # it waits for what was next before, and the end of the wish may be sooner
+
+
+def _weight(event: Event) -> int:
+    """Return for how many an event counts in a turn of the decision loop."""
+    return len(event.levels) if isinstance(event, LevelsRepeated) else 1

@@ -31,13 +31,16 @@ from supervisor.children.requests import Requests
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.children.totals import Totals
 from supervisor.children.translation import event_of, sentinel_event_of
-from supervisor.core.events import Event, WorkerSilent, WorkerSpeaking
+from supervisor.core.events import Event, LevelsRepeated, WorkerSilent, WorkerSpeaking
 from supervisor.core.fitness import Finding, Fitness, Kind, Symptoms
 from supervisor.core.snapshot import WorkerView
 from supervisor.log import Log
 
 SOCKETS_MAX = 64
 """Sockets that are opened for one worker and not yet on their way to it. One that never reads cannot have us hold more."""
+
+LEVELS_MAX = 256
+"""So many entries of a full state become one event: a millisecond of the decision loop."""
 
 StartChecker = Callable[[int, int], Awaitable[tuple[Child, Link]]]
 """Starts worker INDEX in incarnation EPOCH."""
@@ -356,9 +359,10 @@ class CheckerWorker:
                     await self._inbox.send(event_of(frame, frame.result))
             case wire.State() if frame.generation == self._generation:
                 believed = set(self._believed(entry.job for entry in frame.entries))
-                for entry in frame.entries:
-                    if entry.job in believed:
-                        await self._inbox.send(event_of(entry, None))
+                entries = [entry for entry in frame.entries if entry.job in believed]
+                for start in range(0, len(entries), LEVELS_MAX):
+                    levels = tuple(event_of(entry, None) for entry in entries[start : start + LEVELS_MAX])
+                    await self._inbox.send(LevelsRepeated(levels))
                 if frame.last:
                     await self._inbox.send(WorkerSpeaking(self._station.owned(self.index, self._owned)))
                     self._station.spoke(self.index)

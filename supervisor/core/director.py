@@ -27,6 +27,7 @@ from supervisor.core.events import (
     Health,
     KernelRead,
     KernelWritten,
+    LevelsRepeated,
     Overridden,
     PathsSeen,
     SentinelReported,
@@ -249,6 +250,9 @@ class Director:
         match event:
             case CheckReported():
                 told += self._reported(event, now)
+            case LevelsRepeated(levels):
+                for level in levels:
+                    told += self._reported(level, now)
             case SentinelReported():
                 self._sentinel_reported(event)
             case WorkerSilent(jobs) | WorkerSpeaking(jobs):

@@ -46,7 +46,7 @@ class CheckReported:
     """A worker told the present state of a job: a level with a count of edges, not an edge.
 
     `edges` counts the changes between UP and DOWN since the job was assigned; a jump by more than one means that
-    changes were coalesced. `result` is None in a periodic full state, which repeats only the level.
+    changes were coalesced. `result` is None in a full state, which repeats only the level.
     """
 
     job: int
@@ -56,6 +56,13 @@ class CheckReported:
     result: Result | None
     weight: int | None = None  # what the check says of the real server's weight; None: nothing
     probes: int = 0  # that this incarnation of the worker has done of it, the one behind `result` included
+
+
+@frozen
+class LevelsRepeated:
+    """A part of a full state, which a worker says every half minute: reports without results, of many jobs at once."""
+
+    levels: tuple[CheckReported, ...]
 
 
 @frozen
@@ -133,6 +140,7 @@ class Tick:
 
 Event: TypeAlias = (
     CheckReported
+    | LevelsRepeated
     | SentinelReported
     | WorkerSilent
     | WorkerSpeaking

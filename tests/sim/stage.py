@@ -27,7 +27,7 @@ from supervisor.children import runner as children_runner
 from supervisor.children.spawn import Child
 from supervisor.config import Outcome
 from supervisor.core.changes import Changes
-from supervisor.core.events import CheckReported, Event
+from supervisor.core.events import CheckReported, Event, LevelsRepeated
 from supervisor.ipvs import rounds
 from supervisor.model import Config, Endpoint, ServiceKey
 from supervisor.outside import Order
@@ -315,8 +315,10 @@ class GuardedInbox:
         self._index = index
 
     async def send(self, event: Event) -> None:
-        if isinstance(event, CheckReported):
-            self._stage.oracles.on_verdict(self._index, event)
+        verdicts = event.levels if isinstance(event, LevelsRepeated) else (event,)
+        for verdict in verdicts:
+            if isinstance(verdict, CheckReported):
+                self._stage.oracles.on_verdict(self._index, verdict)
         await self._inbox.send(event)
 
 

@@ -19,13 +19,21 @@ from checkers.kit.api import Health as WireHealth
 from checkers.kit.link import Link, MemoryLink, memory_link_pair
 from supervisor.children import spawn
 from supervisor.children.assignment import SLICE
-from supervisor.children.checkers import CheckerWorker, StartChecker, Station
+from supervisor.children.checkers import LEVELS_MAX, CheckerWorker, StartChecker, Station
 from supervisor.children.exporter import ExporterChild, StreamLink
 from supervisor.children.favours import Granted
 from supervisor.children.patience import HELLO_MAX_S, SECOND_LOOK_S, SILENCE_MAX_S, STARVED_MAX_S, Vitals
 from supervisor.children.requests import UNANSWERED_MAX, TooMany
 from supervisor.children.spawn import Child
-from supervisor.core.events import CheckReported, Event, Health, SentinelReported, WorkerSilent, WorkerSpeaking
+from supervisor.core.events import (
+    CheckReported,
+    Event,
+    Health,
+    LevelsRepeated,
+    SentinelReported,
+    WorkerSilent,
+    WorkerSpeaking,
+)
 from supervisor.core.questions import AskConfiguration, AskEvents, AskHistory, AskReady, AskSnapshot, Question
 from supervisor.log import Log
 
@@ -159,7 +167,24 @@ def test_a_full_state_repeats_levels_and_ends_the_freeze() -> None:
         await stage.hello()
         entry = wire.StateEntry(1, WireHealth.UP, 0, 0)
         await stage.say(wire.State(1, 1, 1, (entry,), last=True))
-        assert stage.events() == [CheckReported(1, Health.UP, 0, 0, None), WorkerSpeaking((1,))]
+        assert stage.events() == [LevelsRepeated((CheckReported(1, Health.UP, 0, 0, None),)), WorkerSpeaking((1,))]
+
+    on_stage(part)
+
+
+def test_a_large_full_state_comes_in_strokes_of_a_millisecond() -> None:
+    jobs = range(1, 2 * LEVELS_MAX + 2)
+
+    async def part(stage: Stage) -> None:
+        stage.given = [dataclasses.replace(JOB, id=job) for job in jobs]
+        await stage.hello()
+        (state,) = wire.state_frames(1, 1, 1, [wire.StateEntry(job, WireHealth.UP, 0, 0) for job in jobs])
+        await stage.say(state)
+        *parts, spoken = stage.events()
+        levels = [part.levels for part in parts if isinstance(part, LevelsRepeated)]
+        assert [len(part) for part in levels] == [LEVELS_MAX, LEVELS_MAX, 1]
+        assert [level.job for part in levels for level in part] == list(jobs)
+        assert spoken == WorkerSpeaking(tuple(jobs))
 
     on_stage(part)
 
