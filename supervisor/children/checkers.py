@@ -30,7 +30,7 @@ from supervisor.children.patience import SILENCE_MAX_S, HelloPatience, Vitals, f
 from supervisor.children.requests import Requests
 from supervisor.children.spawn import Child, complain_of_cage
 from supervisor.children.totals import Totals
-from supervisor.children.translation import event_of, sentinel_event_of
+from supervisor.children.translation import event_of, level_of, sentinel_event_of
 from supervisor.core.events import Event, LevelsRepeated, WorkerSilent, WorkerSpeaking
 from supervisor.core.fitness import Finding, Fitness, Kind, Symptoms
 from supervisor.core.snapshot import WorkerView
@@ -356,12 +356,12 @@ class CheckerWorker:
             case wire.Report() if frame.generation == self._generation:
                 if self._believed((frame.job,)):
                     self._note_crash(frame)
-                    await self._inbox.send(event_of(frame, frame.result))
+                    await self._inbox.send(event_of(frame))
             case wire.State() if frame.generation == self._generation:
                 believed = set(self._believed(entry.job for entry in frame.entries))
                 entries = [entry for entry in frame.entries if entry.job in believed]
                 for start in range(0, len(entries), LEVELS_MAX):
-                    levels = tuple(event_of(entry, None) for entry in entries[start : start + LEVELS_MAX])
+                    levels = tuple(level_of(entry) for entry in entries[start : start + LEVELS_MAX])
                     await self._inbox.send(LevelsRepeated(levels))
                 if frame.last:
                     await self._inbox.send(WorkerSpeaking(self._station.owned(self.index, self._owned)))

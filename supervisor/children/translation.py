@@ -12,24 +12,30 @@ from supervisor.core.events import CheckReported, Health, Result, SentinelReport
 from supervisor.core.jobs import definition
 from supervisor.model import CheckSpec
 
-HEALTH = {WireHealth.UNKNOWN: Health.UNKNOWN, WireHealth.UP: Health.UP, WireHealth.DOWN: Health.DOWN}
-"""The wire's numbers of health and the core's own values."""
-
+HEALTH = tuple(Health[health.name] for health in WireHealth)
+"""The core's own value of health by the wire's number of it."""
 
 _NEVER = 0.0
 """There is no certificate that could end (`Result.expires_at`)."""
 
 
-def event_of(level: wire.Report | wire.StateEntry, result: wire.ReportResult | None) -> CheckReported:
-    """Return what a worker said of a job as an event."""
-    told = None
+def level_of(entry: wire.StateEntry) -> CheckReported:
+    """Return an entry of a full state as a report without a result."""
+    return CheckReported(
+        entry.job, HEALTH[entry.health], entry.edges, entry.failures, None, entry.weight, entry.probes
+    )
+
+
+def event_of(report: wire.Report) -> CheckReported:
+    """Return what a worker said of a probe as an event."""
+    told, result = None, report.result
     if result is not None:
         # of thousands that are well the words and the absence of a certificate are one object
         texts = sys.intern(result.detail), result.sent, result.received
         duration_s = round(result.duration_s, 6)  # here, so that history has no other than the check
         told = Result(result.probe, result.reason.name, *texts, duration_s, result.expires_at or _NEVER)
-    probes = level.probes if isinstance(level, wire.StateEntry) else told.probe if told is not None else 0
-    return CheckReported(level.job, HEALTH[level.health], level.edges, level.failures, told, level.weight, probes)
+    probes = 0 if told is None else told.probe
+    return CheckReported(report.job, HEALTH[report.health], report.edges, report.failures, told, report.weight, probes)
 
 
 def sentinel_event_of(told: wire.SentinelTold) -> SentinelReported:

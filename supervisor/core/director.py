@@ -252,7 +252,7 @@ class Director:
                 told += self._reported(event, now)
             case LevelsRepeated(levels):
                 for level in levels:
-                    told += self._reported(level, now)
+                    told += self._repeated(level, now)
             case SentinelReported():
                 self._sentinel_reported(event)
             case WorkerSilent(jobs) | WorkerSpeaking(jobs):
@@ -275,6 +275,13 @@ class Director:
             case _:
                 assert_never(event)
         return told + selfblame.told(self.pools, now)
+
+    def _repeated(self, level: CheckReported, now: float) -> list[Transition]:
+        """Take a level in that most often is as it was: then nothing follows from it."""
+        for _, _, check in self.pools.consumers(level.job):
+            if not check.hear_again(level, now):
+                return self._reported(level, now)
+        return []
 
     def _reported(self, event: CheckReported, now: float) -> list[Transition]:
         told = selfblame.heard(self.pools, event, now)

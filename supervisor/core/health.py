@@ -95,6 +95,15 @@ class Check:
             case _:
                 assert_never(self.spec.weighs)
 
+    def hear_again(self, level: CheckReported, now: float) -> bool:
+        """Take a level without a result in that is as known, which of thousands nearly all are; tell whether it is: else nothing was done."""
+        same = level.health is self.health and level.failures == self.failures and level.weight == self.weight
+        if not same or level.health is Health.UNKNOWN:
+            return False
+        self.heard_at = now
+        self.probes = level.probes or self.probes
+        return True
+
     def report(self, event: CheckReported, now: float) -> bool:
         """Take a report in; return whether `passes` or `weight` changed. A report of UNKNOWN never changes a known level."""
         before = self.passes, self.weight

@@ -12,11 +12,13 @@ from supervisor.core.events import (
     Health,
     KernelRead,
     KernelWritten,
+    LevelsRepeated,
     Result,
     SentinelReported,
     WorkerSilent,
     WorkerSpeaking,
 )
+from supervisor.core.health import Check
 from supervisor.core.table import ChangeDestination, Destination, Reading, Service, ServiceSettings, Table
 from supervisor.core.transitions import (
     CheckChanged,
@@ -158,6 +160,27 @@ def test_a_failure_that_only_consumes_a_retry_is_told_but_changes_nothing() -> N
     told = director.handle(CheckReported(job, Health.UP, edges=0, failures=1, result=result), now=1.0)
     assert [(type(t), getattr(t, "attempt", 0)) for t in told] == [(CheckFailed, 1)]
     assert director.desired() is before
+
+
+@pytest.mark.parametrize("known", [None, True, False])
+@pytest.mark.parametrize("health", Health)
+@pytest.mark.parametrize("failures", [0, 4])
+@pytest.mark.parametrize("weight", [None, 3])
+def test_a_level_in_a_full_state_does_what_it_does_alone(
+    known: bool | None, health: Health, failures: int, weight: int | None
+) -> None:
+    shared = real_server(22)
+    other = replace(virtual_server(shared), key=replace(KEY, endpoint=replace(KEY.endpoint, port=443)))
+    alone, together = started(config(virtual_server(shared), other)), started(config(virtual_server(shared), other))
+    for director in (alone, together):
+        if known is not None:
+            report(director, 22, up=known)
+    (job,) = alone.jobs.jobs.values()
+    level = CheckReported(job, health, 1, failures, None, weight, probes=9)
+    assert together.handle(LevelsRepeated((level,)), 2.0) == alone.handle(level, 2.0)
+    assert together.desired() == alone.desired()
+    for one, another in zip(alone.pools.consumers(job), together.pools.consumers(job), strict=True):
+        assert all(getattr(one[2], name) == getattr(another[2], name) for name in Check.__slots__)
 
 
 def test_equal_checks_are_one_job_and_one_report_reaches_all_who_share_it() -> None:
