@@ -87,7 +87,8 @@ REMEMBER_MAX = 200
 """Real servers whose memory is brought up to date at one stroke: about a millisecond."""
 
 TURN_PASSES = 4
-"""Passes of trio's loop that a turn waits for one more event: a worker's next frame needs two, once it is in the socket."""
+"""Passes of trio's loop that a turn with a table to compute waits for one more event: a worker's next frame needs two, once it is in the
+socket."""
 
 TABLE_FIRST_MAX_S = 1.0
 """At the start, the longest that the first probe and the history wait for the table: 10,000 real servers are written in a tenth of that."""
@@ -427,13 +428,19 @@ class Supervisor:
                 self._remembering.note()
 
     async def _more(self) -> Event | None:
-        """Return an event that is there, or on its way already; None when it is quiet. Takes no time that anybody could see."""
-        for _ in range(TURN_PASSES):
+        """Return an event that is there, None when it is quiet. Takes no time that anybody could see.
+
+        Before a table is computed an event is waited for that is on its way already; most turns have none to compute.
+        """
+        passes = TURN_PASSES if self._director.moved else 0
+        while True:
             try:
                 return self._inbox.receive_nowait()
             except trio.WouldBlock:
+                if not passes:
+                    return None
+                passes -= 1
                 await trio.lowlevel.checkpoint()
-        return None
 
     def _take(self, event: Event) -> float:
         """Give one event to the director and tell what it led to; return the time of the verdict."""

@@ -115,6 +115,11 @@ class Director:
         """Return the table that the kernel should have; the same object until something changed."""
         return self.pools.desired()
 
+    @property
+    def moved(self) -> bool:
+        """Whether `desired` may be another table than when it was asked for last."""
+        return self.pools.moved
+
     def next_deadline(self) -> float:
         """Return when time alone will change something (trio's seconds): a wish, a departure, a hold or a suspicion ends."""
         pools = self.pools

@@ -131,6 +131,11 @@ class Pools:
 
     # -- the table -------------------------------------------------------------------------------------------------
 
+    @property
+    def moved(self) -> bool:
+        """Whether there is something to compute for `desired`, which may come to the same table all the same."""
+        return bool(self._dirty) or self._desired is None
+
     def desired(self) -> Table:
         """Return the table that the kernel should have; the same object until something changed."""
         for key in self._dirty:

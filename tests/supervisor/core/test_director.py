@@ -195,7 +195,12 @@ def test_the_desired_table_is_the_same_object_until_something_changes() -> None:
     director = started(ARTICLE)
     before = director.desired()
     report(director, 21, up=True)
+    assert not director.moved
     assert director.desired() is before
+    report(director, 21, up=False)
+    assert director.moved
+    assert director.desired() is not before
+    assert not director.moved
     report(director, 21, up=False)
     assert director.desired() is not before
 
