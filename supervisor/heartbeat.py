@@ -75,4 +75,5 @@ class Heartbeat:
             elif not before:
                 said = f"Stuck: {stuck}. The service manager gets no sign of life any more."
                 log.emit("watchdog.withheld", said, what=stuck)
-            notifier.status(f"stuck: {stuck}" if stuck else self._summary())
+            if notifier.listens:
+                notifier.status(f"stuck: {stuck}" if stuck else self._summary())

@@ -39,22 +39,32 @@ class Notifier:
         if self._speaker is not None:
             weakref.finalize(self, self._speaker.close)
         ours = watched_pid in {"", str(os.getpid())}
+        self._shown = ""  # what was last told of how we are
         self.watchdog_period_s: float | None = int(period_us) / 1e6 if ours and period_us.isdecimal() else None
         """WATCHDOG=1 is due at least this often, in seconds; None: nobody watches."""
 
-    def _tell(self, *lines: str) -> None:
+    @property
+    def listens(self) -> bool:
+        """Whether there is anybody to tell."""
+        return self._speaker is not None
+
+    def _tell(self, *lines: str) -> bool:
+        """Tell it, if there is anybody; return whether it was taken."""
         if self._speaker is None:
-            return
+            return False
         with contextlib.suppress(OSError):  # nobody listens, or it is slow: never our problem
             self._speaker.sendto("\n".join(lines).encode(), self._address)
+            return True
+        return False
 
     def ready(self) -> None:
         """Startup or reload is done."""
         self._tell("READY=1", f"MAINPID={os.getpid()}")
 
     def status(self, text: str) -> None:
-        """Show `text`, one line, in `systemctl status`."""
-        self._tell("STATUS=" + " ".join(text.split()))
+        """Show `text`, one line, in `systemctl status`, where it stays until there is another one: it is told once."""
+        if text != self._shown and self._tell("STATUS=" + " ".join(text.split())):
+            self._shown = text
 
     def reloading(self) -> None:
         """A reload begins; `ready` ends it."""

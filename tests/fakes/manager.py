@@ -15,6 +15,11 @@ class FakeManager(Notifier):
         self.fed_at = 0.0
         self.shown = ""
 
+    @property
+    def listens(self) -> bool:
+        """See `Notifier`."""
+        return True
+
     def watchdog(self) -> None:
         """See `Notifier`; when it was last called is in `fed_at`."""
         self.fed_at = trio.current_time()

@@ -6,6 +6,8 @@ import resource
 import socket
 import time
 
+import pytest
+
 from supervisor.systemd import Notifier
 
 
@@ -37,6 +39,25 @@ def test_every_message_arrives_in_systemds_words(tmp_path: pathlib.Path) -> None
         assert manager.recv(1000) == b"WATCHDOG=1"
         notifier.stopping()
         assert manager.recv(1000) == b"STOPPING=1"
+
+
+def test_a_status_is_told_once_until_there_is_another(tmp_path: pathlib.Path) -> None:
+    with listening(str(tmp_path / "notify")) as manager:
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        for text in ("2 up", "2 up", "1 up", "2 up"):
+            notifier.status(text)
+        assert [manager.recv(1000) for _ in range(3)] == [b"STATUS=2 up", b"STATUS=1 up", b"STATUS=2 up"]
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(1000)
+
+
+def test_a_status_that_was_not_taken_is_told_again(tmp_path: pathlib.Path) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    notifier.status("2 up")  # nobody is there yet
+    with listening(str(tmp_path / "notify")) as manager:
+        notifier.status("2 up")
+        assert manager.recv(1000) == b"STATUS=2 up"
 
 
 def test_a_reload_carries_the_monotonic_clock(tmp_path: pathlib.Path) -> None:
