@@ -67,13 +67,17 @@ async def patiently(
     """Return what `receive` returns within `patience_s`. Raises ProtocolBroken for silence.
 
     `waited_s` returns how long the child has waited for a processor since it was started, None where nobody knows. For as long as that
-    was most of its silence, it is starved and not hung, and a new one would starve as well: it is given up to STARVED_MAX_S.
+    was most of its silence, it is starved and not hung, and a new one would starve as well: it is given up to STARVED_MAX_S. It is asked
+    when half of the patience is over, and what it says is of the time since then: before each word would be thousands of times in vain.
     """
-    since, before = trio.current_time(), waited_s()
-    for wait_s in (patience_s, SECOND_LOOK_S):
-        with trio.move_on_after(wait_s):
-            return await receive()
-    looked_at = since
+    since = trio.current_time()
+    with trio.move_on_after(patience_s / 2):
+        return await receive()
+    looked_at, before = trio.current_time(), waited_s()
+    with trio.move_on_at(since + patience_s):
+        return await receive()
+    with trio.move_on_after(SECOND_LOOK_S):
+        return await receive()
     while before is not None:
         now, waited = trio.current_time(), waited_s()
         if waited is None or waited - before < STARVED_SHARE * (now - looked_at):

@@ -547,6 +547,34 @@ def test_a_silent_worker_is_killed_in_time_and_a_beating_one_is_not() -> None:
     on_stage(part)
 
 
+def test_whether_a_worker_waits_for_a_processor_is_asked_only_of_one_that_is_silent() -> None:
+    asked_at: list[float] = []
+
+    def waited_s() -> float:
+        asked_at.append(trio.current_time())
+        return 0.0
+
+    async def part(stage: Stage) -> None:
+        stage.waited_s = waited_s
+        await stage.hello()
+        for seq in range(1, 11):
+            await trio.sleep(1)
+            await stage.say(wire.Beat(1, 1, seq, 0.0, 0, 0, (), (), wire.Histogram()))
+        assert not asked_at
+        await trio.sleep(SILENCE_MAX_S)
+        assert asked_at
+
+    on_stage(part)
+
+
+def test_what_is_seen_of_a_process_from_outside() -> None:
+    assert spawn.memory_bytes(os.getpid()) > 1 << 20
+    assert (spawn.waited_s(os.getpid()) or 0.0) >= 0
+    gone = 1 << 30  # beyond the largest number that a process can have (proc(5), pid_max)
+    assert spawn.memory_bytes(gone) == 0
+    assert spawn.waited_s(gone) is None
+
+
 def test_a_worker_that_waits_for_a_processor_is_given_longer_and_not_for_ever() -> None:
     async def part(stage: Stage) -> None:
         stage.waited_s = trio.current_time
