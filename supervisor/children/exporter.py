@@ -29,7 +29,7 @@ PAUSE_SHARE = 2.0
 """After an answer the next one waits so many times as long as it took: an exporter that asks without end gets a third of our processor."""
 
 SILENCE_MAX_S = 10.0
-"""An exporter says "alive" once a second, but while it renders a scrape, which takes seconds for the largest tables."""
+"""An exporter says "alive" every two seconds, but while it renders a scrape, which takes seconds for the largest tables."""
 
 
 class StreamLink:
@@ -51,7 +51,7 @@ class Protection(Protocol):
     line: bytes
 
     async def look(self) -> None:
-        """See whether there is a new one; called once a second."""
+        """See whether there is a new one; called every two seconds."""
 
 
 StartExporter = Callable[[int], Awaitable[tuple[Child, StreamLink]]]

@@ -1,6 +1,6 @@
 """How long a child may be silent, and how long it may take to its first word.
 
-Every child says something at least once a second. One that does not is stopped, hung or starved beyond use, and is replaced; what it
+Every child says something every second or two. One that does not is stopped, hung or starved beyond use, and is replaced; what it
 said while it was we who stood still is there at a second look. One that waits for a processor most of the time is not hung, and where
 that can be seen it is given longer.
 """

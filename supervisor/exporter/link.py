@@ -32,8 +32,8 @@ from supervisor.exporter.webpolicy import PREFIX
 ANSWER_MAX_S = 2.0
 """The supervisor may be silent for this long; then a scrape is told that there is no answer."""
 
-ALIVE_EVERY_S = 1.0
-"""How often the supervisor is given a sign of life (reliability.md, section 6)."""
+ALIVE_EVERY_S = 2.0
+"""How often the supervisor is given a sign of life: five times within its patience (`children.exporter`). Each wakes two processes."""
 
 CACHE_S = 1.0
 """An answer serves everybody for this long (observability.md and reliability.md, section 8)."""

@@ -14,7 +14,7 @@ from supervisor.core.entry import RESULT, Entry, Extract, Malformed
 from supervisor.core.entry import encode as encode_extract
 from supervisor.core.snapshot import Snapshot, encode
 from supervisor.exporter import link as link_module
-from supervisor.exporter.link import ANSWER_MAX_S, CACHE_S, QUESTIONS_MAX, NoAnswer, SupervisorLink
+from supervisor.exporter.link import ALIVE_EVERY_S, ANSWER_MAX_S, CACHE_S, QUESTIONS_MAX, NoAnswer, SupervisorLink
 from tests.fakes import snapshots
 
 Stream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
@@ -65,7 +65,7 @@ def test_nobody_asks_without_need() -> None:
         with trio.move_on_after(60.5):
             while True:
                 said += await supervisor.receive_some()
-        assert said == b"alive\n" * 60  # signs of life, and nothing else
+        assert said == b"alive\n" * int(60 / ALIVE_EVERY_S)  # signs of life, and nothing else
 
     play(story)
 
