@@ -79,6 +79,8 @@ def plan(desired: Table, actual: Table, owned: Collection[ServiceKey] = frozense
 
 
 def _service_ops(service: Service, there: Service | None) -> list[Op]:
+    if there is not None and there.settings == service.settings:  # as with the destinations
+        return []
     settings = normal_settings(service.key, service.settings)
     if there is None:
         return [AddService(service.key, settings)]
