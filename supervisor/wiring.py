@@ -83,6 +83,9 @@ AT_ONCE_S = 0.001
 """What workers say within this time they say at once: each of ten thousand checks would else keep a time of its own from every full
 state, and these lie where there is room just then: in between what is read for a reload, most of which goes again."""
 
+GIVE_BACK_S = 10.0
+"""While the table is read as it was, memory is given back so often: what was not in use is asked for again within the second."""
+
 REMEMBER_MAX = 200
 """Real servers whose memory is brought up to date at one stroke: about a millisecond."""
 
@@ -117,6 +120,7 @@ class Supervisor:
         self._stopping = False
         self._taken = 0  # events
         self._took_at = -math.inf  # the last of them
+        self._gave_back_at = -math.inf  # memory
         self._early: list[Order] = []
         self._clients_served = trio.Event()  # the first table is written, or has had its time
         self._writer = Writer(
@@ -453,10 +457,17 @@ class Supervisor:
         elif isinstance(event, KernelRead) and self._idleness.look(event.reading, now):
             self._pool.traffic_changed(self._idleness.idle)
         self._took_at = now
+        table = self._director.reading.table
         self._tell(self._director.handle(event, now))
         if isinstance(event, WorkerSpeaking | KernelRead):
-            self._outside.give_back()  # what telling it its jobs took, 4 MB at 10,000, or a reading
+            self._give_back(now, much=isinstance(event, WorkerSpeaking) or self._director.reading.table is not table)
         return now
+
+    def _give_back(self, now: float, *, much: bool) -> None:
+        """Give memory back after what took `much`: telling a worker its jobs, 4 MB at 10,000, or a reading that made a table."""
+        if much or now >= self._gave_back_at + GIVE_BACK_S:
+            self._gave_back_at = now
+            self._outside.give_back()
 
     def _tell(self, transitions: Collection[Transition]) -> None:
         for transition in transitions:

@@ -236,6 +236,21 @@ def test_what_a_start_and_each_reload_made_is_kept_out_of_the_collector_and_noth
     play(story, ARTICLE, tmp_path)
 
 
+def test_memory_is_given_back_when_much_was_made_and_else_every_ten_seconds(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        alive(world, 21, 22)
+        await world.later(15)
+        before = len(world.gave_back)
+        await world.later(60)
+        assert 5 <= len(world.gave_back) - before <= 9, "every ten seconds, and with each full state of a worker"
+        before = len(world.gave_back)
+        world.reload(HEAVIER)
+        await world.later(0.3)
+        assert len(world.gave_back) > before
+
+    play(story, ARTICLE, tmp_path)
+
+
 PARTS = (Config, VirtualServer, RealServer, CheckSpec, Foresight)
 
 

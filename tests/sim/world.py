@@ -146,6 +146,7 @@ class World:
     workers: int = 1
     rivals: tuple[Rival, ...] = ()  # who else writes the table
     stays: int = 0  # how often the program was done with making what will stay
+    gave_back: list[float] = field(default_factory=list)  # when it gave memory back
     poison: set[str] = field(default_factory=set)  # addresses that a worker dies of
     no_starts: set[int] = field(default_factory=set)  # workers that cannot be started now
     files: dict[str, str] = field(default_factory=dict)  # path → first line
@@ -227,6 +228,10 @@ class World:
         """Be told that what was made will stay."""
         self.stays += 1
 
+    def _note_what_goes(self) -> None:
+        """Be told that memory is not needed any more."""
+        self.gave_back.append(trio.current_time())
+
     def crash(self) -> None:
         """The supervisor dies as by SIGKILL; its children see the end of their links."""
         self.scope.cancel()
@@ -259,6 +264,7 @@ class World:
             favour=self._favour,
             rivals=lambda: self.rivals,
             to_stay=self._note_what_stays,
+            give_back=self._note_what_goes,
             store=self.store,
             journal=self.journal,
             life=self.life,
