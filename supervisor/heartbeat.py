@@ -1,7 +1,7 @@
 """Proves that the program moves, twice a second, and tells the service manager so.
 
-The watchdog lives from events that were taken and from turns of the writer, never from a mere timer. Each tick is an event itself, so that
-a program with nothing to do moves, too. How late a tick comes is how late every decision is.
+The watchdog lives from events that were taken and from turns of the writer, never from a mere timer. A tick with no event since the last
+one is an event itself, so that a program with nothing to do moves, too. How late a tick comes is how late every decision is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TICK_S = 0.5
 """How often the decision loop must prove that it moves; the watchdog is fed from there and the loop's lag is measured by it."""
 
 DECIDER_STILL_TICKS = 10
-"""Ticks in a row without an event taken until the watchdog gets no more sign of life: 5 s, as each tick is an event itself."""
+"""Ticks in a row without an event taken until the watchdog gets no more sign of life: 5 s, as at least every other one is an event."""
 
 WRITER_STILL_TICKS = 60
 """Ticks in a row without a turn of the writer: 30 s. It has one each second; the kernel may hold a sync daemon's start for long."""
@@ -49,6 +49,7 @@ class Heartbeat:
                 "the writer of the kernel's table": (turns, WRITER_STILL_TICKS),
             }
         )
+        self._taken = taken
         self._inbox = inbox
         self._facts = facts
         self._outside = outside
@@ -57,7 +58,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Tick until cancelled."""
         log, notifier, stalls = self._outside.log, self._outside.notifier, self._outside.stalls
-        stuck, due = "", trio.current_time()
+        stuck, due, taken = "", trio.current_time(), -1
         while True:
             due += TICK_S
             stalls.expect(TICK_S + STALL_S)
@@ -67,7 +68,9 @@ class Heartbeat:
             if lag > LAG_TOLD_S:
                 due = trio.current_time()
                 log.emit("loop.lagging", f"The decision loop was late by {lag:.1f} s.", lag_s=lag, stack=stalls.seen())
-            await self._inbox.send(Tick())
+            if self._taken() == taken:
+                await self._inbox.send(Tick())
+            taken = self._taken()
             log.sum_up()
             before, stuck = stuck, self._pulse.beat()
             if not stuck:

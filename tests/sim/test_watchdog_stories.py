@@ -25,6 +25,17 @@ def test_a_program_that_works_gives_a_sign_of_life_each_second(tmp_path: Path) -
     play(story, ARTICLE, tmp_path)
 
 
+def test_a_tick_is_an_event_only_where_nothing_else_has_happened_since_the_last(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        await world.later(60)
+        before = world.supervisor._taken
+        await world.later(60)
+        readings, others = 60, 20  # full states of the worker, and the like
+        assert world.supervisor._taken - before <= 2 * readings + others
+
+    play(story, ARTICLE, tmp_path)
+
+
 def test_a_kernel_that_is_gone_for_a_while_is_no_standstill(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         world.backend.unavailable = "the module was unloaded"
