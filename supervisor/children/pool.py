@@ -150,9 +150,10 @@ class CheckerPool:
         return self._idle
 
     def spoke(self, index: int) -> None:
-        """It is there."""
-        self._tell(self._crew.spoke(index, trio.current_time()))
-        self._stirred.set()
+        """It is there. Who was there already changes nothing, and who checks what need not be found out again."""
+        if self._crew.awaits(index):
+            self._tell(self._crew.spoke(index, trio.current_time()))
+            self._stirred.set()
 
     def ended(self, index: int, jobs: Collection[int], *, blame: bool) -> None:
         """It is not there any more."""

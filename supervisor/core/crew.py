@@ -150,12 +150,15 @@ class Crew:
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
+    def awaits(self, index: int) -> bool:
+        """Tell whether it is news when this worker says a full state, which it does every half minute."""
+        return index == self.ward or self._place(index).away_at is not None
+
     def spoke(self, index: int, now: float) -> list[Edge]:
         """A worker said its first full state: it is there."""
-        place = self._place(index)
-        if place.away_at is None and index != self.ward:
+        if not self.awaits(index):
             return []
-        place.away_at = None
+        self._place(index).away_at = None
         self._begin_trial_time(now)
         if index == self.ward:
             return []

@@ -97,10 +97,10 @@ class Check:
 
     def hear_again(self, level: CheckReported, now: float) -> bool:
         """Take a level without a result in that is as known, which of thousands nearly all are; tell whether it is: else nothing was done."""
-        same = level.health is self.health and level.failures == self.failures and level.weight == self.weight
-        if not same or level.health is Health.UNKNOWN:
+        if level.health is not self.health or level.failures != self.failures or level.weight != self.weight:
             return False
-        self.heard_at = now
+        if level.health is not Health.UNKNOWN:
+            self.heard_at = now
         self.probes = level.probes or self.probes
         return True
 

@@ -53,6 +53,16 @@ def test_every_job_has_exactly_one_worker_and_all_have_some() -> None:
     assert set(owners.values()) == {0, 1, 2, 3}
 
 
+def test_what_a_worker_says_is_news_until_it_has_spoken_and_again_after_its_end_and_from_the_ward_always() -> None:
+    crew = Crew(1, 0.0)
+    assert crew.awaits(0)
+    crew.spoke(0, 1.0)
+    assert not crew.awaits(0)
+    crew.ended(0, (), 2.0, blame=False)
+    assert crew.awaits(0)
+    assert crew.awaits(crew.ward)
+
+
 def test_the_jobs_of_a_worker_that_is_away_go_to_the_living_and_no_others_move_and_all_come_back() -> None:
     jobs, crew = jobs_of(200), crew_of(4)
     before = crew.owners(jobs, 2.0)
