@@ -21,9 +21,7 @@ _NEVER = 0.0
 
 def level_of(entry: wire.StateEntry) -> CheckReported:
     """Return an entry of a full state as a report without a result."""
-    return CheckReported(
-        entry.job, HEALTH[entry.health], entry.edges, entry.failures, None, entry.weight, entry.probes
-    )
+    return CheckReported(entry.job, HEALTH[entry.health], entry.edges, entry.failures, None, entry.weight, entry.probes)
 
 
 def event_of(report: wire.Report) -> CheckReported:

@@ -253,11 +253,8 @@ class Director:
         """Take one event in and return the transitions that it caused, in the order in which they happened."""
         told = self._expire(now) if now >= self.next_deadline() else []
         match event:
-            case CheckReported():
-                told += self._reported(event, now)
-            case LevelsRepeated(levels):
-                for level in levels:
-                    told += self._repeated(level, now)
+            case CheckReported() | LevelsRepeated():
+                told += self._heard(event, now)
             case SentinelReported():
                 self._sentinel_reported(event)
             case WorkerSilent(jobs) | WorkerSpeaking(jobs):
@@ -280,6 +277,11 @@ class Director:
             case _:
                 assert_never(event)
         return told + selfblame.told(self.pools, now)
+
+    def _heard(self, event: CheckReported | LevelsRepeated, now: float) -> list[Transition]:
+        if isinstance(event, LevelsRepeated):
+            return [transition for level in event.levels for transition in self._repeated(level, now)]
+        return self._reported(event, now)
 
     def _repeated(self, level: CheckReported, now: float) -> list[Transition]:
         """Take a level in that most often is as it was: then nothing follows from it."""

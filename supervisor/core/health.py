@@ -96,7 +96,7 @@ class Check:
                 assert_never(self.spec.weighs)
 
     def hear_again(self, level: CheckReported, now: float) -> bool:
-        """Take a level without a result in that is as known, which of thousands nearly all are; tell whether it is: else nothing was done."""
+        """Take a level without a result in that is as known, as nearly all of thousands are. Tell whether it is; else nothing was done."""
         if level.health is not self.health or level.failures != self.failures or level.weight != self.weight:
             return False
         if level.health is not Health.UNKNOWN:
