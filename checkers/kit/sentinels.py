@@ -116,7 +116,10 @@ class _Due:
 
 
 class Counts(NamedTuple):
-    """What is to be told of all: `held`, `given_up` and `unaffordable` (there is no descriptor for them) now, `ended` since the start."""
+    """What is to be told of all: `held`, `given_up` and `unaffordable` (there is no descriptor for them) now, `ended` since the start.
+
+    Who is on trial is not held yet: nobody knows whether it may stay.
+    """
 
     held: int
     ended: int
@@ -155,6 +158,7 @@ class Sentinels:
         self._queue: deque[Sentinel] = deque()  # to be opened, when there is a place
         self._opening = 0
         self._trials = 0
+        self._on_trial: set[Sentinel] = set()  # those that stand meanwhile
         self._open = 0  # connections, standing or being opened
         self._ended = 0
         self._given_up: set[Sentinel] = set()
@@ -253,7 +257,8 @@ class Sentinels:
 
     def counts(self) -> Counts:
         """Return what is to be told of all."""
-        return Counts(self._open - self._opening, self._ended, len(self._given_up), len(self._unaffordable))
+        held = self._open - self._opening - len(self._on_trial)
+        return Counts(held, self._ended, len(self._given_up), len(self._unaffordable))
 
     # -- opening -------------------------------------------------------------------------------------------------------
 
@@ -377,6 +382,7 @@ class Sentinels:
     def _try(self, sentinel: Sentinel) -> None:
         """Ask whether the server has a place for others beside it."""
         self._trials += 1
+        self._on_trial.add(sentinel)
         hold = functools.partial(self._watch.hold, sentinel.target, sentinel.limit_s, 1.0, leave=True)
         released = functools.partial(self._release, sentinel)
         ended = functools.partial(self._tried, sentinel)
@@ -411,6 +417,7 @@ class Sentinels:
         if trial is not None:
             trial.stop()
             self._trials -= 1
+            self._on_trial.discard(sentinel)
             self._stirred.set()
 
     # -- after an end ----------------------------------------------------------------------------------------------------
@@ -479,6 +486,7 @@ class Sentinels:
         if held is None:
             return
         held.close()
+        self._on_trial.discard(sentinel)
         self._open -= 1
         if sentinel.connected_at == math.inf:
             self._opening -= 1

@@ -12,6 +12,7 @@ from checkers.kit.api import DeadlinePassed, SentinelState, Target
 from checkers.kit.sentinels import OPEN_WITHIN_S
 from checkers.kit.timer import TICK_S
 from checkers.kit.trial import CALM_S, CROWDED_FIRST_S, DOUBT_FIRST_S, DOUBT_MAX_S, TRIAL_S, Room
+from checkers.kit.worker import BEAT_EVERY_S
 from tests.checkers.kit.test_sentinel import ADDRESS, Scene, crowd, job, of, run, tcp
 from tests.fakes.behaviours import blackhole, hang, healthy, refuse, slow
 from tests.fakes.network import FakeNetwork
@@ -124,6 +125,21 @@ def test_a_far_server_has_one() -> None:
         assert len(scene.server.held) == 1
 
     assert states(run(story)) == []
+
+
+def test_who_is_on_trial_is_not_counted_as_held_yet() -> None:
+    async def story(scene: Scene) -> None:
+        scene.server.latency_s = 0.9
+        for frame in wire.assign_frames(1, 1, [tcp(connect_timeout=2.0)]):
+            await scene.link.send(frame)
+        await trio.sleep(1.0 + 2 * 0.9 + OPEN_WITHIN_S + TICK_S)
+        assert [held.connected for held in scene.server.held] == [True], "it stands, and its trial has begun"
+        await trio.sleep(BEAT_EVERY_S + TICK_S)
+        assert scene.beat.sentinels_held == 0
+        await trio.sleep(2)
+        assert scene.beat.sentinels_held == 1
+
+    run(story)
 
 
 def test_a_rack_of_servers_with_one_place_each_loses_nobody() -> None:
