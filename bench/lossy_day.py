@@ -80,11 +80,16 @@ def reckoned(retries: int, servers: int) -> str:
 def row(task: Task, lived: Lived) -> list[object]:
     """Return one row of the table."""
     worst = f"{max(lived.noticed_s):.2f}" if lived.noticed_s and not task.hasty else ""
-    counts = [lived.packets, lived.lost, lived.probes, lived.failed, lived.sentinels_ended, lived.flaps, lived.writes]
-    return ["retry 0" if task.hasty else "fast.conf", lived.seed, f"{lived.hours:g}", *counts, worst]
+    counts = [lived.packets, lived.lost, lived.probes, lived.failed]
+    sentinels = [lived.sentinels_ended, f"{100 * lived.watched:.0f} %"]
+    timings = ["retry 0" if task.hasty else "fast.conf", lived.seed, f"{lived.hours:g}"]
+    return [*timings, *counts, *sentinels, lived.flaps, lived.writes, worst]
 
 
-COLUMNS = "timings, seed, hours, packets, lost, probes, failed, sentinels ended, flaps, writes, silent host out after (worst) s"
+COLUMNS = (
+    "timings, seed, hours, packets, lost, probes, failed, sentinels ended, of the time they stood, flaps, writes,"
+    " silent host out after (worst) s"
+)
 
 
 def of(tasks: Sequence[Task], found: Sequence[Lived]) -> dict[str, Any]:

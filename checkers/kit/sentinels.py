@@ -13,7 +13,8 @@ down. It ends without harm with every graceful reload; servers that close idle c
 
 It must be in nobody's way. Whether the server has a place for it beside others is tried before it stays (`kit.trial`), again after each
 death of the server. And a probe that times out beside one has it closed: if that failure would take the server out, it is not
-counted once but made again without the sentinel; where that one passes, there is none for a while.
+counted once but made again without the sentinel; where that one passes, there is none for a while. One lost packet is no reason: a server
+whose queue is full answers nobody who wants to connect, and not the next probe either.
 
 After an end two looks follow, because a dying kernel may take a connection before the listener is gone (performance.md: 7 in 1,000): the
 sentinel is opened again after LOOKS_S, and the new one is itself the second look, for it is reset when the listener goes. A port
@@ -45,7 +46,7 @@ from checkers.kit.runner import Runner
 from checkers.kit.schedule import Random
 from checkers.kit.sentinel import LIMIT_MAX_S, NOBODY, Phase, Sentinel
 from checkers.kit.timer import Timer
-from checkers.kit.trial import Outcome, Trial
+from checkers.kit.trial import SYN_AGAIN_S, Outcome, Trial
 from checkers.kit.urgency import Hint, is_refusal
 from checkers.kit.watch import News, Watch
 
@@ -217,7 +218,7 @@ class Sentinels:
             if verdict.ok and trio.current_time() >= sentinel.paused_until:
                 self._give_up(sentinel, SentinelState.CROWDS, sentinel.room.doubted(sentinel.age_s))
             return verdict
-        if verdict.reason not in TIME_OUTS or runner.state.health is Health.DOWN:
+        if verdict.reason not in TIME_OUTS or runner.state.health is Health.DOWN or _may_be_lost(runner, verdict):
             return verdict
         if not sentinel.stands and began >= sentinel.stood_until:
             return verdict
@@ -519,3 +520,14 @@ class Sentinels:
         if sentinel.alarm is not None:
             sentinel.alarm.cancel()
             sentinel.alarm = None
+
+
+def _may_be_lost(runner: Runner, verdict: Verdict) -> bool:
+    """Tell whether one lost packet explains a time-out, and the next may tell: then nobody is suspected yet.
+
+    It is the first failure in a row, of a probe whose limit ends before a lost SYN is sent again, and the next would not take the server
+    out: until then a sentinel that is in the way is gone, so that this costs nobody a probe more.
+    """
+    state, job = runner.state, runner.job
+    no_second_syn = verdict.reason is Reason.L4TOUT and job.connect_timeout <= SYN_AGAIN_S
+    return no_second_syn and not state.failures and state.retry_it + 1 < job.retry

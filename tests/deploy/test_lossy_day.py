@@ -23,6 +23,7 @@ GOOD = Lived(
     flaps=0,
     writes=0,
     sentinels_ended=3,
+    watched=0.92,
     noticed_s=(1.5, 2.5),
 )
 

@@ -38,7 +38,8 @@ class FakeServer:
     """One address and port. `connections` counts attempts, `open` what stands now; `server_names` are those of TLS clients,
     `farewells` counts their close_notify. All of it may be read at any time.
 
-    `places` is how many connections it serves at once; whoever comes later is in its queue. `notes_ends`: who leaves is noticed.
+    `places` is how many connections it serves at once; whoever comes later is in its queue, up to `backlog` of them, and who finds that
+    full gets no answer (that a SYN is sent again after a second is not modelled there). `notes_ends`: who leaves is noticed.
     `patience_s` is how long it keeps one whose end it did not hear of, because it was lost.
     `idle_limit_s` is after how long it closes connections that say nothing; `held` are those of sentinels, `holds` counts how many
     were begun, `holds_ended` how many ended by themselves. A change of `behaviour` reaches them: a process that dies closes them, and
@@ -56,6 +57,7 @@ class FakeServer:
         self.server_names: list[str] = []
         self.farewells = 0
         self.places: float = math.inf
+        self.backlog: float = math.inf
         self.notes_ends = True
         self.patience_s = PATIENCE_S
         self._queue: dict[object, Callable[[], None]] = {}  # who is there, in order, and what serves them
@@ -70,6 +72,8 @@ class FakeServer:
 
     def late_s(self, wire: Wire) -> float:
         """Return how much later an attempt to connect is answered because packets are lost, in seconds; math.inf: it never is."""
+        if len(self._queue) >= self.places + self.backlog:
+            return math.inf
         if not wire.rate:
             return 0.0
         return wire.connected_s() if self.behaviour.connect is Connect.ACCEPT else wire.refused_s()

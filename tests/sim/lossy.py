@@ -31,6 +31,9 @@ SETTLED_S = 15.0
 GAP_S = 30.0, 40.0
 """Between two deaths: all checks are well again, and sometimes a sentinel stands again."""
 
+LOOK_EVERY_S = 10.0
+"""How often it is looked whether sentinels stand."""
+
 MISSED_S = 30.0
 """Who is not out by then is not noticed."""
 
@@ -52,7 +55,8 @@ FLAPS = frozenset(
 class Lived:
     """What there was in so many hours. `flaps` are events that tell of a change, `writes` changes of the kernel's table.
 
-    `noticed_s` has, of each host that fell silent afterwards, how long it stayed in service.
+    `watched` is the part of the time in which the sentinels stood; `noticed_s` has, of each host that fell silent afterwards, how long it
+    stayed in service.
     """
 
     seed: int
@@ -65,6 +69,7 @@ class Lived:
     flaps: int
     writes: int
     sentinels_ended: int
+    watched: float
     noticed_s: tuple[float, ...]
 
 
@@ -82,7 +87,7 @@ def live(
         assert len(world.weights()) == len(endpoints), "all of them are in service"
         world.network.wire = wire = Wire(rate, random.Random(seed))
         told, written, probes, failed = len(world.lines), len(world.backend.ops), *probed(world)
-        await world.later(3600 * hours)
+        watched = await quiet(world, 3600 * hours)
         now_probes, now_failed = probed(world)
         found.append(
             Lived(
@@ -96,6 +101,7 @@ def live(
                 flaps=sum(line["event"] in FLAPS for line in world.lines[told:]),
                 writes=len(world.backend.ops) - written,
                 sentinels_ended=sum(server.holds_ended for server in world.network.servers.values()),
+                watched=watched,
                 noticed_s=tuple([await death(world, endpoints[number % len(endpoints)]) for number in range(deaths)]),
             )
         )
@@ -103,6 +109,16 @@ def live(
     with tempfile.TemporaryDirectory() as folder:
         play(story, text, Path(folder), seed=seed)
     return found[0]
+
+
+async def quiet(world: World, duration_s: float) -> float:
+    """Let so much time pass; return the part of it in which a sentinel stood, of all servers together."""
+    looks, servers = round(duration_s / LOOK_EVERY_S), world.network.servers.values()
+    stood = 0
+    for _ in range(looks):
+        await world.later(LOOK_EVERY_S)
+        stood += sum(any(held.connected for held in server.held) for server in servers)
+    return stood / (looks * len(servers))
 
 
 def probed(world: World) -> tuple[int, int]:

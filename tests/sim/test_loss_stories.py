@@ -106,6 +106,7 @@ def test_the_whole_program_takes_nobody_out_and_a_silent_host_within_three_secon
     assert found.failed > found.servers * 3600 * found.hours * 0.015, "losses were seen"
     assert (found.flaps, found.writes) == (0, 0)
     assert max(found.noticed_s) <= 3.0
+    assert found.watched > 0.8, "single losses take no sentinel away"
 
 
 def test_the_whole_program_without_retries_takes_somebody_out_every_minute() -> None:

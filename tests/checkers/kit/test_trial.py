@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -304,6 +305,81 @@ def test_a_time_out_that_the_next_probe_confirms_was_not_the_sentinels_fault() -
         assert len(scene.server.held) == 1
 
     assert states(run(story)) == []
+
+
+HASTY: dict[str, Any] = {"delay_loop": 1.0, "connect_timeout": 0.2, "delay_before_retry": 0.05}
+"""A limit within which a lost SYN is not sent again, as in deploy/examples/fast.conf."""
+
+
+async def gone_for(scene: Scene, probes: int) -> None:
+    """So many probes in a row find nobody, from the next one on; then the server is there as if nothing had been."""
+    since = len(scene.reports())
+    scene.server.behaviour = blackhole()
+    while len(scene.reports()) < since + probes:  # noqa: ASYNC110  nobody tells us what is heard
+        await trio.sleep(TICK_S)
+    scene.server.behaviour = healthy()
+    await trio.sleep(5)
+
+
+def test_a_time_out_that_one_lost_packet_explains_leaves_the_sentinel_where_it_is() -> None:
+    async def story(scene: Scene) -> None:
+        await scene.assign(tcp(retry=4, **HASTY))
+        for _ in range(5):
+            await gone_for(scene, 1)
+        assert len(scene.server.held) == 1
+        assert scene.server.holds == 1
+
+    scene = run(story)
+    assert [row[2] for row in scene.reports()] == 5 * ["L4TOUT", "L4OK"]
+    assert states(scene) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "probes"),
+    [({"retry": 4}, 2), ({"retry": 1}, 1), ({"retry": 4, "connect_timeout": 1.2}, 1)],
+    ids=["the second in a row", "the last that may be", "beyond the first repetition"],
+)
+def test_any_other_time_out_has_it_closed_and_for_a_while_there_is_none(changes: dict[str, Any], probes: int) -> None:
+    async def story(scene: Scene) -> None:
+        await scene.assign(tcp(**HASTY | changes))
+        await gone_for(scene, probes)
+        assert len(scene.server.held) == 0
+
+    scene = run(story)
+    assert states(scene) == [SentinelState.CROWDS]
+    assert scene.down_after() is None
+
+
+@pytest.mark.parametrize(
+    ("retry", "seen"), [(0, ["LATE"]), (1, ["L4TOUT"]), (2, ["L4TOUT", "L4TOUT"]), (4, ["L4TOUT", "L4TOUT"])]
+)
+def test_a_server_with_one_place_and_no_queue_is_let_go_before_it_would_be_out(retry: int, seen: list[str]) -> None:
+    """It shows itself by not answering who wants to connect."""
+
+    async def story(scene: Scene) -> None:
+        await scene.assign(tcp(retry=retry, **HASTY))
+        assert len(scene.server.held) == 1
+        scene.server.places, scene.server.backlog = 1, 0
+        await trio.sleep(300)
+
+    scene = run(story)
+    assert scene.down_after() is None
+    assert [row[2] for row in scene.reports()] == [*seen, "L4OK"]
+    assert states(scene)[0] is SentinelState.CROWDS
+
+
+@pytest.mark.parametrize("retry", [1, 2, 4])
+def test_with_retries_a_host_that_falls_silent_is_out_as_soon_as_without_a_sentinel(retry: int) -> None:
+    def after(*, watched: bool) -> float:
+        async def story(scene: Scene) -> None:
+            await scene.assign(tcp(retry=retry, sentinel=watched, **HASTY))
+            scene.server.behaviour = blackhole()
+            scene.mark()
+            await trio.sleep(60)
+
+        return run(story).down_after() or 0.0
+
+    assert after(watched=True) == pytest.approx(after(watched=False), abs=0.2)
 
 
 def test_doubts_grow_and_are_forgotten_after_an_hour_of_calm() -> None:
