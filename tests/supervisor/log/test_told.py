@@ -6,6 +6,7 @@ Read from the source, so that an event that nobody tells, or a field that nobody
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,16 +30,23 @@ class Told:
     more: frozenset[str]  # what it may be given besides: words of that folder, where it hands on a mapping
 
 
+@functools.cache
+def everywhere() -> tuple[Told, ...]:
+    """All places, read when the first test asks for them: every process that runs tests imports this, and few run these."""
+    return tuple(places())
+
+
 def places() -> Iterator[Told]:
     trees = {
         path: ast.parse(path.read_text())
         for path in sorted((ROOT / "supervisor").rglob("*.py"))
         if path.name not in TABLES
     }
+    words_there: dict[Path, set[str]] = {}
     for path, tree in trees.items():
-        words = frozenset(
-            word for other, tree in trees.items() if other.parent == path.parent for word in words_of(tree)
-        )
+        words_there.setdefault(path.parent, set()).update(words_of(tree))
+    for path, tree in trees.items():
+        words = frozenset(words_there[path.parent])
         for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Call)
@@ -81,16 +89,13 @@ def pattern(name: ast.expr, words: frozenset[str]) -> str:
             raise AssertionError(ast.unparse(name))
 
 
-EVERYWHERE = tuple(places())
-
-
 def places_of(event: str) -> list[Told]:
-    return [place for place in EVERYWHERE if place.names.fullmatch(event)]
+    return [place for place in everywhere() if place.names.fullmatch(event)]
 
 
 def test_every_place_tells_an_event_of_the_catalogue_with_fields_of_its_own() -> None:
-    assert len(EVERYWHERE) > 50
-    for place in EVERYWHERE:
+    assert len(everywhere()) > 50
+    for place in everywhere():
         events = [event for event in CATALOGUE if place.names.fullmatch(event)]
         assert events, place
         known = {name for event in events for name in CATALOGUE[event].fields}
