@@ -23,14 +23,19 @@ VALUE_MIN = 4
 TOKEN_MIN = 8
 """From this length on a part of a secret is one by itself: the token of "Bearer TOKEN", the value of "session=VALUE"."""
 
-_WORD = rb"[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|apikey|credential|session[_-]?id)[\w.-]*"
+_WORD = rb"(?>[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|apikey|credential|session[_-]?id))[\w.-]*+"
+"""The rest of a word that names a secret. Servers say what they like, so a text is gone through once: from where a word begins, to its
+end (`*+`), with the last of these in it (`?>`). What stands before the name is taken along for that, and given back."""
+
 _NAMED = (
     re.compile(rb"(?im)^([ \t]*(?:proxy-)?authori[sz]ation|[ \t]*(?:set-)?cookie2?)([ \t]*:[ \t]*)[^\r\n]+"),
-    re.compile(rb"(?im)^([ \t]*[\w-]*(?:auth|secret|token|api-?key|passw)[\w-]*)([ \t]*:[ \t]*)[^\r\n]+"),
+    re.compile(rb"(?im)^([ \t]*(?>[\w-]*(?:auth|secret|token|api-?key|passw))[\w-]*+)([ \t]*:[ \t]*)[^\r\n]+"),
     re.compile(rb"(?im)^(AUTH)([ \t]+)[^\r\n]+"),
-    re.compile(rb"(?i)(" + _WORD + rb")([\"']?[ \t]*[=:][ \t]*)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s\"'&;,<>{}]+)"),
-    re.compile(rb"(?i)(-" + _WORD + rb")([ \t]+)(?!-)[^\s]+"),
-    re.compile(rb"(?i)([a-z][a-z0-9+.-]*://[^\s/:@]*)(:)[^\s/@]+(?=@)"),
+    re.compile(
+        rb"(?i)(?<![\w.-])(" + _WORD + rb")([\"']?[ \t]*[=:][ \t]*)(?:\"[^\"\r\n]*\"?|'[^'\r\n]*'?|[^\s\"'&;,<>{}]+)"
+    ),
+    re.compile(rb"(?i)(?<![\w.-])([\w.]*+-" + _WORD + rb")([ \t]+)(?!-)[^\s]+"),
+    re.compile(rb"(?i)(?<![a-z0-9+.-])([0-9+.-]*+[a-z][a-z0-9+.-]*+://[^\s/:@]*+)(:)[^\s/@]+(?=@)"),
 )
 
 
