@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from checkers.kit import wire
+from checkers.kit import wire, worker
 from checkers.kit.api import DeadlinePassed, SentinelState, Target
 from checkers.kit.sentinels import OPEN_WITHIN_S
 from checkers.kit.timer import TICK_S
@@ -93,7 +93,11 @@ def test_a_server_with_two_places_has_its_sentinel_and_nobody_waits() -> None:
     assert in_the_way(waits) == []
 
 
-def test_who_did_not_pass_is_tried_again_after_an_hour_and_then_ever_more_rarely() -> None:
+def test_who_did_not_pass_is_tried_again_after_an_hour_and_then_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "BEAT_EVERY_S", 60.0)  # half a day of beats, and nobody listens
+
     async def story(scene: Scene) -> None:
         scene.server.places = 1
         await scene.assign(job())
