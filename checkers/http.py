@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError, end_of
+from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError
 from checkers.kit.api import ConnectionLost, Dialer, Glance, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.frozen import frozen
@@ -347,17 +347,14 @@ class SameHead:
         head, verdict = self.request.last
         if head is None:
             return None
-        end = end_of(head, data)
-        if not end or (self.probes > 1 and not (head.stays_open and end + _size(head, self.bodiless) == len(data))):
+        length = head.length_in(data)
+        if not length:
             return None
+        if self.probes > 1:  # then it must be here whole, and nothing else
+            body_bytes = 0 if self.bodiless else head.body_bytes
+            if body_bytes is None or length + body_bytes != len(data) or not head.stays_open:
+                return None
         return verdict
-
-
-def _size(head: Head, bodiless: bool) -> int:
-    """Return how many bytes come after a head, -1 where it does not say."""
-    if bodiless:
-        return 0
-    return -1 if head.body_bytes is None else head.body_bytes
 
 
 def glance(target: Target, prepared: tuple[Url, ...]) -> Glance | None:

@@ -185,21 +185,36 @@ class Answer:
 
 @frozen
 class Head:
-    """What matters of a head: the status, and the status line as printable text. `key` is the head without its Date.
+    """What matters of a head: the status, and the status line as printable text.
 
+    `before` and `after` are its bytes around the value of its Date; without a Date (an ordinary one) all are in `before`.
     `body_bytes` is the length of the body where the head says it; None: whoever reads the body finds out. `stays_open` tells whether
     the connection may be used again after it.
     """
 
-    key: bytes
+    before: bytes
+    after: bytes
     status: int
     line: str
     body_bytes: int | None = None
     stays_open: bool = False
 
+    def length_in(self, data: bytes) -> int:
+        """Return the length of the head with which `data` begins, if it is complete and like this one, whatever its Date; else 0."""
+        before, after = self.before, self.after
+        start = len(before)
+        if not data.startswith(before):
+            return 0
+        if not after:
+            return start
+        end = start + _DATE_BYTES
+        if not data.startswith(after, end) or not _is_date(data[start:end]):
+            return 0
+        return end + len(after)
 
-_HEADS: dict[bytes, Head] = {}
-"""Heads that h11 has read, without their Date, so that the answers of equal servers hit whatever the second."""
+
+_HEADS: dict[tuple[bytes, bytes], Head] = {}
+"""Heads that h11 has read, by what is around their Date, so that the answers of equal servers hit whatever the second."""
 
 _DATES: set[bytes] = set()
 """Dates that are what they should be."""
@@ -210,45 +225,43 @@ def parse(head: bytes, last: Head | None = None) -> Head:
 
     `last` is what the same server said the last time, and is remembered by whoever gives it: servers may differ in an ETag.
     """
-    key = _dateless(head)
-    if last is not None and last.key == key:
+    if last is not None and last.length_in(head) == len(head):
         return last
+    key = _around_date(head)
     known = _HEADS.get(key)
     if known is not None:
         return known
-    parsed = _read(head, key)
-    if len(key) <= REMEMBERED_MAX_BYTES:
+    parsed = _read(head, *key)
+    if sum(map(len, key)) <= REMEMBERED_MAX_BYTES:
         if len(_HEADS) >= REMEMBERED_MAX:
             del _HEADS[next(iter(_HEADS))]
         _HEADS[key] = parsed
     return parsed
 
 
-def end_of(head: Head, data: bytes) -> int:
-    """Return where the head ends with which `data` begins, if it is like `head`; 0 if it is not, or not complete."""
-    end = data.find(_BLANK_LINE) + len(_BLANK_LINE)
-    return end if end >= len(_BLANK_LINE) and _dateless(data[:end]) == head.key else 0
+def _around_date(head: bytes) -> tuple[bytes, bytes]:
+    """Return what is before and after the value of a head's Date; all and nothing when that is missing or not an ordinary one."""
+    start = head.find(_DATE) + len(_DATE)
+    end = start + _DATE_BYTES
+    if start < len(_DATE) or head[end : end + 2] != b"\r\n" or not _is_date(head[start:end]):
+        return head, b""
+    return head[:start], head[end:]
 
 
-def _dateless(head: bytes) -> bytes:
-    """Return a head without its Date, or as it is when that is missing or not an ordinary one."""
-    start = head.find(_DATE)
-    value = start + len(_DATE)
-    end = value + _DATE_BYTES
-    date = head[value:end]
-    if start < 0 or head[end : end + 2] != b"\r\n":
-        return head
-    if date not in _DATES:
-        if _DATE_VALUE.fullmatch(date) is None:
-            return head
-        if len(_DATES) >= DATES_MAX:
-            _DATES.clear()
-        _DATES.add(date)
-    return head[:start] + head[end:]
+def _is_date(value: bytes) -> bool:
+    """Whether this is an ordinary value of a Date."""
+    if value in _DATES:
+        return True
+    if _DATE_VALUE.fullmatch(value) is None:
+        return False
+    if len(_DATES) >= DATES_MAX:
+        _DATES.clear()
+    _DATES.add(value)
+    return True
 
 
-def _read(head: bytes, key: bytes) -> Head:
-    """Have h11 read a head. Raises NotHttpError."""
+def _read(head: bytes, before: bytes, after: bytes) -> Head:
+    """Have h11 read a head, which is in two parts besides. Raises NotHttpError."""
     connection = _new_connection()
     try:
         connection.receive_data(head)
@@ -258,7 +271,8 @@ def _read(head: bytes, key: bytes) -> Head:
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise NotHttpError("not a valid HTTP answer")
     stays_open = connection.our_state is h11.DONE  # else it is MUST_CLOSE
-    return Head(key, event.status_code, excerpt(head[: head.index(b"\r\n")]), _body_bytes(event), stays_open)
+    line = excerpt(head[: head.index(b"\r\n")])
+    return Head(before, after, event.status_code, line, _body_bytes(event), stays_open)
 
 
 def _body_bytes(head: h11.Response | h11.InformationalResponse) -> int | None:

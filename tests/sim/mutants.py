@@ -483,8 +483,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "checkers/http.py",
-        "        if not end or (self.probes",
-        "        if (self.probes",
+        "        if not length:",
+        "        if length is None:",
         "every answer passes for the last one",
     ),
     _kit(
