@@ -1,7 +1,7 @@
 """One connection of a probe on a real socket, or with SOCK_DGRAM its datagrams. Made by `kit.dial`, which also says what is ready.
 
 A probe costs its task two turns: one when it is due, which connects, and one when the server has said something; at a glance it costs
-none (`kit.glance`). What is to be said first is said in between by whoever hears of the connection (`wake`); and it is said together with
+none (`kit.dial`). What is to be said first is said in between by whoever hears of the connection (`wake`); and it is said together with
 the last packet of the handshake, which saves one: TCP_QUICKACK off has the kernel wait with that acknowledgement for data, tcp(7).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import math
 import select
 import socket
 import struct
@@ -25,6 +24,7 @@ from checkers.kit.sockets import address_of, connect_error, errno_text, is_local
 from checkers.kit.spares import keep
 
 if TYPE_CHECKING:
+    from checkers.kit.deadlines import Deadlines
     from checkers.kit.dial import Network
 
 EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -45,13 +45,13 @@ class Connection:
 
     __slots__ = (
         "_aside",
+        "_deadlines",
         "_ended",
         "_events",
         "_expired",
         "_fd",
         "_first",
         "_kind",
-        "_limit_s",
         "_mark",
         "_network",
         "_note",
@@ -66,12 +66,12 @@ class Connection:
     )
 
     def __init__(
-        self, network: Network, limit_s: float, kind: socket.SocketKind, note: Callable[[LocalTrouble], None]
+        self, network: Network, deadlines: Deadlines, kind: socket.SocketKind, note: Callable[[LocalTrouble], None]
     ) -> None:
-        """`note` is told of every trouble of our own that comes after the connection stands."""
+        """`deadlines` have it expire; `note` is told of every trouble of our own that comes after the connection stands."""
         self._network = network
         self._note = note
-        self._limit_s = limit_s
+        self._deadlines = deadlines
         self._kind = kind
         self.deadline = 0.0
         self._mark = _NO_MARK
@@ -118,17 +118,17 @@ class Connection:
         if spares:
             sock = spares.pop()
         self._sock = sock = open_socket(target, self._kind) if sock is None else sock
-        self._fd = sock.fileno()
+        self._fd = fd = sock.fileno()
         if first:
             self._first = first
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-        error = sock.connect_ex(address_of(target))
+        # with spares, it is an address like others
+        error = sock.connect_ex((target.address, target.port) if spares is not None else address_of(target))
         if error and error != errno.EINPROGRESS:
             raise connect_error(error, at_once=True)
-        network.connections[self._fd] = self
+        network.connections[fd] = self
         if not watched:
-            network.epoll.register(self._fd, EVENTS)
-        network.expire(self, self._limit_s)
+            network.epoll.register(fd, EVENTS)
         self.then = then
 
     async def opened(self) -> None:
@@ -139,10 +139,16 @@ class Connection:
         if rest:
             await self.send(rest)
 
-    def say_again(self, data: bytes, then: Callable[[], object]) -> bool:
-        """Say all of `data` now, on a connection that stands, and call `then` when something comes; False when that is not possible."""
+    def ask(self, data: bytes, now: float, then: Callable[[], object]) -> bool:
+        """Go on at `now`, on a connection that was kept: say all of `data`, and call `then` when something comes. Whether that worked."""
+        sock = self._sock
+        if sock is None or self._events or self._ended or not self.paused:
+            return False
+        self.paused = False
+        self._network.paused -= 1
+        self._begin(now)
         try:
-            if self._socket().send(data) < len(data):
+            if sock.send(data) < len(data):
                 return False
         except OSError:
             return False
@@ -158,10 +164,11 @@ class Connection:
             return None
         if silent:
             return b""
-        if not self.connected or self._first:
+        sock = self._sock
+        if sock is None or not self.connected or self._first:
             return None
         try:
-            data = self._socket().recv(GULP_BYTES)
+            data = sock.recv(GULP_BYTES)
         except BlockingIOError:
             self._events, self._ended = 0, False
             return b""
@@ -177,7 +184,7 @@ class Connection:
         network = self._network
         network.gate.enter(self, now)
         self._mark = network.mark(now)
-        self.deadline = now + self._limit_s
+        self.deadline = self._deadlines.add(self, now)
 
     @property
     def is_raw(self) -> bool:
@@ -245,12 +252,15 @@ class Connection:
             return
         sock, self._sock = self._sock, None
         self.closed = True
+        network = self._network
         if self.paused:
-            self._wake_up()
-        self._network.gate.leave(self)
+            self.paused = False
+            network.paused -= 1
+        network.gate.leave(self)
+        self._deadlines.drop(self)
         if sock is None:
             return
-        self._network.connections.pop(self._fd, None)
+        network.connections.pop(self._fd, None)
         if self._kind is socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
@@ -265,42 +275,32 @@ class Connection:
 
     def pause(self) -> None:
         """See `kit.api.Stream.pause`."""
+        network = self._network
         self.paused = True
         self._said = self._aside = b""
-        self._network.paused += 1
-        self.deadline = math.inf
-        self._network.gate.leave(self)
+        network.paused += 1
+        network.gate.leave(self)
+        self._deadlines.drop(self)
 
     def resume(self) -> bool:
         """See `kit.api.Stream.resume`."""
-        return self.resume_at(trio.current_time())
-
-    def resume_at(self, now: float) -> bool:
-        """Do the same, with the time at hand."""
-        if not self.paused or self._events or self._ended:
+        if self._events or self._ended or not self.paused:
             return False
-        self._wake_up()
-        self._begin(now)
-        self._network.expire(self, self._limit_s)
-        return True
-
-    def _wake_up(self) -> None:
         self.paused = False
         self._network.paused -= 1
+        self._begin(trio.current_time())
+        return True
 
     def wake(self, events: int) -> None:
         """Take note of what the kernel told, say what is to be said first, and go on with `then` if there is something for it."""
         self._events |= events
         if events & _END:
             self._ended = True
+            if self.paused:
+                self.close()  # a server need not hold what is of no use any more
         if self._first and not self.connected and not events & _BROKEN and self._say_first() and not events & _TOLD:
             self._events = 0
             return
-        if self.paused and self._ended:
-            self.close()  # a server need not hold what is of no use any more
-        self._go_on()
-
-    def _go_on(self) -> None:
         then, self.then = self.then, None
         if then is not None:
             then()
@@ -337,13 +337,16 @@ class Connection:
         self._expired = True
         if self.then is not None:
             self._network.look()
-        self._go_on()
+        then, self.then = self.then, None
+        if then is not None:
+            then()
 
     def _raise_expired(self) -> NoReturn:
         now, punctuality = trio.current_time(), self._network.punctuality
-        late = punctuality.too_late(self._mark, now, self.deadline, self._limit_s)
+        limit_s = self._deadlines.limit_s
+        late = punctuality.too_late(self._mark, now, self.deadline, limit_s)
         what = "complete answer" if self.connected else "connection"
-        detail = f"no {what} within {self._limit_s:g} s"
+        detail = f"no {what} within {limit_s:g} s"
         if late:
             detail += f", of which this checker missed {punctuality.away_s(self._mark, now):.3g} s itself"
         raise DeadlinePassed(detail, connected=self.connected, late=late)

@@ -6,9 +6,10 @@ Counts probes, knows nothing of sockets. It must not let servers that are merely
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from checkers.kit.timer import Timer
 
@@ -26,11 +27,16 @@ class Gate:
     def __init__(self, timer: Timer) -> None:
         self._timer = timer
         self._busy: dict[object, float] = {}  # in the order of entering
-        self._waiting: deque[Task] = deque()
-        self._promised = (
-            0  # places of those who were let in and have not entered yet: else each who leaves wakes for all before him
-        )
+        self._waiting: deque[Callable[[], object]] = deque()
+        # places of those who were let in and have not entered yet: else each who leaves wakes for all before him
+        self._promised = 0
+        self._letting_in = False
         self._alarm_set = False
+
+    @property
+    def busy(self) -> int:
+        """How many probes are busy, as far as anybody looked."""
+        return len(self._busy)
 
     @property
     def full(self) -> bool:
@@ -41,16 +47,24 @@ class Gate:
         """Wait until it is not full. Whoever waited enters at once or not at all."""
         if not self.full:
             return
-        self._set_alarm()
         task = current_task()
-        self._waiting.append(task)
+
+        def begin() -> None:
+            self._promised += 1
+            reschedule(task)
 
         def abort(_: object) -> Abort:
-            self._waiting.remove(task)
+            self._waiting.remove(begin)
             return Abort.SUCCEEDED
 
+        self.line_up(begin)
         await wait_task_rescheduled(abort)
         self._promised -= 1
+
+    def line_up(self, begin: Callable[[], object]) -> None:
+        """Have `begin` called when it is not full any more: for who has no task that could wait. It enters at once or not at all."""
+        self._waiting.append(begin)
+        self._set_alarm()
 
     def enter(self, who: object, now: float) -> None:
         """Take a place at the time `now`."""
@@ -62,9 +76,12 @@ class Gate:
             self._let_in()
 
     def _let_in(self) -> None:
-        for _ in range(min(len(self._waiting), BURST_MAX - len(self._busy) - self._promised)):
-            self._promised += 1
-            reschedule(self._waiting.popleft())
+        if self._letting_in:
+            return  # one who was let in left at once, and whoever lets in goes on
+        self._letting_in = True
+        while self._waiting and not self.full:
+            self._waiting.popleft()()
+        self._letting_in = False
 
     def _set_alarm(self) -> None:
         if self._busy and not self._alarm_set:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from checkers.kit.api import Target
 from checkers.kit.job import Job
 from checkers.kit.timer import TICK_S
 
@@ -35,6 +36,10 @@ class Pacing:
             for where, count in checks.items()
             if count > 1 or most_per_s * TICK_S < 1  # a single check begins one probe a tick at most
         }
+
+    def limits(self, target: Target) -> bool:
+        """Tell whether a probe of a target needs a turn at all."""
+        return (target.address, target.port) in self.turns
 
     def has_turn(self, address: str, port: int, now: float) -> bool:
         """Take a turn if it is now; whether it is."""

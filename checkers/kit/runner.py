@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import trio
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Probe: TypeAlias = Coroutine[Any, Any, Verdict]
 
+COUNTED: Callable[[float], None] = lambda _: None  # noqa: E731  nothing is usual yet
 NOT_PREPARED = object()
 """Stands where a checker has not seen the options yet."""
 
@@ -31,34 +33,36 @@ class Probing(NamedTuple):
     """What is done with a runner: begin a probe; begin one at a glance, if it can; take in how that went. `desk` is where it asks."""
 
     begin: Callable[[Runner], Probe]
-    glance: Callable[[Runner], bool]
+    glance: Callable[[Runner, float], bool]
     glanced: Callable[[Runner, Verdict | None], None]
     desk: Desk
 
 
 class Runner:
-    """One job with its task and its state. It is what its dialer asks for favours (kit.api.Favours), and what dozes (kit.timer.Sleeper)."""
+    """One job with its task and its state. It is what its dialer asks for favours (kit.api.Favours)."""
 
     __slots__ = (
-        "_hint",
         "_probing",
         "_scope",
         "began",
         "booking",
+        "count_usual",
         "dial",
         "doze",
         "due",
         "due_by",
         "glance",
+        "glanced",
         "gone",
+        "hint",
         "job",
         "last_connect_error",
         "last_expires_at",
-        "last_judged",
         "last_reason",
         "longest_s",
         "looking",
         "naps",
+        "paced",
         "prepared",
         "probes",
         "sentinel",
@@ -66,6 +70,7 @@ class Runner:
         "target",
         "turns",
         "urgency",
+        "usual",
     )
 
     def __init__(
@@ -88,9 +93,13 @@ class Runner:
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        self.doze = Doze(timer, self)
+        # bound to this one as methods are: a partial takes three times the memory, and a method that hands on a call each time
+        self.doze = Doze(timer, MethodType(probing.glance, self))
+        self.glanced = MethodType(probing.glanced, self)  # takes in how a probe at a glance went
         self.due_by = 0.0  # after this its next start or end is overdue
-        self.last_judged: Verdict | None = None
+        # the last verdict, of a check that is up and well: once more, and it says nothing new
+        self.usual: Verdict | None = None
+        self.count_usual = COUNTED  # counts one of those, given its duration
         self.last_reason = Reason.NONE  # of the last report
         self.last_connect_error = ""  # in it: what a connection failed of
         self.last_expires_at = 0.0  # in it: the end of the certificate
@@ -98,10 +107,11 @@ class Runner:
         self.began = math.nan  # of the latest probe
         self.prepared: object = NOT_PREPARED
         self.glance: Glance | None = None  # how the next probe goes if nothing happens
+        self.paced = False  # others probe its target, too, or it has a limit: a probe needs a turn (kit.pacing)
         self.turns: Turns | None = None  # of a check whose requests are made one by one
         self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
         self.sentinel: Sentinel | None = None  # what watches its target; others may be watched by it, too
-        self._hint = Hint.NONE  # that nobody has acted on yet
+        self.hint = Hint.NONE  # that nobody has acted on yet
 
     def stay(self, job: Job) -> None:
         """A new assignment has the same job, perhaps under another number. (An equal one is not kept beside that of the state.)"""
@@ -127,25 +137,17 @@ class Runner:
         """Begin a probe."""
         return self._probing.begin(self)
 
-    def instead(self) -> bool:
-        """See `kit.timer.Sleeper.instead`: probe at a glance."""
-        return self._probing.glance(self)
-
-    def glanced(self, verdict: Verdict | None) -> None:
-        """Take in how a probe at a glance went."""
-        self._probing.glanced(self, verdict)
-
     def rest(self) -> Coroutine[Any, Any, object]:
         """Sleep until the next probe is due, or a sentinel brings it forward. Gives others a turn."""
         self._scope = None
         if self._is_hastened() or self.urgency.at_once:
             return trio.lowlevel.checkpoint()  # and no tick  # noqa: ASYNC105  it is for the caller to await
-        self._hint = Hint.NONE
+        self.hint = Hint.NONE
         return self.doze.until(self.due)
 
     def heed(self) -> bool:
         """Return whether somebody waits for the next probe; if a sentinel saw something, it is due now. For after a rest."""
-        hastened, self._hint = self._is_hastened(), Hint.NONE
+        hastened, self.hint = self._is_hastened(), Hint.NONE
         if hastened:
             self.due = min(self.due, trio.current_time())
         return hastened or self.urgency.at_once
@@ -164,18 +166,13 @@ class Runner:
 
     def hasten(self, hint: Hint) -> None:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
-        self._hint = max(self._hint, hint)
+        self.hint = max(self.hint, hint)
         if self.urgency.hastens(hint, self.state.health, self.state.failures):
             self.doze.hurry()
 
-    @property
-    def hinted(self) -> bool:
-        """Whether a sentinel saw something that nobody has acted on yet."""
-        return self._hint is not Hint.NONE
-
     def _is_hastened(self) -> bool:
         """Tell whether a sentinel saw something that brings the next probe forward."""
-        return self.hinted and self.urgency.hastens(self._hint, self.state.health, self.state.failures)
+        return self.hint is not Hint.NONE and self.urgency.hastens(self.hint, self.state.health, self.state.failures)
 
     def was_told(self, verdict: Verdict) -> bool:
         """Tell whether the last report said the same.
@@ -193,12 +190,6 @@ class Runner:
         """Note that this is what is reported."""
         self.last_reason, self.last_expires_at = verdict.reason, verdict.expires_at
         self.last_connect_error = verdict.detail if verdict.reason is Reason.L4CON else ""
-
-    def says_nothing_new(self, verdict: Verdict) -> bool:
-        """Whether this is the last verdict once more, of a check that is up and well, and no sentinel has to be told of it."""
-        if verdict is not self.last_judged or not verdict.ok or not self.state.well:
-            return False
-        return self.sentinel is None or self.sentinel.at_rest
 
     def entry(self) -> StateEntry:
         """Return the present level."""

@@ -199,7 +199,7 @@ class CheckState:
         """
         self._excused = False
         self._successes += 1
-        return now + self._pause_after_success()
+        return now + (self._pause_after_success() if self.idle else self._settings.delay_loop)
 
     def _record(self, verdict: Verdict, now: float) -> Step:
         late = verdict.reason is Reason.LATE

@@ -1,8 +1,9 @@
 """One timer for all tasks of a worker: it wakes at most every 50 ms and then does everything that is due.
 
-A trio deadline for each of thousands of probes, and a wake-up for each, is what makes the obvious way expensive: with one heap and a
+A trio deadline for each of thousands of probes, and a wake-up for each, is what makes the obvious way expensive: with one timer and a
 coarse tick the loop, epoll and the scheduler are paid once a tick (performance.md: 101 → 72 µs a check). The price is that
-everything happens up to a tick late, never early. It runs on trio's clock, so stories use it on virtual time.
+everything happens up to a tick late, never early. Alarms lie in slots of a tick each, and only the slot that is due is put in order:
+that costs a third of a heap of all. It runs on trio's clock, so stories use it on virtual time.
 
 Must be used from the thread of the trio run that `run` runs in.
 """
@@ -12,8 +13,10 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
@@ -24,6 +27,13 @@ TICK_S = 0.05
 
 def _give_up(_: object) -> Abort:
     return Abort.SUCCEEDED
+
+
+_due = itemgetter(0)
+
+
+def _nothing() -> None:
+    pass
 
 
 OFF = -1
@@ -40,7 +50,7 @@ class Alarm:
 
     def __init__(self) -> None:
         self.due = 0.0
-        self.number = OFF  # of the latest time it was set; an entry of the heap with another one is old
+        self.number = OFF  # of the latest time it was set; an entry of a slot with another one is old
 
     @property
     def is_set(self) -> bool:
@@ -51,8 +61,8 @@ class Alarm:
         """Never ring; harmless when it rang."""
         self.number = OFF
 
-    def ring(self) -> None:
-        """The time has come. Must not raise and not wait."""
+    def ring(self, now: float) -> None:
+        """The time has come, it is `now`. Must not raise and not wait."""
         raise NotImplementedError
 
 
@@ -65,8 +75,9 @@ class Call(Alarm):
         super().__init__()
         self._action: Callable[[], object] | None = action
 
-    def ring(self) -> None:
+    def ring(self, now: float) -> None:
         """Do it."""
+        del now
         action, self._action = self._action, None
         if action is not None:
             action()
@@ -82,22 +93,20 @@ class Call(Alarm):
         return Abort.SUCCEEDED
 
 
-class Sleeper(Protocol):
-    """Whose task dozes."""
-
-    def instead(self) -> bool:
-        """The time has come: do what is due without that task, and call `Doze.on` or `Doze.wake` later; False: let it wake."""
+Instead: TypeAlias = Callable[[float], bool]
+"""What is done when a sleep is over, at the time that it is given, without the task that sleeps; it calls `Doze.on` or `Doze.wake` later.
+False: it did nothing, and the task is to wake."""
 
 
 class Doze(Alarm):
     """The sleep of one task between its probes. Somebody else may shorten it, or do what it waits for and let it sleep on."""
 
-    __slots__ = ("_sleeper", "_task", "_timer")
+    __slots__ = ("_instead", "_task", "_timer")
 
-    def __init__(self, timer: Timer, sleeper: Sleeper) -> None:
+    def __init__(self, timer: Timer, instead: Instead) -> None:
         super().__init__()
         self._timer = timer
-        self._sleeper: Sleeper | None = sleeper
+        self._instead: Instead | None = instead
         self._task: Task | None = None
 
     def until(self, due: float) -> Coroutine[Any, Any, object]:
@@ -132,28 +141,34 @@ class Doze(Alarm):
         if task is not None and task.custom_sleep_data is self:
             reschedule(task)
 
-    def ring(self) -> None:
+    def ring(self, now: float) -> None:
         """See `Alarm.ring`."""
-        if self._sleeper is None or not self._sleeper.instead():
+        if self._instead is None or not self._instead(now):
             self.wake()
 
     def end(self) -> None:
-        """Nobody is going to sleep any more; an old entry of the heap keeps nothing alive."""
+        """Nobody is going to sleep any more; an old entry of a slot keeps nothing alive."""
         self.cancel()
-        self._task = self._sleeper = None
+        self._task = self._instead = None
 
 
 class Timer:
-    """The heap of alarms and the task that works it off. `ticks` counts how often it did so."""
+    """The alarms and the task that works them off. `ticks` counts how often it did so."""
 
     def __init__(self, tick_s: float = TICK_S) -> None:
         self._tick_s = tick_s
-        self._heap: list[tuple[float, int, Alarm]] = []
+        self._slots: dict[
+            float, list[tuple[float, int, Alarm]]
+        ] = {}  # entries (due, number, alarm) by due in whole ticks
+        self._order: list[float] = []  # a heap of the keys of `_slots`
         self._numbers = itertools.count()
         self._last_tick = -float("inf")
         self._sleep: trio.CancelScope | None = None
+        self._wakes_at = -float("inf")  # the deadline of `_sleep`
         self._lag_s = 0.0
         self.ticks = 0
+        self.afterwards: Callable[[], object] = _nothing
+        """Called after each tick; must not raise, and not wait longer than whoever is due can bear."""
 
     def call_at(self, due: float, action: Callable[[], object]) -> Call:
         """Call `action()` at the first tick at or after `due` (trio's clock). It must not raise and not wait."""
@@ -165,10 +180,15 @@ class Timer:
         """Have `alarm` ring at the first tick at or after `due` (trio's clock), and not when it was to ring before."""
         alarm.due = due
         alarm.number = number = next(self._numbers)
-        heapq.heappush(self._heap, (due, number, alarm))
-        sleep = self._sleep
-        if sleep is not None and due < sleep.deadline:
-            sleep.deadline = max(due, self._last_tick + self._tick_s)
+        key = due // self._tick_s
+        slot = self._slots.get(key)
+        if slot is None:
+            self._slots[key] = [(due, number, alarm)]
+            heapq.heappush(self._order, key)
+        else:
+            slot.append((due, number, alarm))
+        if due < self._wakes_at and self._sleep is not None:
+            self._sleep.deadline = self._wakes_at = max(due, self._last_tick + self._tick_s)
 
     async def sleep_until(self, due: float) -> None:
         """Sleep until the first tick at or after `due` (trio's clock); always gives other tasks a turn."""
@@ -176,29 +196,55 @@ class Timer:
 
     async def run(self) -> None:
         """Work off the alarms until cancelled."""
+        task = current_task()
+
+        def wake(_: object) -> Abort:
+            reschedule(task)  # and no exception, which takes a third of a wake-up that is short
+            return Abort.FAILED
+
         while True:
             now = self._last_tick = trio.current_time()
             self.ticks += 1
-            self._do_due(now)
-            heap = self._heap
-            while heap and heap[0][2].number != heap[0][1]:
-                heapq.heappop(heap)
-            due = heap[0][0] if heap else float("inf")
-            self._sleep = sleep = trio.CancelScope(deadline=max(due, now + self._tick_s))
-            with sleep:
-                await wait_task_rescheduled(_give_up)
+            while self._do_due(now):
+                pass
+            self.afterwards()
+            self._wakes_at = max(self._next_due(), now + self._tick_s)
+            self._sleep = trio.CancelScope(deadline=self._wakes_at)
+            with self._sleep:
+                await wait_task_rescheduled(wake)
             self._sleep = None
-            self._lag_s = max(self._lag_s, trio.current_time() - sleep.deadline)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._lag_s = max(self._lag_s, trio.current_time() - self._wakes_at)
 
     def take_lag(self) -> float:
         """Return the greatest lateness of a tick since the last call, in seconds: how busy or stopped this process was."""
         lag_s, self._lag_s = self._lag_s, 0.0
         return lag_s
 
-    def _do_due(self, now: float) -> None:
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            _, number, alarm = heapq.heappop(heap)
+    def _do_due(self, now: float) -> bool:
+        """Ring what is due of the first slot, in order; whether there may be more, of it or of the next."""
+        if not self._order or self._order[0] > now // self._tick_s:
+            return False
+        key = heapq.heappop(self._order)
+        slot = self._slots.pop(key)
+        slot.sort()
+        later = bisect_right(slot, now, key=_due)
+        if later < len(slot):
+            self._slots[key] = slot[later:]
+            heapq.heappush(self._order, key)
+        for _, number, alarm in slot[:later]:
             if alarm.number == number:
                 alarm.number = OFF
-                alarm.ring()
+                alarm.ring(now)
+        return later > 0
+
+    def _next_due(self) -> float:
+        """Return when the next alarm is due, and throw out those before it that are old."""
+        while self._order:
+            key = self._order[0]
+            slot = [entry for entry in self._slots[key] if entry[2].number == entry[1]]
+            if slot:
+                self._slots[key] = slot
+                return min(slot)[0]
+            del self._slots[heapq.heappop(self._order)]
+        return float("inf")

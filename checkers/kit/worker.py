@@ -144,6 +144,8 @@ class Worker:
         self._returns = Returns()
         self._spread = Spread()
         self._pacing = Pacing(0)
+        # trio.current_time, which each probe asks, looks the clock up anew, three calls deep
+        self._clock = trio.lowlevel.current_clock()
         self._checkers = checkers
         self._nursery = nursery
         self._freeze = freeze
@@ -225,6 +227,7 @@ class Worker:
                 fresh.append(runner)
             if same is None or runner.booking is not NOWHERE:
                 runner.booking = self._spread.book(now, runner.due, self._rng, movable=False)
+            runner.paced = self._pacing.limits(runner.target)
             self._runners[identity] = runner
         self._numbers = {runner.job.id: runner for runner in self._runners.values()}
         for gone in old.values():
@@ -299,7 +302,6 @@ class Worker:
 
     def _start(self, runner: Runner, due: float, now: float) -> float:
         """A probe that was due at `due` begins."""
-        self._excuse(runner, now)  # a nap before this probe
         self._tally.schedule_lag.add(now - due)
         runner.due_by = now + runner.longest_s + OVERDUE_S
         runner.began = now
@@ -307,17 +309,15 @@ class Worker:
         self._in_flight += 1
         return now
 
-    def _glance(self, runner: Runner) -> bool:
+    def _glance(self, runner: Runner, now: float) -> bool:
         """Begin the probe of a sleeping job without waking it, if nothing speaks against that; whether it began."""
-        glance, state, target, now = runner.glance, runner.state, runner.target, trio.current_time()
-        if glance is None or state.health is not Health.UP or state.failures:
+        glance, state, target = runner.glance, runner.state, runner.target
+        if glance is None or state.failures or state.health is not Health.UP:
             return False
-        if not self._pacing.has_turn(target.address, target.port, now):
+        if runner.paced and not self._pacing.has_turn(target.address, target.port, now):
             return False
         if not runner.dial.glance(target, glance, now, runner.glanced):
             return False
-        self._spread.leave(runner.booking)
-        runner.booking = NOWHERE
         self._start(runner, runner.due, now)
         return True
 
@@ -330,12 +330,14 @@ class Worker:
             runner.doze.wake()
             return
         runner.dial.glanced(glance.probes)
-        self._finish(runner)
-        if runner.says_nothing_new(verdict):
+        runner.looking = False
+        self._in_flight -= 1
+        sentinel = runner.sentinel
+        if verdict is runner.usual and (sentinel is None or sentinel.at_rest):
             self._go_on(runner, verdict)
         else:
             self._judge(runner, verdict, runner.began)
-        if runner.hinted:
+        if runner.hint:
             runner.doze.wake()
         else:
             runner.due_by = runner.due + OVERDUE_S
@@ -343,33 +345,38 @@ class Worker:
 
     def _go_on(self, runner: Runner, verdict: Verdict) -> None:
         """Take in a success that says nothing new. What `_judge` does beside this would change nothing then, and take as long again."""
-        now = trio.current_time()
+        now = self._clock.current_time()
         runner.probes += 1
-        self._excuse(runner, now)
-        due = self._shedding.due(verdict, now, runner.state.go_on(now))
-        runner.booking = self._spread.book(now, due, self._rng, movable=True)
-        runner.due = runner.booking.due
-        self._tally.add(runner.job.type, verdict, now - runner.began)
+        if self._punctuality.naps_at(now) != runner.naps:
+            self._excuse(runner, now)
+        due = runner.state.go_on(now)
+        if self._shedding.factor > 1:
+            due = self._shedding.due(verdict, now, due)
+        runner.booking = booking = self._spread.book(now, due, self._rng, movable=True, instead_of=runner.booking)
+        runner.due = booking[0]
+        runner.count_usual(now - runner.began)
 
     def _judge(self, runner: Runner, verdict: Verdict, began: float) -> None:
         """Draw the conclusions from the verdict of a probe that began at `began`: when is the next one, and what is to be told?"""
         state, now = runner.state, trio.current_time()
         runner.probes += 1
-        self._excuse(runner, now)  # a nap during it
+        self._excuse(runner, now)
         if runner.sentinel is not None and self._sentinels is not None:
             verdict = self._sentinels.weigh(runner, verdict, began)
         turns = runner.turns
         if turns is not None:
             verdict = turns.weigh(verdict, state.health)
         changed, runner.due, verdict = state.record(verdict, now, began)
-        runner.last_judged = verdict
+        runner.usual = None
+        if verdict.ok and state.well:
+            runner.usual, runner.count_usual = verdict, self._tally.usual(runner.job.type, verdict.reason)
         if turns is not None:
             went_down = changed and state.health is Health.DOWN
             runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
         due = self._shedding.due(verdict, now, runner.due)
         due = runner.urgency.due(verdict, state.health, due, now, self._returns)
-        runner.booking = self._spread.book(now, due, self._rng, movable=state.steady)
-        runner.due = runner.booking.due
+        runner.booking = self._spread.book(now, due, self._rng, movable=state.steady, instead_of=runner.booking)
+        runner.due = runner.booking[0]
         if runner.sentinel is not None and self._sentinels is not None:
             self._sentinels.judged(runner, verdict)
         self._tally.add(runner.job.type, verdict, now - began)
@@ -399,7 +406,7 @@ class Worker:
         runner.doze.shorten(due)
 
     def _excuse(self, runner: Runner, now: float) -> None:
-        """Excuse the next failure of a job when this process stood still since it was looked at last."""
+        """Excuse a failure of a job when this process stood still since it was looked at last: before this probe, or during it."""
         naps = self._punctuality.naps_at(now)
         if naps != runner.naps:
             runner.naps = naps
@@ -475,6 +482,7 @@ class Worker:
             now = trio.current_time()
             beat_due = now + BEAT_EVERY_S
             self._shedding.beat()
+            self._tally.settle()
             self._beat_wanted = True
             if now >= state_due:
                 state_due = now + STATE_EVERY_S

@@ -22,7 +22,6 @@ async def verdict_with_a_glance(
             verdict = await _at_a_glance(glance, target, dial)
             if verdict is not None:
                 dial.glanced(glance.probes)
-                dial.rest()
                 return verdict
         return await _proper(checker, prepared, target, dial)
     finally:

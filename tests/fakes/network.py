@@ -126,6 +126,7 @@ class FakeDialer:
         assert isinstance(begun, Glimpsed)
         if not self.keep(begun.stream, probes):
             begun.stream.close()
+        self.rest()
 
     async def connect(self, target: Target, first: bytes = b"") -> Stream:
         """See `kit.api.Dialer.connect`."""

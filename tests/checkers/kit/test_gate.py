@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import trio
 import trio.testing
 
@@ -84,5 +86,46 @@ def test_each_who_leaves_wakes_one_and_nobody_is_woken_in_vain() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert woken == BURST_MAX
             nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_who_lines_up_without_a_task_is_let_in_in_turn_and_may_leave_at_once() -> None:
+    async def main() -> None:
+        timer = Timer()
+        gate = Gate(timer)
+        let_in: list[int] = []
+
+        def enter(number: int) -> None:
+            let_in.append(number)
+            gate.enter(-number, trio.current_time())
+            gate.leave(-number)
+
+        for number in range(BURST_MAX):
+            gate.enter(number, trio.current_time())
+        for number in range(1, 5001):
+            gate.line_up(functools.partial(enter, number))
+        assert let_in == []
+        gate.leave(0)
+        assert let_in == [*range(1, 5001)]
+        assert gate.busy == BURST_MAX - 1
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_who_lines_up_is_let_in_when_nobody_leaves_but_all_only_wait() -> None:
+    async def main() -> None:
+        timer = Timer()
+        gate = Gate(timer)
+        let_in: list[float] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timer.run)
+            start = trio.current_time()
+            for number in range(BURST_MAX):
+                gate.enter(number, start)
+            gate.line_up(lambda: let_in.append(trio.current_time() - start))
+            await trio.sleep(BUSY_S * 2)
+            nursery.cancel_scope.cancel()
+        assert [round(seconds, 2) for seconds in let_in] == [BUSY_S]
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

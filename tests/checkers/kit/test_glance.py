@@ -14,7 +14,8 @@ from trio.testing import MockClock
 from checkers import http, tcp
 from checkers.kit import wire, worker
 from checkers.kit.api import Favours, Glance, Health, Reason, Stream, Target, Verdict
-from checkers.kit.dial import Network, SocketDialer
+from checkers.kit.dial import Network
+from checkers.kit.dialer import SocketDialer
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.link import memory_link_pair
 from checkers.kit.runner import Runner
@@ -206,7 +207,7 @@ async def acquainted(
             seen.append(await glanced(dial, target, prepared))
             if seen[-1] is None:
                 proper.append(await http.check(target, prepared, dial))
-            dial.rest()
+                dial.rest()
         dial.close()
         nursery.cancel_scope.cancel()
     return seen, proper, connections, requests

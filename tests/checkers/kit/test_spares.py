@@ -10,7 +10,8 @@ import trio
 
 from checkers import http
 from checkers.kit.api import ConnectFailed, Target, Verdict
-from checkers.kit.dial import Network, SocketDialer
+from checkers.kit.dial import Network
+from checkers.kit.dialer import SocketDialer
 from checkers.kit.spares import SPARES_MAX
 from checkers.kit.timer import Timer
 from tests.checkers.kit.test_glance import ANSWER, glanced, until

@@ -37,17 +37,17 @@ EVEN = FAIR + 3 * math.sqrt(FAIR) + 2
 def test_a_probe_never_comes_later_than_due_nor_before_half_its_pause(pauses: list[float], seed: int) -> None:
     spread, rng = Spread(), random.Random(seed)
     for pause in pauses:
-        assert 100.0 + pause / 2 <= spread.book(100.0, 100.0 + pause, rng, movable=True).due <= 100.0 + pause
+        assert 100.0 + pause / 2 <= spread.book(100.0, 100.0 + pause, rng, movable=True)[0] <= 100.0 + pause
 
 
 def test_who_is_in_a_transition_is_not_moved_however_many_there_are() -> None:
     spread, rng = Spread(), random.Random(1)
-    assert {spread.book(0.0, 2.0, rng, movable=False).due for _ in range(RACK)} == {2.0}
+    assert {spread.book(0.0, 2.0, rng, movable=False)[0] for _ in range(RACK)} == {2.0}
 
 
 def test_a_few_checks_are_never_moved() -> None:
     spread, rng = Spread(), random.Random(1)
-    assert {spread.book(0.0, 2.0, rng, movable=True).due for _ in range(2)} == {2.0}
+    assert {spread.book(0.0, 2.0, rng, movable=True)[0] for _ in range(2)} == {2.0}
 
 
 def test_checks_that_are_spread_already_are_hardly_ever_moved() -> None:
@@ -60,8 +60,8 @@ def test_checks_that_are_spread_already_are_hardly_ever_moved() -> None:
         now, number = heapq.heappop(dues)
         spread.leave(bookings[number])
         bookings[number] = booking = spread.book(now, now + PERIOD_S, rng, movable=True)
-        moved += booking.due != now + PERIOD_S
-        heapq.heappush(dues, (booking.due, number))
+        moved += booking[0] != now + PERIOD_S
+        heapq.heappush(dues, (booking[0], number))
     assert moved < 0.01 * 20 * RACK
 
 
@@ -70,7 +70,7 @@ def test_what_was_booked_and_left_leaves_nothing_behind() -> None:
     bookings = [spread.book(0.0, rng.uniform(0.0, 50.0), rng, movable=True) for _ in range(100)]
     for booking in (*bookings, NOWHERE):
         spread.leave(booking)
-    assert (spread._due, spread._share) == ({}, 0)
+    assert (spread._booked, spread._share) == ({}, 0)
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Rack:
         self.well = True
         starts = [state.start(0.0, self.rng) for state in self.states]
         self.bookings = [self.spread.book(0.0, due, self.rng, movable=False) for due in starts]
-        self.events = [(booking.due, number, True) for number, booking in enumerate(self.bookings)]
+        self.events = [(booking[0], number, True) for number, booking in enumerate(self.bookings)]
         heapq.heapify(self.events)
 
     def play(self, until: float) -> None:
@@ -107,7 +107,7 @@ class Rack:
             state = self.states[number]
             step = state.record(Verdict(Reason.L4OK if self.well else Reason.L4CON), now)
             self.bookings[number] = booking = self.spread.book(now, step.due, self.rng, movable=state.steady)
-            heapq.heappush(self.events, (booking.due, number, True))
+            heapq.heappush(self.events, (booking[0], number, True))
 
     def hasten(self, now: float) -> None:
         """Have everybody probed now, as when all sentinels end in one moment."""
