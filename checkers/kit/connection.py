@@ -89,12 +89,18 @@ class Connection:
         self.connected = False
         self.closed = False
 
-    async def open(self, target: Target, sock: socket.SocketType | None = None, first: bytes = b"") -> None:
+    async def open(
+        self,
+        target: Target,
+        sock: socket.SocketType | None = None,
+        first: bytes = b"",
+        spares: list[socket.SocketType] | None = None,
+    ) -> None:
         """Connect, with `sock` if the supervisor opened one; the time limit starts now. See `kit.api.Dialer.connect` for `first`.
 
         Raises ConnectFailed, DeadlinePassed, LocalTrouble; with `first` nothing once it was said: that is for `receive` to find.
         """
-        self.begin(target, trio.current_time(), functools.partial(reschedule, current_task()), sock, first)
+        self.begin(target, trio.current_time(), functools.partial(reschedule, current_task()), sock, first, spares)
         await wait_task_rescheduled(self._abort)
         await self.opened()
 

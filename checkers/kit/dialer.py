@@ -214,7 +214,8 @@ class SocketDialer:
         connection = Connection(self._network, self._deadlines, kind, self._note)
         self._connections += (connection,)
         self._used = 0
-        await self._opened(connection.open(target, sock, first))
+        spares = self._network.spares.of(target) if sock is None and kind is socket.SOCK_STREAM else None
+        await self._opened(connection.open(target, sock, first, spares))
         return connection
 
     async def _opened(self, opening: Coroutine[Any, Any, None]) -> None:
