@@ -79,9 +79,11 @@ class Gate:
         if self._letting_in:
             return  # one who was let in left at once, and whoever lets in goes on
         self._letting_in = True
-        while self._waiting and not self.full:
-            self._waiting.popleft()()
-        self._letting_in = False
+        try:
+            while self._waiting and not self.full:
+                self._waiting.popleft()()
+        finally:
+            self._letting_in = False
 
     def _set_alarm(self) -> None:
         if self._busy and not self._alarm_set:
