@@ -258,7 +258,7 @@ class Dialer(Protocol):
         """Return the connection that an earlier probe kept, with a new time limit; None when there is none that can be used."""
 
     def keep(self, stream: Stream, probes: int) -> bool:
-        """Keep a connection for the next probe, unless that is a `probes`-th one; whether it is kept. Else it is still to be closed."""
+        """Keep a connection for the next probe, unless `probes` probes have used it; whether it is kept. Else it is still to be closed."""
 
     async def connect_udp(self, target: Target) -> Datagrams:
         """Open a UDP socket that hears of this target alone; nothing is sent. Raises as `connect` does."""
@@ -290,7 +290,7 @@ class JobDialer(Dialer, Protocol):
         """
 
     def glanced(self, probes: int) -> None:
-        """The verdict of a glance is in, and its probe is over (no `rest`): keep its connection, or close it, as each `probes`-th one."""
+        """The verdict of a glance is in, and its probe is over (no `rest`): keep its connection for `probes` probes in all, or close it."""
 
 
 class SentinelState(enum.IntEnum):

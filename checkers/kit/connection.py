@@ -1,7 +1,7 @@
-"""One connection of a probe on a real socket, or with SOCK_DGRAM its datagrams. Made by `kit.dial`, which also says what is ready.
+"""One connection of a probe on a real socket, or with SOCK_DGRAM its datagrams. Made by `kit.dialer`; `kit.dial` says what is ready.
 
 A probe costs its task two turns: one when it is due, which connects, and one when the server has said something; at a glance it costs
-none (`kit.dial`). What is to be said first is said in between by whoever hears of the connection (`wake`); and it is said together with
+none (`kit.dialer`). What is to be said first is said in between by whoever hears of the connection (`wake`); and it is said together with
 the last packet of the handshake, which saves one: TCP_QUICKACK off has the kernel wait with that acknowledgement for data, tcp(7).
 """
 
@@ -150,8 +150,6 @@ class Connection:
         sock = self._sock
         if sock is None or self._events or self._ended or not self.paused:
             return False
-        self.paused = False
-        self._network.paused -= 1
         self._begin(now)
         try:
             if sock.send(data) < len(data):
@@ -186,8 +184,11 @@ class Connection:
         return data or None
 
     def _begin(self, now: float) -> None:
-        """Begin the time limit."""
+        """Begin the time limit, and end a pause."""
         network = self._network
+        if self.paused:
+            self.paused = False
+            network.paused -= 1
         network.gate.enter(self, now)
         self._mark = network.mark(now)
         self.deadline = self._deadlines.add(self, now)
@@ -292,8 +293,6 @@ class Connection:
         """See `kit.api.Stream.resume`."""
         if self._events or self._ended or not self.paused:
             return False
-        self.paused = False
-        self._network.paused -= 1
         self._begin(trio.current_time())
         return True
 
