@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import FrameType
 
+import pytest
 import trio
 
 from checkers import http
-from checkers.kit.api import Target, Verdict
+from checkers.kit.api import ConnectFailed, Target, Verdict
 from checkers.kit.dial import Network
 from checkers.kit.dialer import SocketDialer
 from checkers.kit.gate import BURST_MAX
@@ -94,10 +95,13 @@ def test_after_a_failed_connection_a_dialer_takes_up_another_turn_of_its_own() -
         prepared, lives = urls(10), Counter[int]()
         for _ in range(10):
             dial = network.dialer(3.0)
-            try:
+            await probe(dial, target, prepared)
+            kept = await dial.kept()
+            if kept is not None:
+                kept.close()
+            with pytest.raises(ConnectFailed):
                 await dial.connect(Target("127.0.0.9", 9))  # nobody is there
-            except Exception:  # noqa: BLE001  whatever the machine says to that
-                dial.rest()
+            dial.rest()
             await probe(dial, target, prepared)
             before, glances = server.connections, 0
             while server.connections == before:
