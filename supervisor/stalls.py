@@ -43,8 +43,8 @@ class Unwatched:
 class Stalls:
     """A thread that looks at the one that made it. Of what both use each attribute has one writer, so there is no lock.
 
-    It sleeps until the deadline that it knew when it went to sleep, and looks then whether there is a later one: each time that it
-    wakes costs a tenth of a millisecond on a machine that is idle, and a loop that comes round in time need not wake it at all.
+    It sleeps until the deadline that it knew when it went to sleep, and looks then whether there is a later one: to wake
+    is all that it costs, and a loop that comes round in time need not wake it at all.
     """
 
     def __init__(self) -> None:

@@ -111,7 +111,7 @@ class Network:
     def _stay(self) -> None:
         """Wait a moment for the answers to the glances of this tick, as long as there is nothing else that a task would have to do.
 
-        To go through trio's loop for each handful of them costs as much again as all that Python does for them (bench/cpu_per_check.py).
+        Each handful of them would be a turn of trio's loop, which costs more than to hear them out.
         """
         ticks = self.timer.ticks
         if ticks < self._next_stay or not self._has_only_glances():

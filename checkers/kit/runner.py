@@ -93,7 +93,7 @@ class Runner:
         self.probes = 0  # that are done
         self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        # bound to this one as methods are: a partial takes three times the memory, and a method that hands on a call each time
+        # bound to this one as methods are: a partial takes more memory, and a method that hands on takes a call each time
         self.doze = Doze(timer, MethodType(probing.glance, self))
         self.glanced = MethodType(probing.glanced, self)  # takes in how a probe at a glance went
         self.due_by = 0.0  # after this its next start or end is overdue

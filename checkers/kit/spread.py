@@ -25,7 +25,7 @@ class Random(Protocol):
 
 
 Booking: TypeAlias = tuple[float, float, float]
-"""When a probe is due, its bucket, and its share: a millionth of a probe a second. (A NamedTuple takes five times as long to make.)"""
+"""When a probe is due, its bucket, and its share: a millionth of a probe a second. (A plain tuple, for each probe makes one.)"""
 
 NOWHERE: Booking = (0.0, -1.0, 0.0)
 """What is not booked."""
@@ -51,9 +51,8 @@ class Spread:
         elif movable:
             mean = self._share * BUCKET_S / _MILLION
             above = there - mean - 2
-            if (
-                above >= 0 and above * above >= 9 * mean
-            ):  # three standard deviations, and two: chance does that hardly ever
+            # three standard deviations, and two: chance does that hardly ever
+            if above >= 0 and above * above >= 9 * mean:
                 due = now + rng.uniform(pause / 2, pause)
                 bucket = due // BUCKET_S
                 there = booked.get(bucket, 0)

@@ -2,8 +2,8 @@
 
 A trio deadline for each of thousands of probes, and a wake-up for each, is what makes the obvious way expensive: with one timer and a
 coarse tick the loop, epoll and the scheduler are paid once a tick (performance.md: 101 → 72 µs a check). The price is that
-everything happens up to a tick late, never early. Alarms lie in slots of a tick each, and only the slot that is due is put in order:
-that costs a third of a heap of all. It runs on trio's clock, so stories use it on virtual time.
+everything happens up to a tick late, never early. Alarms lie in slots of a tick each, and only the slot that is due is put in order,
+which costs less than a heap of all. It runs on trio's clock, so stories use it on virtual time.
 
 Must be used from the thread of the trio run that `run` runs in.
 """
@@ -199,7 +199,7 @@ class Timer:
         task = current_task()
 
         def wake(_: object) -> Abort:
-            reschedule(task)  # and no exception, which takes a third of a wake-up that is short
+            reschedule(task)  # and no exception, whose way through the scope is a good part of such a wake-up
             return Abort.FAILED
 
         while True:
