@@ -76,6 +76,7 @@ class Scenario:
     head: str = ""  # blocks of the file that stand before the virtual server
     stopped: Stage = STOPPED
     period_s: float = PERIOD_S
+    check_s: float = 0.0  # what a check may take by itself
 
     def __str__(self) -> str:
         return self.name

@@ -46,8 +46,8 @@ def _in_time(scenario: Scenario, settled: Settled) -> bool:
     ours, theirs = settled.ours.changed_after_s, settled.theirs.changed_after_s
     if ours is None or theirs is None:
         return True
-    reload_s = RELOAD_S if settled.reload else 0
-    return -(scenario.period_s + THEIR_CLOCK_S + reload_s) <= ours - theirs <= scenario.period_s + CLOCK_S + reload_s
+    more_s = scenario.check_s + (RELOAD_S if settled.reload else 0)
+    return -(scenario.period_s + THEIR_CLOCK_S + more_s) <= ours - theirs <= scenario.period_s + CLOCK_S + more_s
 
 
 def same_lines(scenario: Scenario, stages: Sequence[Settled]) -> None:

@@ -12,6 +12,8 @@ QUORUM_SCRIPTS = 'quorum_up "/bin/sh %%.sh gained"\n quorum_down "/bin/sh %%.sh 
 
 SCRIPT_PERIOD_S = 2.0
 """delay_loop where a check is a script: to start one takes a while in a guest."""
+SCRIPT_S = 3.0
+"""That while, when sixty other programs have something to do in the same moment."""
 
 
 def misc(*lines: str) -> str:
@@ -54,6 +56,7 @@ WEIGHTS = (
             exits(0, {1: 10, 2: 1}),
         ),
         period_s=SCRIPT_PERIOD_S,
+        check_s=SCRIPT_S,
     ),
     Scenario(
         "misc_dynamic_with_inhibit",
@@ -68,6 +71,7 @@ WEIGHTS = (
             exits(9, {1: 7, 2: 1}),
         ),
         period_s=SCRIPT_PERIOD_S,
+        check_s=SCRIPT_S,
     ),
     Scenario(
         "misc_dynamic_costs_the_quorum",
@@ -81,6 +85,7 @@ WEIGHTS = (
             exits(0, {1: 10}),
         ),
         period_s=SCRIPT_PERIOD_S,
+        check_s=SCRIPT_S,
     ),
     Scenario(
         "misc_without_dynamic",
@@ -90,6 +95,7 @@ WEIGHTS = (
             exits(0, {1: 10, 2: 1}),
         ),
         period_s=SCRIPT_PERIOD_S,
+        check_s=SCRIPT_S,
     ),
 )
 

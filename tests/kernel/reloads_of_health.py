@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tests.kernel.duel import TIMING, Scenario, Stage, alive, pool, server
-from tests.kernel.programs import QUORUM_SCRIPTS, SAY, SCRIPT_PERIOD_S, checked, exits, misc, scripted, telling
+from tests.kernel.programs import (
+    QUORUM_SCRIPTS,
+    SAY,
+    SCRIPT_PERIOD_S,
+    SCRIPT_S,
+    checked,
+    exits,
+    misc,
+    scripted,
+    telling,
+)
 from tests.kernel.reloads import BOTH, NONE, OTHER, SORRY_LINE, TWO, begin
 
 HEAVY = server(2, "weight 4")
@@ -259,6 +269,7 @@ SCRIPTS = (
             exits(0, {1: 20, 2: 4}),
         ),
         period_s=SCRIPT_PERIOD_S,
+        check_s=SCRIPT_S,
     ),
     Scenario(
         "misc_dynamic_that_said_0_before_a_reload",
@@ -273,6 +284,7 @@ SCRIPTS = (
             ),
         ),
         period_s=SCRIPT_PERIOD_S,
+        check_s=SCRIPT_S,
     ),
     Scenario(
         "scripts_are_told_of_a_reload",
