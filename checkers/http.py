@@ -125,11 +125,15 @@ Farewell: TypeAlias = Callable[[Stream], Awaitable[None]]
 
 @dataclass(slots=True)
 class Request:
-    """What one server is asked: the bytes, and the same for people. `last` is the last head that decided alone, and how."""
+    """What one server is asked: the bytes, and the same for people. `last` is the last head that decided alone, and how.
+
+    `length` is that of an answer with such a head after which the connection may be used again; 0: there is none.
+    """
 
     data: bytes
     shown: str
     last: tuple[Head | None, Verdict] = (None, _NOTHING)
+    length: int = 0
 
 
 @frozen
@@ -339,22 +343,15 @@ class SameHead:
 
     first: bytes
     probes: int
-    bodiless: bool
     request: Request
 
     def recognise(self, data: bytes) -> Verdict | None:
         """Return the last verdict if the answer begins in the same way, and is here whole where the connection is to be used again."""
-        head, verdict = self.request.last
-        if head is None:
+        request = self.request
+        head, verdict = request.last
+        if head is None or (self.probes > 1 and len(data) != request.length):
             return None
-        length = head.length_in(data)
-        if not length:
-            return None
-        if self.probes > 1:  # then it must be here whole, and nothing else
-            body_bytes = 0 if self.bodiless else head.body_bytes
-            if body_bytes is None or length + body_bytes != len(data) or not head.stays_open:
-                return None
-        return verdict
+        return verdict if head.begins(data) else None
 
 
 def glance(target: Target, prepared: tuple[Url, ...]) -> Glance | None:
@@ -363,7 +360,7 @@ def glance(target: Target, prepared: tuple[Url, ...]) -> Glance | None:
         return None
     url = prepared[0]
     request = url.request(target)
-    return SameHead(request.data, url.probes, url.bodiless, request)
+    return SameHead(request.data, url.probes, request)
 
 
 async def check(target: Target, prepared: tuple[Url, ...], dial: Dialer) -> Verdict:
@@ -451,4 +448,5 @@ async def _judged(answer: Answer, url: Url, request: Request) -> Verdict:
     verdict = Verdict(reason, detail, sent=request.shown, received=head.line)
     if not url.needs_body:
         request.last = head, verdict
+        request.length = head.reusable_length(bodiless=url.bodiless)
     return verdict

@@ -199,18 +199,27 @@ class Head:
     body_bytes: int | None = None
     stays_open: bool = False
 
-    def length_in(self, data: bytes) -> int:
-        """Return the length of the head with which `data` begins, if it is complete and like this one, whatever its Date; else 0."""
+    def begins(self, data: bytes) -> bool:
+        """Tell whether `data` begins with a head like this one, whatever its Date."""
         before, after = self.before, self.after
-        start = len(before)
         if not data.startswith(before):
-            return 0
+            return False
         if not after:
-            return start
+            return True
+        start = len(before)
         end = start + _DATE_BYTES
-        if not data.startswith(after, end) or not _is_date(data[start:end]):
-            return 0
-        return end + len(after)
+        date = data[start:end]
+        return data.startswith(after, end) and (date in _DATES or _is_date(date))
+
+    @property
+    def length(self) -> int:
+        """Length of a head like this one."""
+        return len(self.before) + (_DATE_BYTES + len(self.after) if self.after else 0)
+
+    def reusable_length(self, *, bodiless: bool) -> int:
+        """Return the length of an answer, with its body if it has one, after which the connection may be used again; 0: that is unknown."""
+        body_bytes = 0 if bodiless else self.body_bytes
+        return self.length + body_bytes if self.stays_open and body_bytes is not None else 0
 
 
 _HEADS: dict[tuple[bytes, bytes], Head] = {}
@@ -225,7 +234,7 @@ def parse(head: bytes, last: Head | None = None) -> Head:
 
     `last` is what the same server said the last time, and is remembered by whoever gives it: servers may differ in an ETag.
     """
-    if last is not None and last.length_in(head) == len(head):
+    if last is not None and last.length == len(head) and last.begins(head):
         return last
     key = _around_date(head)
     known = _HEADS.get(key)
@@ -243,15 +252,17 @@ def _around_date(head: bytes) -> tuple[bytes, bytes]:
     """Return what is before and after the value of a head's Date; all and nothing when that is missing or not an ordinary one."""
     start = head.find(_DATE) + len(_DATE)
     end = start + _DATE_BYTES
-    if start < len(_DATE) or head[end : end + 2] != b"\r\n" or not _is_date(head[start:end]):
+    if (
+        start < len(_DATE)
+        or head[end : end + 2] != b"\r\n"
+        or not (head[start:end] in _DATES or _is_date(head[start:end]))
+    ):
         return head, b""
     return head[:start], head[end:]
 
 
 def _is_date(value: bytes) -> bool:
-    """Whether this is an ordinary value of a Date."""
-    if value in _DATES:
-        return True
+    """Whether this is an ordinary value of a Date; then it is remembered."""
     if _DATE_VALUE.fullmatch(value) is None:
         return False
     if len(_DATES) >= DATES_MAX:
