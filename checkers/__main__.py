@@ -21,7 +21,7 @@ import trio
 
 from checkers.kit import policies, tls, worker
 from checkers.kit.cage import CageError, Walls, confine, raise_file_limit
-from checkers.kit.dial import PAUSED_MAX, Network
+from checkers.kit.dial import KEPT_MAX, Network
 from checkers.kit.held import SocketWatch
 from checkers.kit.link import SeqpacketLink
 from checkers.kit.timer import Timer
@@ -43,13 +43,13 @@ def main() -> int:
         return _fail(2, f"{place}; this program is started by the supervisor: use `vipervisor run`")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    paused_max = arguments.max_files // 2 if arguments.max_files else PAUSED_MAX
+    kept_max = arguments.max_files // 2 if arguments.max_files else KEPT_MAX
     memory_bytes = MEMORY_MIN_BYTES + MEMORY_PER_FILE_BYTES * arguments.max_files
     walls = Walls(policies.WORKER, shut=True, limited=True, memory_bytes=memory_bytes)
     cage = functools.partial(confine, arguments.uid, arguments.gid, arguments.max_files, walls)
     tls.preload()
     try:
-        trio.run(_serve, link_socket, cage, paused_max, _files(arguments.max_files))
+        trio.run(_serve, link_socket, cage, kept_max, _files(arguments.max_files))
     except CageError as error:
         return _fail(77, str(error))
     except WireError as error:
@@ -57,10 +57,10 @@ def main() -> int:
     return 0
 
 
-async def _serve(link_socket: socket.socket, cage: functools.partial[str], paused_max: int, max_files: int) -> None:
+async def _serve(link_socket: socket.socket, cage: functools.partial[str], kept_max: int, max_files: int) -> None:
     link = SeqpacketLink(trio.socket.from_stdlib_socket(link_socket), takes_descriptors=True)
     timer = Timer()
-    network = Network(timer, paused_max=paused_max)
+    network = Network(timer, kept_max=kept_max)
     failure: WireError | CageError | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timer.run)

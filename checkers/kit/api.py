@@ -282,15 +282,15 @@ class Dialer(Protocol):
 class JobDialer(Dialer, Protocol):
     """The dialer of a job as its worker sees it: it can begin a probe at a glance."""
 
-    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
+    def acquaint(self, target: Target, glance: Glance, done: Callable[[Verdict | None, float], None]) -> None:
+        """Make known what every glance looks for, and who hears what it saw, and when (trio's clock)."""
+
+    def glance(self, now: float) -> bool:
         """Begin a probe at `now` (trio's clock) without waiting; False, and nothing is begun, where that takes a task.
 
-        `done` is called with its verdict, later.
-        `done(None)`: it did not go as ever. Then a probe is to be made in the ordinary way; its `kept` or `connect` goes on with this one.
+        `done` hears its verdict, later, and its probe is over then (no `rest`): its connection is kept, or closed. If it hears None, it
+        did not go as ever: then a probe is to be made in the ordinary way, whose `kept` or `connect` goes on with this one.
         """
-
-    def glanced(self, probes: int) -> None:
-        """The verdict of a glance is in, and its probe is over (no `rest`): keep its connection for `probes` probes in all, or close it."""
 
 
 class SentinelState(enum.IntEnum):

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, current_task, wait_task_rescheduled
 
 from checkers.kit.api import GULP_BYTES, ConnectionLost, DeadlinePassed, LocalTrouble, ProbeError, Target
-from checkers.kit.punctuality import Mark
+from checkers.kit.punctuality import NO_MARK
 from checkers.kit.sockets import address_of, connect_error, errno_text, is_local, open_socket
 from checkers.kit.spares import keep
 
@@ -33,7 +33,6 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close sends a reset
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
 _END = _BROKEN | select.EPOLLRDHUP
 _TOLD = _END | select.EPOLLIN
-_NO_MARK = Mark(0.0, 0.0, 0)
 
 
 class Connection:
@@ -45,6 +44,7 @@ class Connection:
 
     __slots__ = (
         "_aside",
+        "_began",
         "_deadlines",
         "_ended",
         "_events",
@@ -60,7 +60,7 @@ class Connection:
         "_spares",
         "closed",
         "connected",
-        "deadline",
+        "kept",
         "paused",
         "then",
     )
@@ -73,8 +73,8 @@ class Connection:
         self._note = note
         self._deadlines = deadlines
         self._kind = kind
-        self.deadline = 0.0
-        self._mark = _NO_MARK
+        self._began = 0.0
+        self._mark = NO_MARK
         self._sock: socket.SocketType | None = None
         self._fd = -1
         self._spares: list[socket.SocketType] | None = None
@@ -85,7 +85,8 @@ class Connection:
         self._events = 0
         self._ended = False
         self._expired = False
-        self.paused = False
+        self.kept = False  # it is one of `Network.kept`
+        self.paused = False  # and no probe uses it
         self.connected = False
         self.closed = False
 
@@ -100,7 +101,9 @@ class Connection:
 
         Raises ConnectFailed, DeadlinePassed, LocalTrouble; with `first` nothing once it was said: that is for `receive` to find.
         """
-        self.begin(target, trio.current_time(), functools.partial(reschedule, current_task()), sock, first, spares)
+        self.begin(
+            target, trio.current_time(), functools.partial(self._network.call, current_task()), sock, first, spares
+        )
         await wait_task_rescheduled(self._abort)
         await self.opened()
 
@@ -186,12 +189,21 @@ class Connection:
     def _begin(self, now: float) -> None:
         """Begin the time limit, and end a pause."""
         network = self._network
-        if self.paused:
-            self.paused = False
-            network.paused -= 1
+        self.paused = False
+        self._began = now
+        if network.marked_at != now:
+            network.mark(now)
+        self._mark = network.marked
         network.gate.enter(self, now)
-        self._mark = network.mark(now)
-        self.deadline = self._deadlines.add(self, now)
+
+    def lasts(self) -> None:
+        """See `kit.gate.Busy`: it may last until its time is over."""
+        self._deadlines.add(self, self._began)
+
+    def _end(self) -> None:
+        """The probe is over, or its connection is."""
+        if not self._network.gate.leave(self):
+            self._deadlines.drop(self)
 
     @property
     def is_raw(self) -> bool:
@@ -259,15 +271,12 @@ class Connection:
             return
         sock, self._sock = self._sock, None
         self.closed = True
-        network = self._network
-        if self.paused:
-            self.paused = False
-            network.paused -= 1
-        network.gate.leave(self)
-        self._deadlines.drop(self)
+        self.paused = False
+        self.unkeep()
+        self._end()
         if sock is None:
             return
-        network.connections.pop(self._fd, None)
+        self._network.connections.pop(self._fd, None)
         if self._kind is socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         sock.close()
@@ -282,19 +291,27 @@ class Connection:
 
     def pause(self) -> None:
         """See `kit.api.Stream.pause`."""
-        network = self._network
+        if not self.kept:
+            self.kept = True
+            self._network.kept += 1
         self.paused = True
         self._said = self._aside = b""
-        network.paused += 1
-        network.gate.leave(self)
-        self._deadlines.drop(self)
+        if not self._network.gate.leave(self):
+            self._deadlines.drop(self)
 
     def resume(self) -> bool:
         """See `kit.api.Stream.resume`."""
         if self._events or self._ended or not self.paused:
             return False
+        self.unkeep()
         self._begin(trio.current_time())
         return True
+
+    def unkeep(self) -> None:
+        """Whoever has it now decides whether it is kept again."""
+        if self.kept:
+            self.kept = False
+            self._network.kept -= 1
 
     def wake(self, events: int) -> None:
         """Take note of what the kernel told, say what is to be said first, and go on with `then` if there is something for it."""
@@ -326,7 +343,7 @@ class Connection:
         if not self._events:
             if self._expired:
                 self._raise_expired()
-            self.then = functools.partial(reschedule, current_task())
+            self.then = functools.partial(self._network.call, current_task())
             await wait_task_rescheduled(self._abort)
             if not self._events:
                 self._raise_expired()
@@ -349,7 +366,7 @@ class Connection:
     def _raise_expired(self) -> NoReturn:
         now, punctuality = trio.current_time(), self._network.punctuality
         limit_s = self._deadlines.limit_s
-        late = punctuality.too_late(self._mark, now, self.deadline, limit_s)
+        late = punctuality.too_late(self._mark, now, self._began + limit_s, limit_s)
         what = "complete answer" if self.connected else "connection"
         detail = f"no {what} within {limit_s:g} s"
         if late:

@@ -1,7 +1,7 @@
 """Has the connections of probes expire when their time is over: one alarm for all that have the same time limit.
 
 They begin one after another, so the first one that is still there is the next one to expire. Works on trio's clock, and knows nothing of
-sockets. Nearly every probe is over long before its limit: to come and go costs a dictionary's entry, and nobody looks at it again.
+sockets. Who comes here has lasted for a while already (`kit.gate`): the many that are over soon cost nothing.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ class Deadlines:
         self._running: dict[Expires, float] = {}
         self._alarm_set = False
 
-    def add(self, who: Expires, now: float) -> float:
-        """Have `who` expire `limit_s` from `now`, unless it is dropped by then; return when that is. It must not be there already."""
-        self._running[who] = end = now + self.limit_s
+    def add(self, who: Expires, began: float) -> None:
+        """Have `who` expire `limit_s` after it began, unless it is dropped by then. It must not be there already."""
+        self._running[who] = end = began + self.limit_s
         if not self._alarm_set:
             self._alarm_set = True
             self._timer.call_at(end, self._sweep)
-        return end
 
     def drop(self, who: Expires) -> None:
         """It is over before its time; harmless when it is not there."""

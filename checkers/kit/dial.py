@@ -15,21 +15,22 @@ from __future__ import annotations
 
 import itertools
 import select
+from math import inf
 from typing import NoReturn, Protocol
 
 import trio
-from trio.lowlevel import wait_readable
+from trio.lowlevel import Task, current_statistics, reschedule, wait_readable
 
 from checkers.kit.api import Favours
 from checkers.kit.deadlines import Deadlines
 from checkers.kit.dialer import SocketDialer
 from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
-from checkers.kit.punctuality import Mark, Punctuality, RunQueue, suspended_s
+from checkers.kit.punctuality import NO_MARK, Punctuality, RunQueue, suspended_s
 from checkers.kit.spares import Spares
 from checkers.kit.timer import Timer
 
-PAUSED_MAX = 256
+KEPT_MAX = 256
 """So many connections are kept between probes when nobody says otherwise. Ours: a quarter of the usual 1,024 descriptors."""
 
 EVENTS_AT_ONCE = 128
@@ -56,15 +57,15 @@ class Watched(Protocol):
 class Network:
     """The nested epoll, its task, and the gate. `dialer` is what `kit.worker.main` wants as `make_dialer`."""
 
-    def __init__(self, timer: Timer, punctuality: Punctuality | None = None, paused_max: int = PAUSED_MAX) -> None:
+    def __init__(self, timer: Timer, punctuality: Punctuality | None = None, kept_max: int = KEPT_MAX) -> None:
         """`punctuality` is what `run` keeps looking; None: one that knows this process.
 
-        At most `paused_max` connections are kept between probes; `paused` is how many there are. The timer calls us after each tick.
+        At most `kept_max` connections are kept between probes; `kept` is how many there are. The timer calls us after each tick.
         """
         self.timer = timer
-        self.paused = 0
-        self.paused_max = paused_max
-        self.glances = 0  # that are under way
+        self.kept = 0
+        self.kept_max = kept_max
+        self.called = False  # a task, which waits for its turn now
         self._next_stay = 0  # the tick that may wait again
         timer.afterwards = self._stay
         self.punctuality = Punctuality(RunQueue().waited_s, suspended_s) if punctuality is None else punctuality
@@ -74,23 +75,22 @@ class Network:
         self.gate = Gate(timer)
         self._deadlines: dict[float, Deadlines] = {}  # by their limit
         self._dialers = itertools.count()
-        self._mark: Mark | None = None
-        self._marked_tick = -1
+        # what `punctuality` had counted when a probe began last: those of a tick begin together, and to ask takes a system call
+        self.marked_at = -inf
+        self.marked = NO_MARK
+        self.heard_at = -inf  # what the kernel told last
 
     def dialer(self, limit_s: float, favours: Favours = NO_FAVOURS) -> SocketDialer:
         """Return the dialer of one job, or of one probe, whose connections may last `limit_s` seconds each."""
         deadlines = self._deadlines.get(limit_s)
         if deadlines is None:
             deadlines = self._deadlines[limit_s] = Deadlines(self.timer, limit_s)
+            self.gate.busy_s = min(self.gate.busy_s, limit_s)
         return SocketDialer(self, deadlines, favours, next(self._dialers))
 
-    def mark(self, now: float) -> Mark:
-        """Return what `punctuality` had counted at this tick of the timer, whose probes begin together: to ask takes a system call."""
-        mark = self._mark
-        if mark is None or self._marked_tick != self.timer.ticks:
-            mark = self._mark = self.punctuality.mark(now)
-            self._marked_tick = self.timer.ticks
-        return mark
+    def mark(self, now: float) -> None:
+        """A probe begins at `now`."""
+        self.marked_at, self.marked = now, self.punctuality.mark(now)
 
     async def run(self) -> NoReturn:
         """Watch the sockets until cancelled. The timer must run too."""
@@ -113,24 +113,27 @@ class Network:
 
         Each handful of them would be a turn of trio's loop, which costs more than to hear them out.
         """
-        ticks = self.timer.ticks
-        if ticks < self._next_stay or not self._has_only_glances():
+        ticks, busy = self.timer.ticks, self.gate.busy
+        if ticks < self._next_stay or not busy or current_statistics().tasks_runnable:
             return
         end = trio.current_time() + STAY_MAX_S
         self._next_stay = ticks + TICKS_AWAY
-        while self._has_only_glances() and self.look(EVENTS_AT_ONCE, STAY_S):
+        self.called = False
+        while self.look(EVENTS_AT_ONCE, STAY_S):
             self._next_stay = ticks + 1
-            if trio.current_time() >= end:
+            if not busy or self.called or self.heard_at >= end:
                 break
 
-    def _has_only_glances(self) -> bool:
-        """Tell whether glances are under way, and no probe that a task makes."""
-        return 0 < self.gate.busy <= self.glances
+    def call(self, task: Task) -> None:
+        """Have a task go on."""
+        self.called = True
+        reschedule(task)
 
     def look(self, most: int = 0, patience_s: float = 0.0) -> int:
         """Hand out what the kernel has to tell now, or within `patience_s`, of at most so many sockets (0: of all); return of how many."""
         connections = self.connections
         told = self.epoll.poll(patience_s, most or len(connections) + 1)
+        self.heard_at = trio.current_time()
         for fd, events in told:
             connection = connections.get(fd)
             if connection is not None:

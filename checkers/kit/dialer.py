@@ -40,16 +40,20 @@ if TYPE_CHECKING:
     from checkers.kit.dial import Network
 
 
+def _nobody(verdict: Verdict | None, now: float) -> None:
+    """Nobody hears of a glance."""
+
+
 class SocketDialer:
     """The dialer of one job (kit.api.JobDialer).
 
-    `_begun` is the connection of a glance, until the probe is over or a task takes it. `_used` says how many probes had the connection
-    before this one. The first that is kept is taken for older than it is, by each dialer to another degree (`number`), and so is the
-    first one after a connection failed: else all servers of a rack that came up together had their fresh one in the same second, for ever.
+    `_begun` is the connection of a glance, the kept one or another, until the probe is over or a task takes it. `_used` says how many
+    probes had the connection before this one. The first that is kept is taken for older than it is, by each dialer to another degree
+    (`number`), and so is the first one after a connection failed: else all servers of a rack that came up together had their fresh one in
+    the same second, for ever.
     """
 
     __slots__ = (
-        "_afresh",
         "_begun",
         "_connections",
         "_deadlines",
@@ -57,7 +61,7 @@ class SocketDialer:
         "_favours",
         "_glance",
         "_kept",
-        "_looking",
+        "_lined_up",
         "_network",
         "_number",
         "_settled",
@@ -78,50 +82,47 @@ class SocketDialer:
         self._connections: tuple[Connection, ...] = ()
         self._kept: Stream | None = None
         self._begun: Connection | None = None
-        self._looking = False  # the glance is under way
-        self._afresh = False  # what was begun is no kept one
-        # what the latest glance was asked for, until a probe in a task is over
+        # of glances
         self._target: Target | None = None
         self._glance: Glance | None = None
-        self._done: Callable[[Verdict | None], None] | None = None
+        self._done: Callable[[Verdict | None, float], None] = _nobody
+        self._lined_up = False  # for the next one
 
-    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
-        """See `kit.api.JobDialer.glance`."""
+    def acquaint(self, target: Target, glance: Glance, done: Callable[[Verdict | None, float], None]) -> None:
+        """See `kit.api.JobDialer.acquaint`."""
         self._target, self._glance, self._done = target, glance, done
-        gate = self._network.gate
-        if gate.full:
+
+    def glance(self, now: float) -> bool:
+        """See `kit.api.JobDialer.glance`. What goes wrong at once, the task finds, too."""
+        glance, gate, kept = self._glance, self._network.gate, self._kept
+        if glance is None:
+            return False
+        if len(gate.busy) >= gate.places:
+            self._lined_up = True
             gate.line_up(self._let_in)
             return True
-        return self._look(target, glance, now)
+        if kept is None:
+            return self._look_afresh(glance, now)
+        if not isinstance(kept, Connection):
+            return False
+        if not kept.ask(glance.first, now, self._told):
+            self._kept = None
+            kept.close()
+            return False
+        self._begun = kept
+        return True
 
     def _let_in(self) -> None:
         """The gate has a place for a glance."""
-        target, glance, done = self._target, self._glance, self._done
-        if target is None or glance is None or done is None:
-            return  # the job is gone
-        if not self._look(target, glance, trio.current_time()):
-            done(None)
+        if not self._lined_up:
+            return  # nobody wants it any more
+        self._lined_up = False
+        if not self.glance(trio.current_time()):
+            self._leave_it()
 
-    def _look(self, target: Target, glance: Glance, now: float) -> bool:
-        """Begin a glance on the kept connection, or on a fresh one; whether that worked. What goes wrong at once, the task finds, too."""
-        kept = self._kept
-        if kept is None:
-            if not self._look_afresh(target, glance, now):
-                return False
-        else:
-            if not isinstance(kept, Connection):
-                return False
-            self._kept, self._connections = None, ()
-            if not kept.ask(glance.first, now, self._told):
-                kept.close()
-                return False
-            self._begun, self._afresh = kept, False
-        self._looking = True
-        self._network.glances += 1
-        return True
-
-    def _look_afresh(self, target: Target, glance: Glance, now: float) -> bool:
-        if privileged(target):
+    def _look_afresh(self, glance: Glance, now: float) -> bool:
+        target = self._target
+        if target is None or privileged(target):
             return False
         network = self._network
         connection = Connection(network, self._deadlines, socket.SOCK_STREAM, self._note)
@@ -131,38 +132,37 @@ class SocketDialer:
             connection.close()
             return False
         self._used = 0
-        self._begun, self._afresh = connection, True
+        self._begun = connection
         return True
 
     def _told(self) -> None:
         """The network has something to tell of the connection of a glance, or its time is over."""
-        connection, glance, done = self._begun, self._glance, self._done
-        if connection is None or glance is None or done is None:
+        connection, glance = self._begun, self._glance
+        if connection is None or glance is None:
             return
-        silent = not glance.first
-        data = connection.glimpse(silent=silent)
-        if data == b"" and not silent:
+        data = connection.glimpse(silent=not glance.first)
+        if data == b"" and glance.first:
             connection.then = self._told  # nothing yet
             return
-        self._over()
-        done(None if data is None else recognised(glance, data))
-
-    def _over(self) -> None:
-        """A glance is over, whatever it found."""
-        self._looking = False
-        self._network.glances -= 1
-
-    def glanced(self, probes: int) -> None:
-        """See `kit.api.JobDialer.glanced`."""
-        connection, self._begun = self._begun, None
-        if connection is None:
+        verdict = None if data is None else recognised(glance, data)
+        if verdict is None:
+            self._leave_it()
             return
-        if self._used + 1 < probes and self._network.paused < self._network.paused_max:
+        self._begun = None
+        network = self._network
+        used = self._used = self._used + 1
+        if used < glance.probes and (connection.kept or network.kept < network.kept_max):
             connection.pause()
             self._kept = connection
-            self._used += 1
         else:
+            self._kept, self._connections = None, ()
             connection.spare()
+        self._done(verdict, network.heard_at)
+
+    def _leave_it(self) -> None:
+        """It is for the task of the job to look properly."""
+        self._network.called = True
+        self._done(None, self._network.heard_at)
 
     def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Connection]:
         """See `kit.api.Dialer.connect`."""
@@ -203,7 +203,7 @@ class SocketDialer:
         self, target: Target, kind: socket.SocketKind, favour: Favour | None, first: bytes = b""
     ) -> Connection:
         """Connect with a socket of our own, or one that the supervisor opens; or go on with what a glance began."""
-        if self._begun is not None and self._afresh:
+        if self._begun is not None and self._begun is not self._kept:
             begun = self._take_over(self._begun)
             await self._opened(begun.opened())
             return begun
@@ -230,8 +230,9 @@ class SocketDialer:
 
     def _take_over(self, begun: Connection) -> Connection:
         """The task goes on with the connection of a glance."""
-        self._begun = None
-        self._connections += (begun,)
+        self._begun = self._kept = None
+        begun.unkeep()
+        self._connections = (begun,)
         return begun
 
     def _note(self, trouble: LocalTrouble) -> None:
@@ -239,7 +240,7 @@ class SocketDialer:
 
     async def kept(self) -> Stream | None:
         """See `kit.api.Dialer.kept`."""
-        if self._begun is not None and not self._afresh:
+        if self._begun is not None and self._begun is self._kept:
             return self._take_over(self._begun)
         stream, self._kept = self._kept, None
         if stream is None:
@@ -257,7 +258,7 @@ class SocketDialer:
         network = self._network
         if not self._settled:
             self._used, self._settled = self._number % probes, True
-        if self._kept is not None or self._used + 1 >= probes or network.paused >= network.paused_max:
+        if self._kept is not None or self._used + 1 >= probes or network.kept >= network.kept_max:
             return False
         stream.pause()
         self._kept = stream
@@ -265,11 +266,10 @@ class SocketDialer:
 
     def rest(self) -> None:
         """See `kit.api.Dialer.rest`."""
-        begun, self._begun, self._done = self._begun, None, None
-        if self._looking:
-            self._over()
+        begun, self._begun, self._lined_up = self._begun, None, False
         if begun is not None:
             begun.close()
+            self._kept = None
         for connection in self._connections:
             if not connection.paused:
                 connection.close()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
+from typing import Protocol
 
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
@@ -21,27 +23,34 @@ BUSY_S = 0.25
 """So long a probe counts as busy. After that it waits for its server and costs nothing: it must not keep others out."""
 
 
+class Busy(Protocol):
+    """What takes a place."""
+
+    def lasts(self) -> None:
+        """The place was taken away, for it was busy for `busy_s`. Must not raise and not wait."""
+
+
 class Gate:
-    """Lets at most BURST_MAX probes be busy at once. A place is free again when its probe ends or has lasted BUSY_S."""
+    """Lets at most BURST_MAX probes be busy at once. A place is free again when its probe ends or has lasted `busy_s`.
+
+    Nearly every probe is over by then, and nobody else needs to keep account of it (`kit.deadlines`).
+    """
 
     def __init__(self, timer: Timer) -> None:
         self._timer = timer
-        self._busy: dict[object, float] = {}  # in the order of entering
+        self.busy: dict[Busy, float] = {}
+        """Who has a place, as far as anybody looked, and since when; in the order of entering."""
+        # places that are not promised to those who were let in and have not entered yet: else each who leaves wakes for all before him
+        self.places = BURST_MAX
+        self.busy_s = BUSY_S
         self._waiting: deque[Callable[[], object]] = deque()
-        # places of those who were let in and have not entered yet: else each who leaves wakes for all before him
-        self._promised = 0
         self._letting_in = False
         self._alarm_set = False
 
     @property
-    def busy(self) -> int:
-        """How many probes are busy, as far as anybody looked."""
-        return len(self._busy)
-
-    @property
     def full(self) -> bool:
         """Whether one must wait."""
-        return len(self._busy) + self._promised >= BURST_MAX
+        return len(self.busy) >= self.places
 
     async def wait(self) -> None:
         """Wait until it is not full. Whoever waited enters at once or not at all."""
@@ -50,7 +59,7 @@ class Gate:
         task = current_task()
 
         def begin() -> None:
-            self._promised += 1
+            self.places -= 1
             reschedule(task)
 
         def abort(_: object) -> Abort:
@@ -59,21 +68,26 @@ class Gate:
 
         self.line_up(begin)
         await wait_task_rescheduled(abort)
-        self._promised -= 1
+        self.places += 1
 
     def line_up(self, begin: Callable[[], object]) -> None:
         """Have `begin` called when it is not full any more: for who has no task that could wait. It enters at once or not at all."""
         self._waiting.append(begin)
-        self._set_alarm()
 
-    def enter(self, who: object, now: float) -> None:
+    def enter(self, who: Busy, now: float) -> None:
         """Take a place at the time `now`."""
-        self._busy[who] = now
+        self.busy[who] = now
+        if not self._alarm_set:
+            self._alarm_set = True
+            self._timer.call_at(now + self.busy_s, self._forget_idle)
 
-    def leave(self, who: object) -> None:
-        """Give the place back; harmless without one."""
-        if self._busy.pop(who, None) is not None and self._waiting:
+    def leave(self, who: Busy) -> bool:
+        """Give the place back; whether there was one."""
+        if self.busy.pop(who, None) is None:
+            return False
+        if self._waiting:
             self._let_in()
+        return True
 
     def _let_in(self) -> None:
         if self._letting_in:
@@ -85,16 +99,13 @@ class Gate:
         finally:
             self._letting_in = False
 
-    def _set_alarm(self) -> None:
-        if self._busy and not self._alarm_set:
-            self._alarm_set = True
-            self._timer.call_at(next(iter(self._busy.values())) + BUSY_S, self._forget_idle)
-
     def _forget_idle(self) -> None:
-        self._alarm_set = False
-        limit = trio.current_time() - BUSY_S
-        for who in [who for who, since in self._busy.items() if since <= limit]:
-            del self._busy[who]
+        now, busy_s = trio.current_time(), self.busy_s
+        for who, _ in [*takewhile(lambda entry: entry[1] + busy_s <= now, self.busy.items())]:
+            if self.busy.pop(who, None) is not None:  # nobody ended it meanwhile
+                who.lasts()
         self._let_in()
-        if self._waiting and self._busy:
-            self._set_alarm()
+        since = next(iter(self.busy.values()), None)
+        self._alarm_set = since is not None
+        if since is not None:
+            self._timer.call_at(since + self.busy_s, self._forget_idle)

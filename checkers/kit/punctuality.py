@@ -73,6 +73,10 @@ class Mark(NamedTuple):
     naps: int
 
 
+NO_MARK = Mark(0.0, 0.0, 0)
+"""Of what has not begun."""
+
+
 class Punctuality:
     """Adds up how long this process was away. `look` at least every PULSE_S: `run` does, or a timer's alarm.
 

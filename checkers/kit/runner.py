@@ -34,12 +34,15 @@ class Probing(NamedTuple):
 
     begin: Callable[[Runner], Probe]
     glance: Callable[[Runner, float], bool]
-    glanced: Callable[[Runner, Verdict | None], None]
+    glanced: Callable[[Runner, Verdict | None, float], None]
     desk: Desk
 
 
-class Runner:
-    """One job with its task and its state. It is what its dialer asks for favours (kit.api.Favours)."""
+class Runner(Doze):
+    """One job with its task and its state.
+
+    It is the alarm of its next probe (`due`), and what its dialer asks for favours (kit.api.Favours).
+    """
 
     __slots__ = (
         "_probing",
@@ -48,11 +51,8 @@ class Runner:
         "booking",
         "count_usual",
         "dial",
-        "doze",
-        "due",
         "due_by",
-        "glance",
-        "glanced",
+        "glances",
         "gone",
         "hint",
         "job",
@@ -81,6 +81,7 @@ class Runner:
         naps: int,
         timer: Timer,
     ) -> None:
+        super().__init__(timer)
         self.job = job
         self._probing = probing
         self.naps = naps  # of this process that were taken into account
@@ -91,13 +92,9 @@ class Runner:
         self._scope: trio.CancelScope | None = None  # of its task while that is awake
         self.longest_s = longest(job)
         self.probes = 0  # that are done
-        self.due = 0.0  # of the next probe
         self.booking: Booking = NOWHERE  # of the next probe, while it is waited for
-        # bound to this one as methods are: a partial takes more memory, and a method that hands on takes a call each time
-        self.doze = Doze(timer, MethodType(probing.glance, self))
-        self.glanced = MethodType(probing.glanced, self)  # takes in how a probe at a glance went
         self.due_by = 0.0  # after this its next start or end is overdue
-        # the last verdict, of a check that is up and well: once more, and it says nothing new
+        # the last verdict, of a check that is up and well, and may be looked at a glance: once more, and it says nothing new
         self.usual: Verdict | None = None
         self.count_usual = COUNTED  # counts one of those, given its duration
         self.last_reason = Reason.NONE  # of the last report
@@ -106,7 +103,7 @@ class Runner:
         self.looking = False  # a probe is under way
         self.began = math.nan  # of the latest probe
         self.prepared: object = NOT_PREPARED
-        self.glance: Glance | None = None  # how the next probe goes if nothing happens
+        self.glances = False  # its checker knows how a probe goes if nothing happens
         self.paced = False  # others probe its target, too, or it has a limit: a probe needs a turn (kit.pacing)
         self.turns: Turns | None = None  # of a check whose requests are made one by one
         self.urgency = Urgency(job.health, fast_retry=job.fast_retry)
@@ -118,7 +115,7 @@ class Runner:
         self.job = job if job.id != self.job.id else self.job
         self.state.idle = False
 
-    def number(self) -> int:
+    def _number(self) -> int:
         """Return the job's present number."""
         return self.job.id
 
@@ -131,11 +128,22 @@ class Runner:
         return await self._favours().answer(favour)
 
     def _favours(self) -> JobFavours:
-        return JobFavours(self._probing.desk, self.number, self.job.connect_timeout)
+        return JobFavours(self._probing.desk, self._number, self.job.connect_timeout)
 
     def probe(self) -> Probe:
         """Begin a probe."""
         return self._probing.begin(self)
+
+    def look_out(self, glance: Glance) -> None:
+        """From now on nothing happens as long as probes go like that."""
+        self.glances = True
+        # bound to this one as methods are: a partial takes more memory, and a method that hands on takes a call each time
+        self.dial.acquaint(self.target, glance, MethodType(self._probing.glanced, self))
+
+    def ring(self, now: float) -> None:
+        """See `kit.timer.Alarm.ring`: the next probe is due."""
+        if not self._probing.glance(self, now):
+            self.wake()
 
     def rest(self) -> Coroutine[Any, Any, object]:
         """Sleep until the next probe is due, or a sentinel brings it forward. Gives others a turn."""
@@ -143,7 +151,7 @@ class Runner:
         if self._is_hastened() or self.urgency.at_once:
             return trio.lowlevel.checkpoint()  # and no tick  # noqa: ASYNC105  it is for the caller to await
         self.hint = Hint.NONE
-        return self.doze.until(self.due)
+        return self.until(self.due)
 
     def heed(self) -> bool:
         """Return whether somebody waits for the next probe; if a sentinel saw something, it is due now. For after a rest."""
@@ -162,13 +170,13 @@ class Runner:
         self.gone = True
         if self._scope is not None:
             self._scope.cancel()
-        self.doze.wake()
+        self.wake()
 
     def hasten(self, hint: Hint) -> None:
         """A sentinel saw something: bring the next probe forward, unless that would shorten a pause between retries."""
         self.hint = max(self.hint, hint)
         if self.urgency.hastens(hint, self.state.health, self.state.failures):
-            self.doze.hurry()
+            self.hurry()
 
     def _is_hastened(self) -> bool:
         """Tell whether a sentinel saw something that brings the next probe forward."""

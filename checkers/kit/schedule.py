@@ -192,14 +192,14 @@ class CheckState:
             return step._replace(due=max(now, step.due - (now - began)))
         return step
 
-    def go_on(self, now: float) -> float:
-        """Do what `record` does, of a check that is well, with the same success once more; return when the next probe is due.
+    def go_on(self) -> float:
+        """Do what `record` does, of a check that is well, with the same success once more; return the pause until the next probe.
 
         Not for scripts, whose pauses count from the beginning of the probe.
         """
         self._excused = False
         self._successes += 1
-        return now + (self._pause_after_success() if self.idle else self._settings.delay_loop)
+        return self._pause_after_success() if self.idle else self._settings.delay_loop
 
     def _record(self, verdict: Verdict, now: float) -> Step:
         late = verdict.reason is Reason.LATE

@@ -9,6 +9,7 @@ Never later than due, so no bound on noticing is touched; never earlier than hal
 
 from __future__ import annotations
 
+from math import inf, sqrt
 from typing import Protocol, TypeAlias
 
 BUCKET_S = 0.1
@@ -24,51 +25,68 @@ class Random(Protocol):
         """Return a number between a and b."""
 
 
-Booking: TypeAlias = tuple[float, float, float]
-"""When a probe is due, its bucket, and its share: a millionth of a probe a second. (A plain tuple, for each probe makes one.)"""
+Booking: TypeAlias = tuple[float, float, float, float]
+"""When a probe is due, its bucket, the pause that was asked for, and its share: a millionth of a probe a second. (A plain tuple, for
+each probe makes one.)"""
 
-NOWHERE: Booking = (0.0, -1.0, 0.0)
+NOWHERE: Booking = (0.0, -1.0, 0.0, 0.0)
 """What is not booked."""
+
+MANY = 64
+"""So many buckets are nothing to clear up."""
 
 
 class Spread:
     """What is due when, in buckets. All numbers are whole, also where they are floats, so that nothing is left of what leaves."""
 
-    __slots__ = ("_booked", "_share")
+    __slots__ = ("_booked", "_crowded", "_many", "_share")
 
     def __init__(self) -> None:
-        self._booked: dict[float, int] = {}  # bucket → how many
+        self._booked: dict[float, int] = {}  # bucket → how many; those of the past stay until there are many
+        self._many = MANY
         self._share = 0.0  # of all that are booked
+        self._crowded = inf  # so many in a bucket are no chance
 
-    def book(self, now: float, due: float, rng: Random, *, movable: bool, instead_of: Booking = NOWHERE) -> Booking:
-        """Book a probe that is due at `due`, instead of an earlier one; `movable`: it may come earlier. Seconds of one clock."""
-        if instead_of is not NOWHERE:
-            self.leave(instead_of)
-        booked, pause, bucket = self._booked, due - now, due // BUCKET_S
+    def book(self, now: float, pause: float, rng: Random, *, movable: bool, instead_of: Booking = NOWHERE) -> Booking:
+        """Book a probe that is due after a pause, instead of one whose moment has come; `movable`: it may come earlier. Seconds."""
+        _, _, pause_before, share = instead_of
+        if pause != pause_before:
+            share = self._reckon(pause, share)
+        booked = self._booked
+        due = now + pause
+        bucket = due // BUCKET_S
         there = booked.get(bucket, 0)
-        if pause <= BUCKET_S:
-            pause = BUCKET_S
-        elif movable:
-            mean = self._share * BUCKET_S / _MILLION
-            above = there - mean - 2
-            # three standard deviations, and two: chance does that hardly ever
-            if above >= 0 and above * above >= 9 * mean:
-                due = now + rng.uniform(pause / 2, pause)
-                bucket = due // BUCKET_S
-                there = booked.get(bucket, 0)
+        if movable and there >= self._crowded and pause > BUCKET_S:
+            due = now + rng.uniform(pause / 2, pause)
+            bucket = due // BUCKET_S
+            there = booked.get(bucket, 0)
         booked[bucket] = there + 1
-        share = _MILLION // pause
-        self._share += share
-        return due, bucket, share
+        if not there and len(booked) > self._many:
+            self._forget(now // BUCKET_S)
+        return due, bucket, pause, share
 
     def leave(self, booking: Booking) -> None:
-        """The probe began, or will never be: its moment is free again."""
-        _, bucket, share = booking
+        """The probe will never be, or not then: its moment is free again."""
+        _, bucket, _, share = booking
         if bucket < 0:
             return
-        self._share -= share
-        left = self._booked[bucket] - 1
+        self._reckon(inf, share)
+        left = self._booked.get(bucket, 1) - 1
         if left:
             self._booked[bucket] = left
         else:
-            del self._booked[bucket]
+            self._booked.pop(bucket, None)
+
+    def _reckon(self, pause: float, share_before: float) -> float:
+        """Return the share of a probe with that pause, which had another one before."""
+        share = _MILLION // max(pause, BUCKET_S)
+        self._share += share - share_before
+        # three standard deviations, and two: chance does that hardly ever
+        mean = self._share * BUCKET_S / _MILLION
+        self._crowded = mean + 2 + 3 * sqrt(mean)
+        return share
+
+    def _forget(self, bucket: float) -> None:
+        """What is before a bucket is over."""
+        self._booked = {key: count for key, count in self._booked.items() if key >= bucket}
+        self._many = 2 * len(self._booked) + MANY

@@ -16,7 +16,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Coroutine
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
@@ -93,20 +93,17 @@ class Call(Alarm):
         return Abort.SUCCEEDED
 
 
-Instead: TypeAlias = Callable[[float], bool]
-"""What is done when a sleep is over, at the time that it is given, without the task that sleeps; it calls `Doze.on` or `Doze.wake` later.
-False: it did nothing, and the task is to wake."""
-
-
 class Doze(Alarm):
-    """The sleep of one task between its probes. Somebody else may shorten it, or do what it waits for and let it sleep on."""
+    """The sleep of one task between its probes. Somebody else may shorten it.
 
-    __slots__ = ("_instead", "_task", "_timer")
+    An heir may do what the task would do (`ring`), and let it sleep on: with another time for the same alarm (`Timer.set`).
+    """
 
-    def __init__(self, timer: Timer, instead: Instead) -> None:
+    __slots__ = ("_task", "_timer")
+
+    def __init__(self, timer: Timer) -> None:
         super().__init__()
         self._timer = timer
-        self._instead: Instead | None = instead
         self._task: Task | None = None
 
     def until(self, due: float) -> Coroutine[Any, Any, object]:
@@ -118,11 +115,6 @@ class Doze(Alarm):
         task.custom_sleep_data = self  # trio takes it away when it wakes the task, for whatever reason
         self._timer.set(self, due)
         return wait_task_rescheduled(_give_up)  # noqa: ASYNC105  it is for the caller to await
-
-    def on(self, due: float) -> None:
-        """What was due is done: sleep on until `due`. Harmless when nobody sleeps any more."""
-        if self._task is not None:
-            self._timer.set(self, due)
 
     def shorten(self, due: float) -> None:
         """Have the sleeper wake at `due` if that is earlier; harmless when nobody sleeps."""
@@ -143,13 +135,13 @@ class Doze(Alarm):
 
     def ring(self, now: float) -> None:
         """See `Alarm.ring`."""
-        if self._instead is None or not self._instead(now):
-            self.wake()
+        del now
+        self.wake()
 
     def end(self) -> None:
-        """Nobody is going to sleep any more; an old entry of a slot keeps nothing alive."""
+        """Nobody is going to sleep any more."""
         self.cancel()
-        self._task = self._instead = None
+        self._task = None
 
 
 class Timer:

@@ -226,7 +226,7 @@ class Worker:
                 runner.due_by = runner.due + OVERDUE_S
                 fresh.append(runner)
             if same is None or runner.booking is not NOWHERE:
-                runner.booking = self._spread.book(now, runner.due, self._rng, movable=False)
+                runner.booking = self._spread.book(now, runner.due - now, self._rng, movable=False)
             runner.paced = self._pacing.limits(runner.target)
             self._runners[identity] = runner
         self._numbers = {runner.job.id: runner for runner in self._runners.values()}
@@ -267,7 +267,7 @@ class Worker:
                 await self._probe(runner)
         finally:
             self._in_flight -= runner.looking
-            runner.doze.end()
+            runner.end()
             runner.dial.close()
 
     async def _probe(self, runner: Runner) -> None:
@@ -311,50 +311,44 @@ class Worker:
 
     def _glance(self, runner: Runner, now: float) -> bool:
         """Begin the probe of a sleeping job without waking it, if nothing speaks against that; whether it began."""
-        glance, state, target = runner.glance, runner.state, runner.target
-        if glance is None or state.failures or state.health is not Health.UP:
+        if runner.usual is None:
             return False
-        if runner.paced and not self._pacing.has_turn(target.address, target.port, now):
+        if runner.paced and not self._pacing.has_turn(runner.target.address, runner.target.port, now):
             return False
-        if not runner.dial.glance(target, glance, now, runner.glanced):
+        if not runner.dial.glance(now):
             return False
         self._start(runner, runner.due, now)
         return True
 
-    def _glanced(self, runner: Runner, verdict: Verdict | None) -> None:
-        """A glance told that all is as it was, or that the job is to look properly (None)."""
-        glance = runner.glance
+    def _glanced(self, runner: Runner, verdict: Verdict | None, now: float) -> None:
+        """A glance told at `now` that all is as it was, or that the job is to look properly (None)."""
         if runner.gone:
             return
-        if verdict is None or glance is None:
-            runner.doze.wake()
+        if verdict is None:
+            runner.wake()
             return
-        runner.dial.glanced(glance.probes)
         runner.looking = False
         self._in_flight -= 1
         sentinel = runner.sentinel
         if verdict is runner.usual and (sentinel is None or sentinel.at_rest):
-            self._go_on(runner, verdict)
+            # it says nothing new: what `_judge` does beside this would change nothing, and take as long again
+            runner.probes += 1
+            if self._punctuality.naps != runner.naps:
+                self._excuse(runner, now)
+            pause = runner.state.go_on()
+            if self._shedding.factor > 1:
+                pause = self._shedding.due(verdict, now, now + pause) - now
+            runner.booking = self._spread.book(now, pause, self._rng, movable=True, instead_of=runner.booking)
+            runner.count_usual(now - runner.began)
         else:
             self._judge(runner, verdict, runner.began)
+        due = runner.booking[0]
+        runner.due_by = due + OVERDUE_S
         if runner.hint:
-            runner.doze.wake()
+            runner.due = due
+            runner.wake()
         else:
-            runner.due_by = runner.due + OVERDUE_S
-            runner.doze.on(runner.due)
-
-    def _go_on(self, runner: Runner, verdict: Verdict) -> None:
-        """Take in a success that says nothing new. What `_judge` does beside this would change nothing then, and take as long again."""
-        now = self._clock.current_time()
-        runner.probes += 1
-        if self._punctuality.naps_at(now) != runner.naps:
-            self._excuse(runner, now)
-        due = runner.state.go_on(now)
-        if self._shedding.factor > 1:
-            due = self._shedding.due(verdict, now, due)
-        runner.booking = booking = self._spread.book(now, due, self._rng, movable=True, instead_of=runner.booking)
-        runner.due = booking[0]
-        runner.count_usual(now - runner.began)
+            self._timer.set(runner, due)
 
     def _judge(self, runner: Runner, verdict: Verdict, began: float) -> None:
         """Draw the conclusions from the verdict of a probe that began at `began`: when is the next one, and what is to be told?"""
@@ -368,14 +362,14 @@ class Worker:
             verdict = turns.weigh(verdict, state.health)
         changed, runner.due, verdict = state.record(verdict, now, began)
         runner.usual = None
-        if verdict.ok and state.well:
+        if runner.glances and verdict.ok and state.well:
             runner.usual, runner.count_usual = verdict, self._tally.usual(runner.job.type, verdict.reason)
         if turns is not None:
             went_down = changed and state.health is Health.DOWN
             runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
         due = self._shedding.due(verdict, now, runner.due)
         due = runner.urgency.due(verdict, state.health, due, now, self._returns)
-        runner.booking = self._spread.book(now, due, self._rng, movable=state.steady, instead_of=runner.booking)
+        runner.booking = self._spread.book(now, due - now, self._rng, movable=state.steady, instead_of=runner.booking)
         runner.due = runner.booking[0]
         if runner.sentinel is not None and self._sentinels is not None:
             self._sentinels.judged(runner, verdict)
@@ -400,10 +394,10 @@ class Worker:
         if runner.booking is NOWHERE or due >= runner.due:
             return
         self._spread.leave(runner.booking)
-        runner.booking = self._spread.book(now, due, self._rng, movable=False)
+        runner.booking = self._spread.book(now, due - now, self._rng, movable=False)
+        runner.shorten(due)
         runner.due = due
         runner.due_by = due + OVERDUE_S
-        runner.doze.shorten(due)
 
     def _excuse(self, runner: Runner, now: float) -> None:
         """Excuse a failure of a job when this process stood still since it was looked at last: before this probe, or during it."""
@@ -436,8 +430,9 @@ class Worker:
         if runner.prepared is NOT_PREPARED:
             runner.prepared = prepared = checker.prepare(runner.job.options)
             runner.turns = Turns(prepared) if isinstance(prepared, OneByOne) else None
-            if runner.turns is None:
-                runner.glance = glance_of(checker, runner.target, prepared)
+            glance = glance_of(checker, runner.target, prepared) if runner.turns is None else None
+            if glance is not None:
+                runner.look_out(glance)
         return checker, runner.prepared
 
     # Probes on request

@@ -21,7 +21,6 @@ async def verdict_with_a_glance(
         if glance is not None:
             verdict = await _at_a_glance(glance, target, dial)
             if verdict is not None:
-                dial.glanced(glance.probes)
                 return verdict
         return await _proper(checker, prepared, target, dial)
     finally:
@@ -32,11 +31,13 @@ async def _at_a_glance(glance: Glance, target: Target, dial: JobDialer) -> Verdi
     told = trio.Event()
     found: list[Verdict | None] = []
 
-    def done(verdict: Verdict | None) -> None:
+    def done(verdict: Verdict | None, now: float) -> None:
+        assert now <= trio.current_time()
         found.append(verdict)
         told.set()
 
-    if not dial.glance(target, glance, trio.current_time(), done):
+    dial.acquaint(target, glance, done)
+    if not dial.glance(trio.current_time()):
         return None
     await told.wait()
     (verdict,) = found

@@ -114,7 +114,7 @@ def probes(
                 verdicts.append(await one(dialer))
                 await between(network, number)
             dialer.close()
-            assert (network.paused, network.connections) == (0, {})
+            assert (network.kept, network.connections) == (0, {})
             nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -151,7 +151,7 @@ def test_a_connection_that_nginx_ends_while_it_is_idle_is_closed_at_once_and_no_
 ) -> None:
     async def wait(network: Network, _: int) -> None:
         await trio.sleep(2.5)
-        assert (network.paused, network.connections) == (0, {})
+        assert (network.kept, network.connections) == (0, {})
 
     with serving(tmp_path, "keepalive_timeout 1;", tls=tls) as (target, _):
         verdicts = probes(target, 3, tls=tls, between=wait)

@@ -83,14 +83,22 @@ class FakeDialer:
         self._streams: list[FakeStream | FakeDatagrams] = []
         self._kept: Stream | None = None
         self._used = 0
+        self._wanted: tuple[Target, Glance, Callable[[Verdict | None, float], None]] | None = None
         self._glancing: trio.CancelScope | None = None
         self._begun: Glimpsed | ProbeError | None = None  # what a glance left for the probe that goes on with it
         self._begun_afresh = False
         self.fault = ""
 
-    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
+    def acquaint(self, target: Target, glance: Glance, done: Callable[[Verdict | None, float], None]) -> None:
+        """See `kit.api.JobDialer.acquaint`."""
+        self._wanted = target, glance, done
+
+    def glance(self, now: float) -> bool:
         """See `kit.api.JobDialer.glance`. Here it needs a task, which is nobody's."""
         del now  # its streams look themselves
+        if self._wanted is None:
+            return False
+        target, glance, done = self._wanted
         kept, self._kept = self._kept, None
         if kept is not None and not kept.resume():
             kept.close()
@@ -106,7 +114,7 @@ class FakeDialer:
         target: Target,
         stream: Stream | None,
         glance: Glance,
-        done: Callable[[Verdict | None], None],
+        done: Callable[[Verdict | None, float], None],
     ) -> None:
         with scope:
             verdict = None
@@ -118,10 +126,11 @@ class FakeDialer:
                 self._begun = self._begun or error
             if not scope.cancel_called:
                 self._glancing = None
-                done(verdict)
+                if verdict is not None:
+                    self._glanced(glance.probes)
+                done(verdict, trio.current_time())
 
-    def glanced(self, probes: int) -> None:
-        """See `kit.api.JobDialer.glanced`."""
+    def _glanced(self, probes: int) -> None:
         begun, self._begun = self._begun, None
         assert isinstance(begun, Glimpsed)
         if not self.keep(begun.stream, probes):

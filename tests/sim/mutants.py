@@ -477,14 +477,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     _kit(
         "worker",
-        "        if verdict is None or glance is None:\n            runner.doze.wake()\n",
-        "        if verdict is None or glance is None:\n",
+        "        if verdict is None:\n            runner.wake()\n",
+        "        if verdict is None:\n",
         "what a glance does not recognise is looked at by nobody",
     ),
-    Mutant(
-        "checkers/http.py",
-        "        if not length:",
-        "        if length is None:",
+    _kit(
+        "answer",
+        "        if not data.startswith(before):\n            return False\n",
+        "",
         "every answer passes for the last one",
     ),
     _kit(

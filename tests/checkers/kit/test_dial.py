@@ -24,9 +24,10 @@ import trio.testing
 from checkers.kit import wire
 from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Reason, Target
 from checkers.kit.dial import Network
+from checkers.kit.gate import BUSY_S
 from checkers.kit.link import SeqpacketLink
 from checkers.kit.sockets import connect_error
-from checkers.kit.timer import Timer
+from checkers.kit.timer import TICK_S, Timer
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -316,7 +317,7 @@ def test_without_any_route_every_target_is_our_own_trouble_over_tcp_and_udp() ->
 import trio
 from checkers.kit.api import LocalTrouble, Target
 from checkers.kit.dial import Network
-from checkers.kit.timer import Timer
+from checkers.kit.timer import TICK_S, Timer
 
 async def main():
     timer = Timer()
@@ -546,6 +547,32 @@ def test_a_first_word_that_the_kernel_does_not_take_at_once_is_said_whole() -> N
     run(story)
 
 
+@pytest.mark.parametrize("limit_s", [0.01, 0.1, BUSY_S, 0.3, 2.0])
+def test_whatever_the_limit_a_probe_is_over_within_two_ticks_of_it(limit_s: float) -> None:
+    async def main() -> None:
+        timer = Timer()
+        network = Network(timer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timer.run)
+            nursery.start_soon(network.run)
+            with socket.create_server(("127.0.0.1", 0)) as silent:
+                long, short = (network.dialer(seconds) for seconds in (5.0, limit_s))
+                target = Target("127.0.0.1", silent.getsockname()[1])
+                nursery.start_soon(long.connect, target)
+                for _ in range(3):
+                    start = trio.current_time()
+                    stream = await short.connect(target)
+                    with pytest.raises(DeadlinePassed):
+                        await stream.receive()
+                    assert limit_s <= round(trio.current_time() - start, 9) <= limit_s + 2 * TICK_S
+                    short.rest()
+                long.close()
+            nursery.cancel_scope.cancel()
+
+    # to connect takes no time on this clock, for the kernel does it at once
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
+
+
 def test_a_kept_connection_has_no_limit_while_it_rests_and_a_new_one_afterwards() -> None:
     async def story(network: Network, nursery: trio.Nursery) -> None:
         dialer = network.dialer(0.3)
@@ -592,7 +619,7 @@ def test_a_kept_connection_that_ends_or_speaks_is_not_used_again() -> None:
             await trio.sleep(0.2)
             assert stream.closed is end  # at once: the server need not wait
             assert await dialer.kept() is None
-            assert (network.paused, network.connections) == (0, {})
+            assert (network.kept, network.connections) == (0, {})
         dialer.close()
 
     run(story)
@@ -600,7 +627,7 @@ def test_a_kept_connection_that_ends_or_speaks_is_not_used_again() -> None:
 
 def test_no_more_connections_are_kept_than_descriptors_allow_and_the_end_of_a_job_closes_them() -> None:
     async def story(network: Network, nursery: trio.Nursery) -> None:
-        network.paused_max = 2
+        network.kept_max = 2
         target = await listen(nursery)
         dialers = [network.dialer(5.0) for _ in range(3)]
         kept = []
@@ -610,9 +637,9 @@ def test_no_more_connections_are_kept_than_descriptors_allow_and_the_end_of_a_jo
             kept.append(dialer.keep(stream, 10))
             dialer.rest()
         assert kept == [True, True, False]
-        assert (network.paused, len(network.connections)) == (2, 2)
+        assert (network.kept, len(network.connections)) == (2, 2)
         for dialer in dialers:
             dialer.close()
-        assert network.paused == 0
+        assert network.kept == 0
 
     run(story)

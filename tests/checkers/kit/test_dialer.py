@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -53,7 +54,7 @@ def run(story: Callable[[Network, Target, Server], Awaitable[None]], *, watched:
                     nursery.start_soon(network.run)
                 await story(network, Target("127.0.0.1", listener.socket.getsockname()[1]), server)
                 assert network.connections == {}
-                assert (network.paused, network.glances, network.gate.busy) == (0, 0, 0)
+                assert (network.kept, network.gate.busy) == (0, {})
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -123,16 +124,15 @@ def test_glances_wait_at_the_gate_in_turn_and_need_no_task_for_it() -> None:
         glance, found, order = http.glance(target, prepared), dict[int, Verdict | None](), list[int]()
         assert glance is not None
 
-        def done(number: int, verdict: Verdict | None) -> None:
+        def done(number: int, verdict: Verdict | None, now: float) -> None:
+            assert now <= trio.current_time()
             found[number] = verdict
             order.append(number)
-            if verdict is not None:
-                dialers[number].glanced(1)
 
         for number, dial in enumerate(dialers):
-            one = number
-            assert dial.glance(target, glance, trio.current_time(), lambda verdict, one=one: done(one, verdict))  # type: ignore[misc]
-            assert network.gate.busy <= BURST_MAX
+            dial.acquaint(target, glance, functools.partial(done, number))
+            assert dial.glance(trio.current_time())
+            assert len(network.gate.busy) <= BURST_MAX
         dialers[-1].close()  # its job is gone
         await until(lambda: len(found) == len(dialers) - 1)
         assert all(verdict is not None for verdict in found.values())
@@ -148,12 +148,13 @@ def test_a_tick_hears_at_once_what_is_answered_within_a_moment() -> None:
         glance, told = http.glance(target, urls()), list[Verdict | None]()
         assert glance is not None
         dial = network.dialer(3.0)
+        dial.acquaint(target, glance, lambda verdict, _: told.append(verdict))
 
         def begin() -> None:
-            assert dial.glance(target, glance, trio.current_time(), told.append)
+            assert dial.glance(trio.current_time())
 
-        network.timer.call_at(trio.current_time(), begin)
-        await trio.sleep(0.2)
+        network.timer.call_at(trio.current_time() + 0.1, begin)
+        await trio.sleep(0.3)
         # the connection stands, and the request is said: the server, which is a task of this loop, cannot answer meanwhile
         (connection,) = network.connections.values()
         assert connection.connected  # type: ignore[attr-defined]
@@ -171,6 +172,7 @@ def test_a_glance_takes_few_calls() -> None:
         assert await glanced(dial, target, prepared) is not None
         glance = http.glance(target, prepared)
         assert glance is not None
+        dial.acquaint(target, glance, lambda verdict, _: told.append(verdict))
 
         def count(frame: FrameType, event: str, _: object) -> None:
             name = frame.f_code.co_filename
@@ -179,10 +181,9 @@ def test_a_glance_takes_few_calls() -> None:
 
         sys.setprofile(count)
         try:
-            assert dial.glance(target, glance, trio.current_time(), told.append)
+            assert dial.glance(trio.current_time())
             while not told:
                 await trio.lowlevel.checkpoint()
-            dial.glanced(10)
         finally:
             sys.setprofile(None)
         for name in ("Network.look", "Timer.run", "Timer.set"):  # these serve many at once

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from checkers import http, tcp
 from checkers.kit import wire, worker
-from checkers.kit.api import Favours, Glance, Health, Reason, Stream, Target, Verdict
+from checkers.kit.api import Favours, Health, Reason, Stream, Target, Verdict
 from checkers.kit.dial import Network
 from checkers.kit.dialer import SocketDialer
 from checkers.kit.favours import NO_FAVOURS
@@ -35,9 +35,9 @@ class LoggingDialer(FakeDialer):
         super().__init__(network, limit_s, favours)
         self._log = log
 
-    def glance(self, target: Target, glance: Glance, now: float, done: Callable[[Verdict | None], None]) -> bool:
+    def glance(self, now: float) -> bool:
         self._log.append("glance")
-        return super().glance(target, glance, now, done)
+        return super().glance(now)
 
     async def connect(self, target: Target, first: bytes = b"") -> Stream:
         self._log.append("task")
@@ -218,17 +218,17 @@ async def glanced(dial: SocketDialer, target: Target, prepared: tuple[http.Url, 
     told = trio.Event()
     found: list[Verdict | None] = []
 
-    def done(verdict: Verdict | None) -> None:
+    def done(verdict: Verdict | None, now: float) -> None:
+        assert now <= trio.current_time()
         found.append(verdict)
         told.set()
 
     glance = http.glance(target, prepared)
     assert glance is not None
-    if not dial.glance(target, glance, trio.current_time(), done):
+    dial.acquaint(target, glance, done)
+    if not dial.glance(trio.current_time()):
         return None
     await told.wait()
-    if found[0] is not None:
-        dial.glanced(glance.probes)
     return found[0]
 
 
@@ -270,7 +270,8 @@ def test_a_refused_port_is_left_to_the_task_and_nothing_stays_open() -> None:
                 nursery.start_soon(network.run)
                 dial = network.dialer(1.0)
                 told: list[Verdict | None] = []
-                if dial.glance(target, tcp.glance(target, None), trio.current_time(), told.append):
+                dial.acquaint(target, tcp.glance(target, None), lambda verdict, _: told.append(verdict))
+                if dial.glance(trio.current_time()):
                     await until(lambda: bool(told))
                     assert told == [None]
                     assert len(network.connections) == 1, "the task goes on with it"

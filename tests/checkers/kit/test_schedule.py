@@ -363,7 +363,7 @@ def test_to_go_on_is_to_record_the_same_success_once_more(
             brief.idle = whole.idle = not whole.idle
         elif isinstance(what, Verdict):
             if brief.well and what is last is GOOD:
-                assert (False, brief.go_on(now), what) == whole.record(what, now)
+                assert (False, now + brief.go_on(), what) == whole.record(what, now)
             else:
                 assert brief.record(what, now) == whole.record(what, now)
             last = what

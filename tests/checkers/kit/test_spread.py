@@ -37,7 +37,7 @@ EVEN = FAIR + 3 * math.sqrt(FAIR) + 2
 def test_a_probe_never_comes_later_than_due_nor_before_half_its_pause(pauses: list[float], seed: int) -> None:
     spread, rng = Spread(), random.Random(seed)
     for pause in pauses:
-        assert 100.0 + pause / 2 <= spread.book(100.0, 100.0 + pause, rng, movable=True)[0] <= 100.0 + pause
+        assert 100.0 + pause / 2 <= spread.book(100.0, pause, rng, movable=True)[0] <= 100.0 + pause
 
 
 def test_who_is_in_a_transition_is_not_moved_however_many_there_are() -> None:
@@ -59,7 +59,7 @@ def test_checks_that_are_spread_already_are_hardly_ever_moved() -> None:
     for _ in range(20 * RACK):
         now, number = heapq.heappop(dues)
         spread.leave(bookings[number])
-        bookings[number] = booking = spread.book(now, now + PERIOD_S, rng, movable=True)
+        bookings[number] = booking = spread.book(now, PERIOD_S, rng, movable=True)
         moved += booking[0] != now + PERIOD_S
         heapq.heappush(dues, (booking[0], number))
     assert moved < 0.01 * 20 * RACK
@@ -106,7 +106,7 @@ class Rack:
                 continue
             state = self.states[number]
             step = state.record(Verdict(Reason.L4OK if self.well else Reason.L4CON), now)
-            self.bookings[number] = booking = self.spread.book(now, step.due, self.rng, movable=state.steady)
+            self.bookings[number] = booking = self.spread.book(now, step.due - now, self.rng, movable=state.steady)
             heapq.heappush(self.events, (booking[0], number, True))
 
     def hasten(self, now: float) -> None:
@@ -114,7 +114,7 @@ class Rack:
         for place, (_, number, begins) in enumerate(self.events):
             if begins:
                 self.spread.leave(self.bookings[number])
-                self.bookings[number] = self.spread.book(now, now, self.rng, movable=False)
+                self.bookings[number] = self.spread.book(now, 0.0, self.rng, movable=False)
                 self.events[place] = (now, number, True)
         heapq.heapify(self.events)
 

@@ -81,26 +81,25 @@ def test_an_alarm_that_is_set_again_rings_at_its_last_time_alone() -> None:
     run(story)
 
 
-class Dozer:
-    """Sleeps, and lets nothing be done instead."""
+class Dozer(Doze):
+    """Sleeps, and writes down when it rang and when it woke."""
 
     def __init__(self, timer: Timer) -> None:
-        self.doze = Doze(timer, self.instead)
-        self.asked = 0
+        super().__init__(timer)
+        self.rung = 0
         self.woken_after: list[float] = []
 
-    def instead(self, now: float) -> bool:
-        del now
-        self.asked += 1
-        return False
+    def ring(self, now: float) -> None:
+        self.rung += 1
+        super().ring(now)
 
     async def sleep(self, seconds: float) -> None:
         start = trio.current_time()
         try:
-            await self.doze.until(start + seconds)
+            await self.until(start + seconds)
             self.woken_after.append(round(trio.current_time() - start, 1))
         finally:
-            self.doze.end()
+            self.end()
 
 
 def test_a_doze_may_be_shortened_and_is_not_lengthened() -> None:
@@ -109,24 +108,24 @@ def test_a_doze_may_be_shortened_and_is_not_lengthened() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(dozer.sleep, 100.0)
             await wait_all_tasks_blocked()
-            dozer.doze.shorten(trio.current_time() + 7)
-            dozer.doze.shorten(trio.current_time() + 50)
-        assert (dozer.woken_after, dozer.asked) == ([7.0], 1)
+            dozer.shorten(trio.current_time() + 7)
+            dozer.shorten(trio.current_time() + 50)
+        assert (dozer.woken_after, dozer.rung) == ([7.0], 1)
 
     run(story)
 
 
-def test_who_is_cancelled_in_a_doze_may_be_woken_in_the_same_moment_and_is_asked_nothing_later() -> None:
+def test_who_is_cancelled_in_a_doze_may_be_woken_in_the_same_moment_and_never_rings() -> None:
     async def story(timer: Timer) -> None:
         dozer = Dozer(timer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(dozer.sleep, 100.0)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-            dozer.doze.wake()
-        dozer.doze.on(trio.current_time() + 1)
+            dozer.wake()
+        dozer.shorten(trio.current_time() + 1)
         await trio.sleep(200)
-        assert (dozer.woken_after, dozer.asked) == ([], 0)
+        assert (dozer.woken_after, dozer.rung) == ([], 0)
 
     run(story)
 
