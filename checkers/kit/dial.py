@@ -28,7 +28,7 @@ from checkers.kit.favours import NO_FAVOURS
 from checkers.kit.gate import Gate
 from checkers.kit.punctuality import NO_MARK, Punctuality, RunQueue, suspended_s
 from checkers.kit.spares import Spares
-from checkers.kit.timer import Timer
+from checkers.kit.timer import Timer, meeting_before
 
 KEPT_MAX = 256
 """So many connections are kept between probes when nobody says otherwise. Ours: a quarter of the usual 1,024 descriptors."""
@@ -105,8 +105,8 @@ class Network:
             self.spares.close()
 
     def _pulse(self, due: float) -> None:
-        """Have the timer look at `due` and ever after whether it is punctual."""
-        self.timer.call_at(due, lambda: self._pulse(self.punctuality.look(trio.current_time())))
+        """Have the timer look before `due` and ever after whether it is punctual."""
+        self.timer.call_at(meeting_before(due), lambda: self._pulse(self.punctuality.look(trio.current_time())))
 
     def _stay(self) -> None:
         """Wait a moment for the answers to the glances of this tick, as long as there is nothing else that a task would have to do.

@@ -13,14 +13,15 @@ from typing import Protocol
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from checkers.kit.timer import Timer
+from checkers.kit.timer import MEETING_S, Timer, meeting_before
 
 BURST_MAX = 128
 """Most probes that are busy at once; others wait their turn, and their time limit starts only then. Ours: on a saturated core
 500 at once took the 99th percentile of a probe from 36 to 316 ms (performance.md), so naive time-outs would remove healthy servers."""
 
 BUSY_S = 0.25
-"""So long a probe counts as busy. After that it waits for its server and costs nothing: it must not keep others out."""
+"""So long a probe counts as busy, or up to MEETING_S less. After that it waits for its server and costs nothing: it must not keep others
+out."""
 
 
 class Busy(Protocol):
@@ -79,7 +80,7 @@ class Gate:
         self.busy[who] = now
         if not self._alarm_set:
             self._alarm_set = True
-            self._timer.call_at(now + self.busy_s, self._forget_idle)
+            self._timer.call_at(meeting_before(now + self.busy_s), self._forget_idle)
 
     def leave(self, who: Busy) -> bool:
         """Give the place back; whether there was one."""
@@ -100,12 +101,13 @@ class Gate:
             self._letting_in = False
 
     def _forget_idle(self) -> None:
-        now, busy_s = trio.current_time(), self.busy_s
-        for who, _ in [*takewhile(lambda entry: entry[1] + busy_s <= now, self.busy.items())]:
+        # a meeting before it would be
+        latest = trio.current_time() + MEETING_S - self.busy_s
+        for who, _ in [*takewhile(lambda entry: entry[1] < latest, self.busy.items())]:
             if self.busy.pop(who, None) is not None:  # nobody ended it meanwhile
                 who.lasts()
         self._let_in()
         since = next(iter(self.busy.values()), None)
         self._alarm_set = since is not None
         if since is not None:
-            self._timer.call_at(since + self.busy_s, self._forget_idle)
+            self._timer.call_at(meeting_before(since + self.busy_s), self._forget_idle)

@@ -24,6 +24,14 @@ from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_resch
 TICK_S = 0.05
 """Least time between two ticks (performance.md: 50 ms costs 72 µs a check, 10 ms 101)."""
 
+MEETING_S = 0.1
+"""Whoever need not be exact comes at a multiple of this, where others come, too: a tick costs as much as many probes, and serves all."""
+
+
+def meeting_before(due: float) -> float:
+    """Return the last multiple of MEETING_S up to `due`."""
+    return (due + 1e-6) // MEETING_S * MEETING_S
+
 
 def _give_up(_: object) -> Abort:
     return Abort.SUCCEEDED

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers.kit.gate import BURST_MAX, BUSY_S, Gate
-from checkers.kit.timer import TICK_S, Timer
+from checkers.kit.timer import MEETING_S, TICK_S, Timer
 
 
 class Visitor:
@@ -147,7 +147,8 @@ def test_who_lines_up_is_let_in_when_nobody_leaves_but_all_only_wait() -> None:
             gate.line_up(lambda: let_in.append(trio.current_time() - start))
             await trio.sleep(BUSY_S * 2)
             nursery.cancel_scope.cancel()
-        assert [round(seconds, 2) for seconds in let_in] == [BUSY_S]
+        assert len(let_in) == 1
+        assert BUSY_S - MEETING_S <= let_in[0] <= BUSY_S + TICK_S
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
@@ -164,7 +165,7 @@ def test_who_lasts_loses_the_place_and_hears_of_it_and_who_is_over_before_never_
                 for visitor in (one, other):
                     begun[visitor] = trio.current_time()
                     gate.enter(visitor, begun[visitor])
-                await trio.sleep(BUSY_S / 3)
+                await trio.sleep(BUSY_S / 3)  # less than anybody may be busy
                 gate.leave(one)
             await trio.sleep(BUSY_S * 2)
             assert gate.busy == {}
@@ -173,7 +174,7 @@ def test_who_lasts_loses_the_place_and_hears_of_it_and_who_is_over_before_never_
         assert not any(visitor.lasts_since for visitor in brief)
         for visitor in lasting:
             (since,) = visitor.lasts_since
-            assert BUSY_S <= round(since - begun[visitor], 9) <= BUSY_S + TICK_S
+            assert BUSY_S - MEETING_S <= since - begun[visitor] <= BUSY_S + TICK_S
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
