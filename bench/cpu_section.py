@@ -42,8 +42,8 @@ alone, walls included, and one, which is judged, for all: supervisor, exporter a
 is given a kernel that agrees to everything (`bench/native/ipvs_standin.c`), and ldirectord an `ipvsadm` that does. HAProxy's TCP check
 ends before the server accepts, so it cannot be counted there. The C floor does nothing but check.""",
     """On a busy machine, programs that wake for each event cost less for each check, because more events wait for them when their turn
-comes; on an idle one they cost more. Ours wakes every 50 ms and for what comes in between, whatever the machine does. At saturation each
-program has one process for its checks; the machine's other core is the targets'.""",
+comes; on an idle one they cost more. Ours wakes ten to twenty times a second and for what comes in between, whatever the machine does.
+At saturation each program has one process for its checks; the machine's other core is the targets'.""",
 )
 """What the page says of it."""
 
