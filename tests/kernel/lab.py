@@ -249,7 +249,7 @@ class Lab:
         for number in self._real:
             self.start_web(number)
         for number in self._real:
-            wait_until(f"web server {number} answers", functools.partial(self._answers, number), within=10)
+            wait_until(f"web server {number} answers", functools.partial(self._answers, number), within=30)
 
     def _answers(self, number: int) -> bool:
         try:

@@ -91,7 +91,7 @@ def test_the_tables_are_equal_when_both_are_back(pair: Pair) -> None:
 
 
 def test_the_mails_say_the_same(pair: Pair) -> None:
-    wait_until("four mails each", lambda: min(len(pair.our_mails.mails), len(pair.their_mails.mails)) >= 4, within=5)
+    wait_until("four mails each", lambda: min(len(pair.our_mails.mails), len(pair.their_mails.mails)) >= 4, within=30)
 
     def told(box: Postbox) -> list[tuple[str, tuple[str, ...], str, list[str]]]:
         return [(mail.sender, mail.recipients, mail.subject, mail.message.keys()) for mail in box.mails]

@@ -143,7 +143,7 @@ def test_all_source_ports_are_used_up(lab: Lab, daemon: Daemon) -> None:
     lab.output(lab.director, "sh", "-c", f"echo 50000 50001 >{setting}")
     holder = lab.start(lab.director, [sys.executable, "-c", HOLD_PORTS], "holder.log")
     try:
-        wait_until("the ports are held", lambda: "held" in (lab.directory / "holder.log").read_text(), within=10)
+        wait_until("the ports are held", lambda: "held" in (lab.directory / "holder.log").read_text(), within=30)
         with clients(lab):
             stays_whole(lab, daemon, FAULT_S)
         assert "EADDRNOTAVAIL" in local(daemon)
@@ -190,7 +190,7 @@ def test_the_supervisor_is_stopped(lab: Lab, daemon: Daemon) -> None:
 
 def test_after_all_of_this_a_dead_server_is_noticed_as_ever(lab: Lab, daemon: Daemon) -> None:
     lab.kill_web(21)
-    wait_until("the dead one is out", lambda: lab.table.weights()["192.168.100.21:80"] == 0, within=10)
+    wait_until("the dead one is out", lambda: lab.table.weights()["192.168.100.21:80"] == 0, within=30)
     lab.start_web(21)
     assert len(downs(daemon)) == 1
-    wait_until("it is back", lambda: lab.table.weights()["192.168.100.21:80"] == 1, within=10)
+    wait_until("it is back", lambda: lab.table.weights()["192.168.100.21:80"] == 1, within=30)

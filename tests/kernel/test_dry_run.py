@@ -31,7 +31,7 @@ def test_a_dry_run_beside_keepalived_agrees_and_tells_of_a_hand_that_does_not(di
         pids = ["-p", str(directory / "keepalived.pid"), "-c", str(directory / "checkers.pid")]
         command = ["keepalived", "--dont-fork", "--log-console", "--check", "-f", str(config), *pids]
         keepalived = lab.start(lab.director, command, "keepalived.log")
-        wait_until("keepalived has its table", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=10)
+        wait_until("keepalived has its table", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=30)
         rules = lab.rules()
         daemon = DryRun(lab, config)
         daemon.wait_until_whole()
@@ -44,18 +44,18 @@ def test_a_dry_run_beside_keepalived_agrees_and_tells_of_a_hand_that_does_not(di
 
         service = ["ip", "netns", "exec", lab.director, "ipvsadm", "-e", "-t", "203.0.113.100:80", "-r", SECOND, "-m"]
         subprocess.run([*service, "-w", "7"], check=True)
-        wait_until("it is noticed", lambda: daemon.events("dry_run.disagrees"), within=10)
+        wait_until("it is noticed", lambda: daemon.events("dry_run.disagrees"), within=30)
         (found,) = daemon.events("dry_run.disagrees")
         assert (found["real_server"], found["want"], found["have"]) == (SECOND, "weight 1 by NAT", "weight 7 by NAT")
         assert lab.table.weights() == {FIRST: 1, SECOND: 7}
         subprocess.run([*service, "-w", "1"], check=True)
-        wait_until("it is over", lambda: daemon.events("dry_run.agrees"), within=10)
+        wait_until("it is over", lambda: daemon.events("dry_run.agrees"), within=30)
 
         before = len(mails.mails)
         lab.kill_web(22)
-        wait_until("keepalived has noticed", lambda: lab.table.weights() == {FIRST: 1, SECOND: 0}, within=20)
-        wait_until("so have we", lambda: daemon.events("real_server.state_changed"), within=20)
-        wait_until("keepalived has told", lambda: len(mails.mails) > before, within=10)
+        wait_until("keepalived has noticed", lambda: lab.table.weights() == {FIRST: 1, SECOND: 0}, within=40)
+        wait_until("so have we", lambda: daemon.events("real_server.state_changed"), within=40)
+        wait_until("keepalived has told", lambda: len(mails.mails) > before, within=30)
         assert daemon.stop() == 0
         assert {mail.message["X-Mailer"] for mail in mails.mails} == {"Keepalived"}
         assert lab.table.weights() == {FIRST: 1, SECOND: 0}

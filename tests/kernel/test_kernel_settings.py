@@ -78,7 +78,7 @@ class Bench:
             return self.is_settled(timeouts, daemons)
 
         try:
-            wait_until(f"time-outs {timeouts} and {len(daemons)} sync daemons", seen, within=15)
+            wait_until(f"time-outs {timeouts} and {len(daemons)} sync daemons", seen, within=40)
         except TimeoutError as error:
             error.add_note(f"ipvsadm says: {self.timeouts()} {self.daemons()}")
             raise
@@ -196,7 +196,7 @@ def test_a_flush_at_the_start_takes_strangers_and_never_touches_our_own(bench: B
     kill(daemon.process.pid)
     daemon.restart()
     daemon.wait_until_whole()
-    wait_until("the stranger is gone", lambda: bench.lab.rules() == OURS, within=10)
+    wait_until("the stranger is gone", lambda: bench.lab.rules() == OURS, within=30)
     daemon.stop()
     assert bench.lab.rules() == []
 
@@ -209,7 +209,7 @@ def test_both_programs_leave_the_same_table_at_the_stop(
     bench.write(line)
     bench.add_stranger()
     with program(bench) as running:
-        wait_until("the service is there", lambda: sorted(bench.lab.rules()) == sorted([*OURS, STRANGER]), within=10)
+        wait_until("the service is there", lambda: sorted(bench.lab.rules()) == sorted([*OURS, STRANGER]), within=30)
         running.stop()
     assert bench.lab.rules() == left
 

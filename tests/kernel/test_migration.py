@@ -103,7 +103,7 @@ def test_taking_over_from_keepalived_and_going_back_loses_no_request(directory: 
         subprocess.run(["ip", "-n", lab.director, "addr", "add", f"{VIRTUAL}/32", "dev", "eth0"], check=True)
         operator = Operator(lab, config)
         operator.starts_keepalived()
-        wait_until("keepalived has its table", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=10)
+        wait_until("keepalived has its table", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=30)
         rules = lab.rules()
         clients = Clients(lab.clients)
         begun = time.monotonic()
@@ -115,10 +115,10 @@ def test_taking_over_from_keepalived_and_going_back_loses_no_request(directory: 
             assert lab.rules() == rules, typed
             assert f"{VIRTUAL}/32" in lab.addresses(), typed
         log = directory / "keepalived.log"
-        wait_until("keepalived has found the table", lambda: "Activating" in log.read_text(), within=10)
+        wait_until("keepalived has found the table", lambda: "Activating" in log.read_text(), within=30)
         time.sleep(2)
         clients.stop()
         assert len(clients.since(begun)) > 200
         assert not clients.failed_since(begun)
         lab.kill_web(22)
-        wait_until("keepalived keeps the table again", lambda: lab.table.weights() == {FIRST: 1, SECOND: 0}, within=20)
+        wait_until("keepalived keeps the table again", lambda: lab.table.weights() == {FIRST: 1, SECOND: 0}, within=40)

@@ -43,8 +43,8 @@ def test_a_drained_server_keeps_who_is_connected_and_wait_knows_when_they_are_go
         lab.start_all_web()
         daemon = Daemon(lab, config)
         daemon.wait_until_whole(within=40)
-        wait_until("both serve", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=10)
-        wait_until("the virtual address is there", lambda: VIRTUAL in lab.addresses(), within=20)
+        wait_until("both serve", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=30)
+        wait_until("the virtual address is there", lambda: VIRTUAL in lab.addresses(), within=40)
 
         connection = connect(lab)
         name = served_by(connection)
@@ -70,4 +70,4 @@ def test_a_drained_server_keeps_who_is_connected_and_wait_knows_when_they_are_go
         assert lab.table.weights() == {FIRST: 1, SECOND: 1}
         assert say(daemon, "weight", name, "5", "--for", "3s").returncode == 0
         assert lab.table.weights() == {name: 5, other: 1}
-        wait_until("the weight is over", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=10)
+        wait_until("the weight is over", lambda: lab.table.weights() == {FIRST: 1, SECOND: 1}, within=30)

@@ -62,7 +62,7 @@ def world(directory: Path) -> Iterator[World]:
         daemon = Daemon(lab, file)
         daemon.wait_until_whole(30)
         lab.kill_web(22)
-        wait_until("22 is out", lambda: f"-a -t {VIRTUAL}:80 -r {SECOND} -m -w 0" in lab.rules(), within=20)
+        wait_until("22 is out", lambda: f"-a -t {VIRTUAL}:80 -r {SECOND} -m -w 0" in lab.rules(), within=40)
         clients = Clients(lab.clients)
         yield World(lab, file, daemon, clients, wiretap)
         clients.stop()
@@ -71,7 +71,7 @@ def world(directory: Path) -> Iterator[World]:
 
 def test_the_state_is_on_the_disk_for_nobody_else_to_read(world: World) -> None:
     path = world.daemon.state / "state.json"
-    wait_until("the state says it", lambda: b'"DOWN"' in path.read_bytes(), within=5)
+    wait_until("the state says it", lambda: b'"DOWN"' in path.read_bytes(), within=30)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_bytes())["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -114,7 +114,7 @@ def test_after_a_flush_while_nobody_ran_the_dead_server_is_not_given_one_connect
 
 def test_the_dead_server_is_back_with_its_first_success(world: World) -> None:
     world.lab.start_web(22)
-    wait_until("22 serves", lambda: f"-a -t {VIRTUAL}:80 -r {SECOND} -m -w 1" in world.lab.rules(), within=10)
+    wait_until("22 serves", lambda: f"-a -t {VIRTUAL}:80 -r {SECOND} -m -w 1" in world.lab.rules(), within=30)
 
 
 def test_a_clean_stop_leaves_a_file_that_claims_nothing(world: World) -> None:

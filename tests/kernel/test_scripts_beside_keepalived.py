@@ -221,7 +221,7 @@ def pair(directory: Path) -> Iterator[Pair]:
 
 def test_at_the_start_every_quorum_is_told_and_then_what_is_dead(pair: Pair) -> None:
     pair.settle(lines=1, scripts=1)
-    wait_until("the dead one is told", lambda: len(pair.ours.told(SIX)) == len(pair.theirs.told(SIX)) == 3, within=10)
+    wait_until("the dead one is told", lambda: len(pair.ours.told(SIX)) == len(pair.theirs.told(SIX)) == 3, within=30)
     pair.settle(lines=0, scripts=0)
     assert pair.ours.said()[0] == pair.theirs.said()[0] == "startup"
     assert pair.ours.told(PLAIN) == [f"VS {PLAIN} UP"]
@@ -230,14 +230,14 @@ def test_at_the_start_every_quorum_is_told_and_then_what_is_dead(pair: Pair) -> 
 
 def test_one_dead_server_is_told_and_takes_a_group_with_it(pair: Pair) -> None:
     pair.both(lambda lab: lab.kill_web(22))
-    wait_until("the group is told", lambda: len(pair.ours.told(GROUP)) == len(pair.theirs.told(GROUP)) == 3, within=10)
+    wait_until("the group is told", lambda: len(pair.ours.told(GROUP)) == len(pair.theirs.told(GROUP)) == 3, within=30)
     pair.settle(lines=1, scripts=1)
     assert pair.ours.told(GROUP) == [f"VS {GROUP} UP", f"RS [{SECOND}]:tcp:80 {GROUP} DOWN", f"VS {GROUP} DOWN"]
 
 
 def test_the_last_dead_server_takes_the_quorum_with_it(pair: Pair) -> None:
     pair.both(lambda lab: lab.kill_web(21))
-    wait_until("the mark is told", lambda: len(pair.ours.told(MARK)) == len(pair.theirs.told(MARK)) == 3, within=10)
+    wait_until("the mark is told", lambda: len(pair.ours.told(MARK)) == len(pair.theirs.told(MARK)) == 3, within=30)
     pair.settle(lines=2, scripts=2)
     assert pair.ours.told(PLAIN)[-2:] == [f"RS [{FIRST}]:tcp:80 {PLAIN} DOWN", f"VS {PLAIN} DOWN"]
     assert pair.ours.told(MARK) == [f"VS {MARK} UP", f"RS [{FIRST}]:none:80 {MARK} DOWN", f"VS {MARK} DOWN"]
@@ -245,10 +245,10 @@ def test_the_last_dead_server_takes_the_quorum_with_it(pair: Pair) -> None:
 
 def test_recovery_is_told_server_first(pair: Pair) -> None:
     pair.both(lambda lab: lab.start_web(22))
-    wait_until("the group is told", lambda: len(pair.ours.told(GROUP)) == len(pair.theirs.told(GROUP)) == 5, within=10)
+    wait_until("the group is told", lambda: len(pair.ours.told(GROUP)) == len(pair.theirs.told(GROUP)) == 5, within=30)
     pair.settle(lines=2, scripts=2)
     pair.both(lambda lab: lab.start_web(21))
-    wait_until("the mark is told", lambda: len(pair.ours.told(MARK)) == len(pair.theirs.told(MARK)) == 5, within=10)
+    wait_until("the mark is told", lambda: len(pair.ours.told(MARK)) == len(pair.theirs.told(MARK)) == 5, within=30)
     pair.settle(lines=1, scripts=1)
     assert pair.ours.told(PLAIN)[-3:-1] == [f"RS [{SECOND}]:tcp:80 {PLAIN} UP", f"VS {PLAIN} UP"]
 
