@@ -208,8 +208,7 @@ class Head:
             return True
         start = len(before)
         end = start + _DATE_BYTES
-        date = data[start:end]
-        return data.startswith(after, end) and (date in _DATES or _is_date(date))
+        return data.startswith(after, end) and _is_date(data[start:end])
 
     @property
     def length(self) -> int:
@@ -252,17 +251,15 @@ def _around_date(head: bytes) -> tuple[bytes, bytes]:
     """Return what is before and after the value of a head's Date; all and nothing when that is missing or not an ordinary one."""
     start = head.find(_DATE) + len(_DATE)
     end = start + _DATE_BYTES
-    if (
-        start < len(_DATE)
-        or head[end : end + 2] != b"\r\n"
-        or not (head[start:end] in _DATES or _is_date(head[start:end]))
-    ):
+    if start < len(_DATE) or head[end : end + 2] != b"\r\n" or not _is_date(head[start:end]):
         return head, b""
     return head[:start], head[end:]
 
 
 def _is_date(value: bytes) -> bool:
-    """Whether this is an ordinary value of a Date; then it is remembered."""
+    """Whether this is an ordinary value of a Date."""
+    if value in _DATES:
+        return True
     if _DATE_VALUE.fullmatch(value) is None:
         return False
     if len(_DATES) >= DATES_MAX:

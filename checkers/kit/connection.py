@@ -296,8 +296,7 @@ class Connection:
             self._network.kept += 1
         self.paused = True
         self._said = self._aside = b""
-        if not self._network.gate.leave(self):
-            self._deadlines.drop(self)
+        self._end()
 
     def resume(self) -> bool:
         """See `kit.api.Stream.resume`."""

@@ -97,7 +97,7 @@ class SocketDialer:
         glance, gate, kept = self._glance, self._network.gate, self._kept
         if glance is None:
             return False
-        if len(gate.busy) >= gate.places:
+        if gate.full:
             self._lined_up = True
             gate.line_up(self._let_in)
             return True

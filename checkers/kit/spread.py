@@ -15,16 +15,13 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Protocol, TypeAlias
 
-from checkers.kit.timer import MEETING_S
+from checkers.kit.timer import MEETING_S, meeting_before
 
 BUCKET_S = MEETING_S
 """How finely moments are told apart: two ticks of the timer."""
 
 DRAWN = 1 / 16
 """So much of its pause a probe comes earlier at most to be there with others. Ours: a tick, which may have made it late, of a second."""
-
-_ALREADY_S = 1e-6
-"""What floating point makes of a moment at the beginning of a bucket may be a little before it."""
 
 _MILLION = 1e6
 
@@ -37,8 +34,8 @@ class Random(Protocol):
 
 
 Booking: TypeAlias = tuple[float, float, float, float]
-"""When a probe is due, its bucket, the pause that was asked for, and its share: a millionth of a probe a second. (A plain tuple, for
-each probe makes one.)"""
+"""When a probe is due, when its bucket begins, the pause that was asked for, and its share: a millionth of a probe a second. (A plain
+tuple, for each probe makes one.)"""
 
 NOWHERE: Booking = (0.0, -1.0, 0.0, 0.0)
 """What is not booked."""
@@ -53,7 +50,7 @@ class Spread:
     __slots__ = ("_booked", "_crowded", "_many", "_share")
 
     def __init__(self) -> None:
-        self._booked: dict[float, int] = {}  # bucket → how many; those of the past stay until there are many
+        self._booked: dict[float, int] = {}  # its beginning → how many; those of the past stay until there are many
         self._many = MANY
         self._share = 0.0  # of all that are booked
         self._crowded = inf  # so many in a bucket are no chance
@@ -65,20 +62,19 @@ class Spread:
             share = self._reckon(pause, share)
         booked = self._booked
         due = now + pause
-        bucket = (due + _ALREADY_S) // BUCKET_S
+        bucket = meeting_before(due)
         there = booked.get(bucket, 0)
         if movable and pause > BUCKET_S:
             if there < self._crowded:
-                begin, drawn = bucket * BUCKET_S, due - DRAWN * pause
-                if begin < due:
-                    due = max(begin, drawn)
+                if bucket < due:
+                    due = max(bucket, due - DRAWN * pause)
             else:
                 due = now + rng.uniform(pause / 2, pause)
-                bucket = (due + _ALREADY_S) // BUCKET_S
+                bucket = meeting_before(due)
                 there = booked.get(bucket, 0)
         booked[bucket] = there + 1
         if not there and len(booked) > self._many:
-            self._forget(now // BUCKET_S)
+            self._forget(now)
         return due, bucket, pause, share
 
     def leave(self, booking: Booking) -> None:
@@ -102,7 +98,8 @@ class Spread:
         self._crowded = mean + 2 + 3 * sqrt(mean)
         return share
 
-    def _forget(self, bucket: float) -> None:
-        """What is before a bucket is over."""
-        self._booked = {key: count for key, count in self._booked.items() if key >= bucket}
+    def _forget(self, now: float) -> None:
+        """What is before the bucket of `now` is over."""
+        since = meeting_before(now)
+        self._booked = {bucket: count for bucket, count in self._booked.items() if bucket >= since}
         self._many = 2 * len(self._booked) + MANY

@@ -32,7 +32,9 @@ from checkers.kit.timer import TICK_S, Timer
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(story: Callable[[Network, trio.Nursery], Awaitable[None]]) -> None:
+def run(story: Callable[[Network, trio.Nursery], Awaitable[None]], clock: trio.abc.Clock | None = None) -> None:
+    """Play a story, on `clock` if it is not to take real time."""
+
     async def main() -> None:
         timer = Timer()
         network = Network(timer)
@@ -44,7 +46,7 @@ def run(story: Callable[[Network, trio.Nursery], Awaitable[None]]) -> None:
                 assert network.connections == {}
                 nursery.cancel_scope.cancel()
 
-    trio.run(main)
+    trio.run(main, clock=clock)
 
 
 async def echo(client: trio.SocketStream) -> None:
@@ -317,7 +319,7 @@ def test_without_any_route_every_target_is_our_own_trouble_over_tcp_and_udp() ->
 import trio
 from checkers.kit.api import LocalTrouble, Target
 from checkers.kit.dial import Network
-from checkers.kit.timer import TICK_S, Timer
+from checkers.kit.timer import Timer
 
 async def main():
     timer = Timer()
@@ -549,28 +551,22 @@ def test_a_first_word_that_the_kernel_does_not_take_at_once_is_said_whole() -> N
 
 @pytest.mark.parametrize("limit_s", [0.01, 0.1, BUSY_S, 0.3, 2.0])
 def test_whatever_the_limit_a_probe_is_over_within_two_ticks_of_it(limit_s: float) -> None:
-    async def main() -> None:
-        timer = Timer()
-        network = Network(timer)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(timer.run)
-            nursery.start_soon(network.run)
-            with socket.create_server(("127.0.0.1", 0)) as silent:
-                long, short = (network.dialer(seconds) for seconds in (5.0, limit_s))
-                target = Target("127.0.0.1", silent.getsockname()[1])
-                nursery.start_soon(long.connect, target)
-                for _ in range(3):
-                    start = trio.current_time()
-                    stream = await short.connect(target)
-                    with pytest.raises(DeadlinePassed):
-                        await stream.receive()
-                    assert limit_s <= round(trio.current_time() - start, 9) <= limit_s + 2 * TICK_S
-                    short.rest()
-                long.close()
-            nursery.cancel_scope.cancel()
+    async def story(network: Network, nursery: trio.Nursery) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            long, short = (network.dialer(seconds) for seconds in (5.0, limit_s))
+            target = Target("127.0.0.1", silent.getsockname()[1])
+            nursery.start_soon(long.connect, target)
+            for _ in range(3):
+                start = trio.current_time()
+                stream = await short.connect(target)
+                with pytest.raises(DeadlinePassed):
+                    await stream.receive()
+                assert limit_s <= round(trio.current_time() - start, 9) <= limit_s + 2 * TICK_S
+                short.rest()
+            long.close()
 
     # to connect takes no time on this clock, for the kernel does it at once
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
+    run(story, trio.testing.MockClock(autojump_threshold=0.02))
 
 
 def test_a_kept_connection_has_no_limit_while_it_rests_and_a_new_one_afterwards() -> None:
