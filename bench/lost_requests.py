@@ -65,7 +65,6 @@ def inside(file: Path, rounds: int, some: Sequence[storm.Lane]) -> None:
 
         def one(lane: storm.Lane) -> list[dict[str, Any]]:
             place = Path(name) / lane.name
-            place.mkdir()
             return [dataclasses.asdict(event) for event in storm.play(lane, place, rounds, SEED, RATE)]
 
         Path(name).chmod(0o755)

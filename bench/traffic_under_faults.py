@@ -48,7 +48,6 @@ def in_guest(lanes: list[str], rounds: int, seed: int) -> None:
 
         def one(name: str) -> None:
             place = Path(folder) / name
-            place.mkdir()
             try:
                 events = storm.play(storm.LANES[name], place, rounds, seed)
             except BaseException:

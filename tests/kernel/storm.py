@@ -124,7 +124,8 @@ LOSES_SERVERS = ("flush", "delete")
 
 
 def play(lane: Lane, directory: Path, rounds: int, seed: int, rate: float = RATE) -> list[Event]:
-    """Play a lane and return what happened, oldest first."""
+    """Play a lane in a new directory and return what happened, oldest first."""
+    directory.mkdir()
     print(
         f"storm: {lane.name} ({lane.contender}), {rounds} rounds, {rate:g} requests a second, seed {seed}", flush=True
     )

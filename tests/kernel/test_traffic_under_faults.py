@@ -26,12 +26,7 @@ INTERFERENCE = ("flush", "delete", "edit_to_5")
 @pytest.fixture(scope="module")
 def events(directory: Path) -> list[Event]:
     # one after another: on the guest's one processor two would keep each other from coming back, and their clients from being served
-    return [event for name in OURS for event in storm.play(LANES[name], _made(directory / name), ROUNDS, SEED)]
-
-
-def _made(place: Path) -> Path:
-    place.mkdir()
-    return place
+    return [event for name in OURS for event in storm.play(LANES[name], directory / name, ROUNDS, SEED)]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
