@@ -5,8 +5,9 @@
     python -m bench NAME …               only these
     python -m bench --publish            and put what was measured into docs/data/performance, and make docs/performance.md of it
 
-What was measured goes to one file, --out, with what failed and why; the page that comes of it is beside it. A benchmark that fails or is
-over its limit is said, the others go on, and the exit status is 1. The last lines are `ratio NAME VALUE target TARGET`, one a figure.
+Each has a time that is kept for it (`bench.plan`), and what those before it left of theirs. What was measured goes to one file, --out,
+with what failed and why; the page that comes of it is beside it. A benchmark that fails or takes too long is said, the others go on, and
+the exit status is 1. The last lines are `ratio NAME VALUE target TARGET`, one a figure.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,9 +38,13 @@ class Results:
     failed: dict[str, str] = field(default_factory=dict)
     took_s: dict[str, int] = field(default_factory=dict)
 
-    def limit_s(self, benchmark: plan.Benchmark) -> float:
-        """Return how long one may take."""
-        return self.patience * (benchmark.quick_limit_s if self.quick else benchmark.limit_s)
+    def own_s(self, benchmarks: Iterable[plan.Benchmark]) -> float:
+        """Return the seconds that are kept for these."""
+        return self.patience * sum(benchmark.own_s(quick=self.quick) for benchmark in benchmarks)
+
+    def limit_s(self, benchmark: plan.Benchmark, left_s: float) -> float:
+        """Return how long one may take when so many seconds are not kept for others."""
+        return left_s if benchmark.limited else min(left_s, plan.MOST * self.own_s([benchmark]))
 
     def ratios(self) -> list[Section]:
         """Return all judged figures in the order of the plan."""
@@ -74,21 +79,23 @@ def measure(benchmark: plan.Benchmark, quick: bool, limit_s: float) -> Section:
 
 
 def play(
-    benchmarks: Iterable[plan.Benchmark],
+    benchmarks: Sequence[plan.Benchmark],
     results: Results,
     one: Callable[[plan.Benchmark, bool, float], Section] = measure,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Run these and note what came of each."""
-    for benchmark in benchmarks:
-        limit_s = results.limit_s(benchmark)
-        print(f"\n== bench.{benchmark.name} (at most {limit_s:g} s)", flush=True)
-        began = time.monotonic()
+    """Run these and note what came of each. What one leaves of its time is for those after it."""
+    end = clock() + results.own_s(benchmarks)
+    for number, benchmark in enumerate(benchmarks, 1):
+        began = clock()
+        limit_s = results.limit_s(benchmark, end - began - results.own_s(benchmarks[number:]))
+        print(f"\n== bench.{benchmark.name} (at most {limit_s:.0f} s)", flush=True)
         try:
             results.sections[benchmark.name] = one(benchmark, results.quick, limit_s)
         except Failed as failed:
             results.failed[benchmark.name] = str(failed)
             print(f"== bench.{benchmark.name} FAILED: {failed}", flush=True)
-        results.took_s[benchmark.name] = round(time.monotonic() - began)
+        results.took_s[benchmark.name] = round(clock() - began)
 
 
 def conclude(results: Results) -> int:

@@ -14,9 +14,9 @@ from bench.peers import Kind, Peer
 
 FRUGAL = (peers.OURS, "keepalived", "HAProxy", "C floor")
 OVERHEAD_S = 5.0
+"""About what starting and ending a program takes, beside an interval and what is measured."""
 TURN_MAX_S = 20.0
 """Whose checks have a longer turn (peers.Peer) is not measured: it would take minutes."""
-"""About what starting and ending a program takes, beside an interval and what is measured."""
 
 
 class Purpose(enum.Enum):

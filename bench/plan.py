@@ -1,7 +1,9 @@
 """Which benchmarks `python -m bench` runs, in which order, and how long each may take: half an hour in all, quick five minutes.
 
 A benchmark is a module of this folder that takes `--quick` and `--out FILE` (`bench.section`). Without other words it does what is
-published, within `limit_s`; with `--quick` a fraction of it. What is not here (config_load, restart, history, …) is run by hand.
+published, within `limit_s` and what those before it left of theirs; with `--quick` a fraction of it. So a machine that is slow at one
+thing is not short of time while others need less, and the last, which does as much as there is time for, has all that is left. What is
+not here (config_load, restart, history, …) is run by hand.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import dataclass
 WHOLE_S, QUICK_S = 1800, 300
 """All limits together, on an idle machine of two processors: half an hour, and five minutes."""
 
+MOST = 3
+"""Who does not end by itself has at most so many times its limit, whatever is left: one that hangs is not to take it from the others."""
 
 END_BY = 0.9
 """The part of its limit by which a benchmark that takes `--limit` is to end; what it has begun then comes to its end."""
@@ -18,7 +22,7 @@ END_BY = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One module, and the seconds after which it is ended; `words` and `quick_words` keep it within them, where it can do more.
+    """One module, and the seconds that are kept for it; `words` and `quick_words` keep it within them, where it can do more.
 
     `limited`: it takes `--limit`, and ends by itself before that with what it has.
     """
@@ -30,10 +34,14 @@ class Benchmark:
     quick_words: tuple[str, ...] = ()
     limited: bool = False
 
+    def own_s(self, *, quick: bool) -> int:
+        """Return the seconds that are kept for it."""
+        return self.quick_limit_s if quick else self.limit_s
+
     def command(self, limit_s: float, *, quick: bool) -> list[str]:
         """Return what Python is to run within a limit, without where the result goes."""
         words = ("--quick", *self.quick_words) if quick else self.words
-        limit = ("--limit", f"{limit_s * END_BY:g}") if self.limited else ()
+        limit = ("--limit", f"{limit_s * END_BY:.0f}") if self.limited else ()
         return ["-m", f"bench.{self.name}", *words, *limit]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ ONE, TWO, THREE = (plan.Benchmark(name, 10, 1) for name in ("one", "two", "three
 def measured(benchmark: plan.Benchmark, quick: bool, limit_s: float) -> Section:
     if benchmark is TWO:
         raise Failed("not within 10 s")
-    assert limit_s == (1 if quick else 10)
+    assert 0 < limit_s <= (3 if quick else 30)
     return {"ratios": [section.ratio(f"{benchmark.name}_by_theirs", 0.5, 0.8)], "machine": MACHINE}
 
 
@@ -74,9 +75,34 @@ def test_a_distorted_figure_is_marked_and_a_least_one_is_reached_from_its_target
     assert not section.is_reached(section.ratio("costs", 0.9, 0.8))
 
 
+def limits(*benchmarks: plan.Benchmark, takes_s: Mapping[str, float], patience: float = 1.0) -> list[float]:
+    """Play these, each of which takes so long (its own time if nothing is said); return the limits they were given."""
+    now, found = 100.0, list[float]()
+
+    def one(benchmark: plan.Benchmark, quick: bool, limit_s: float) -> Section:
+        nonlocal now
+        found.append(limit_s)
+        now += min(takes_s.get(benchmark.name, benchmark.own_s(quick=quick)), limit_s)
+        return {"ratios": [], "machine": MACHINE}
+
+    runner.play(benchmarks, runner.Results(quick=False, patience=patience), one, lambda: now)
+    return found
+
+
+def test_what_a_benchmark_leaves_of_its_time_is_for_those_after_it() -> None:
+    assert limits(ONE, TWO, THREE, takes_s={"one": 4.0}) == [10, 16, 16]
+    assert limits(ONE, TWO, THREE, takes_s={"one": 4.0, "two": 99.0}) == [10, 16, 10]
+
+
+def test_one_that_hangs_does_not_take_all_that_others_left_but_one_that_ends_by_itself_may() -> None:
+    others = [plan.Benchmark(f"quick {number}", 10, 1) for number in range(5)]
+    takes_s = {other.name: 0.0 for other in others}
+    ending = plan.Benchmark("ending", 10, 1, limited=True)
+    assert limits(*others, ONE, ending, takes_s={**takes_s, "one": 99.0})[-2:] == [30, 40]
+
+
 def test_all_limits_can_be_stretched_for_a_busy_machine() -> None:
-    assert runner.Results(quick=False, patience=3.0).limit_s(ONE) == 30
-    assert runner.Results(quick=True, patience=3.0).limit_s(ONE) == 3
+    assert limits(ONE, TWO, takes_s={}, patience=3.0) == [30, 50]
 
 
 def test_a_benchmark_that_can_do_more_is_told_what_fits_its_limit() -> None:
