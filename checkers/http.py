@@ -16,10 +16,10 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from checkers.kit.answer import BODY_MAX_BYTES, Answer, Head, NotHttpError
-from checkers.kit.api import ConnectionLost, Dialer, Glance, ProbeError, Reason, Stream, Target, Verdict
+from checkers.kit.api import ConnectionLost, Dialer, ProbeError, Reason, Stream, Target, Verdict
 from checkers.kit.excerpt import excerpt
 from checkers.kit.frozen import frozen
 from checkers.kit.options import Json, Keyword, Kind
@@ -341,6 +341,7 @@ def _regex(url: Mapping[str, Json]) -> Pattern | None:
 class SameHead:
     """A request whose last answer was judged by its head alone: one with the same head, whatever its date, is as good."""
 
+    layer: ClassVar[None] = None
     first: bytes
     probes: int
     request: Request
@@ -354,7 +355,7 @@ class SameHead:
         return verdict if head.begins(data) else None
 
 
-def glance(target: Target, prepared: tuple[Url, ...]) -> Glance | None:
+def glance(target: Target, prepared: tuple[Url, ...]) -> SameHead | None:
     """Return how a probe goes if nothing happens: a single url whose answers are judged by their heads."""
     if len(prepared) != 1 or prepared[0].needs_body:
         return None

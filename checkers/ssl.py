@@ -13,12 +13,13 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import field, replace
+from typing import ClassVar, NamedTuple
 
 from checkers import http
 from checkers.kit.api import Dialer, Reason, Target, Verdict
 from checkers.kit.frozen import frozen
 from checkers.kit.options import CLIENT, UNREADABLE, Json, Keyword, Kind
-from checkers.kit.tls import ClientCertificate, TlsDialer, context_of, farewell
+from checkers.kit.tls import ClientCertificate, Engine, TlsDialer, context_of, farewell, name_of
 from checkers.kit.turns import OneByOne
 
 KEYWORD = "SSL_GET"
@@ -56,12 +57,19 @@ OPTIONS: tuple[Keyword, ...] = (
 _PORT = re.compile(r":[0-9]*$")
 
 
+class Seen(NamedTuple):
+    """A success: what the answer was worth by itself, and the verdict that tells when the certificate ends, too."""
+
+    answer: Verdict
+    verdict: Verdict
+
+
 @frozen
 class SecureUrl:
     """One url and the TLS that it is asked over; `server_name` may be empty.
 
     `context` is None when it cannot be made, and `trouble` says why. Of each `resume` connections to a target one has a whole handshake.
-    `sessions` has the one to go on with for each target, and how many have.
+    `sessions` has the one to go on with for each target, and how many have; `seen` the last success of each.
     """
 
     url: http.Url
@@ -70,6 +78,7 @@ class SecureUrl:
     trouble: str = ""
     resume: int = 1
     sessions: dict[Target, tuple[ssl.SSLSession, int]] = field(default_factory=dict, compare=False)
+    seen: dict[Target, Seen] = field(default_factory=dict, compare=False)
 
     def session(self, target: Target) -> tuple[ssl.SSLSession | None, int]:
         """Take the session to go on with, if the next handshake need not be a whole one, and how many connections had it already.
@@ -133,6 +142,42 @@ def _server_name(name: str) -> str:
     return name
 
 
+@frozen
+class SameOverTls:
+    """A request over TLS: a server whose certificate ends when it did, and whose answer begins as the last, is as good."""
+
+    answer: http.SameHead
+    secure: SecureUrl
+    context: ssl.SSLContext
+    target: Target
+    probes: ClassVar[int] = 1
+
+    @property
+    def first(self) -> bytes:
+        """See `kit.api.Glance.first`."""
+        return self.answer.first
+
+    def layer(self) -> Engine:
+        """See `kit.api.Glance.layer`."""
+        seen = self.secure.seen.get(self.target)
+        name = name_of(self.context, self.secure.server_name, self.target)
+        return Engine(self.context, name, words=self.answer.first, ends=seen.verdict.expires_at if seen else 0.0)
+
+    def recognise(self, data: bytes) -> Verdict | None:
+        """See `kit.api.Glance.recognise`."""
+        seen = self.secure.seen.get(self.target)
+        return seen.verdict if seen and seen.answer is self.answer.recognise(data) else None
+
+
+def glance(target: Target, prepared: tuple[SecureUrl, ...]) -> SameOverTls | None:
+    """Return how a probe goes if nothing happens: as with HTTP_GET, with a whole handshake on a connection of its own."""
+    secure = prepared[0]
+    answer = http.glance(target, tuple(each.url for each in prepared))
+    if answer is None or secure.context is None or secure.resume > 1 or answer.probes > 1 or secure.url.orderly:
+        return None
+    return SameOverTls(answer, secure, secure.context, target)
+
+
 async def check(target: Target, prepared: tuple[SecureUrl, ...], dial: Dialer) -> Verdict:
     """Ask all urls in turn, each over its own TLS connection. Failed connects and handshakes leave as ProbeError."""
     verdict, ends = Verdict(Reason.NONE), 0.0
@@ -149,4 +194,14 @@ async def check(target: Target, prepared: tuple[SecureUrl, ...], dial: Dialer) -
         ends = min(ends or dialer.expires_at, dialer.expires_at or ends)
         if not verdict.ok:
             break
+        if len(prepared) == 1:
+            return _seen(secure, target, verdict, ends)
     return replace(verdict, expires_at=ends) if ends else verdict
+
+
+def _seen(secure: SecureUrl, target: Target, answer: Verdict, ends: float) -> Verdict:
+    """Return a success with the end of the certificate, and remember it: the very same as long as nothing changes."""
+    seen = secure.seen.get(target)
+    if seen is None or seen.answer is not answer or seen.verdict.expires_at != ends:
+        seen = secure.seen[target] = Seen(answer, replace(answer, expires_at=ends))
+    return seen.verdict

@@ -29,6 +29,7 @@ class Standing:
 
     first = b""
     probes = 1
+    layer = None
 
     def recognise(self, data: bytes) -> Verdict:  # noqa: ARG002  nothing is read
         """Return the verdict: it stands."""

@@ -231,8 +231,28 @@ class Glance(Protocol):
     def probes(self) -> int:
         """So many probes may use one connection."""
 
+    @property
+    def layer(self) -> Callable[[], Layer] | None:
+        """Makes what is spoken between a fresh connection and this; None: nothing is."""
+
     def recognise(self, data: bytes) -> Verdict | None:
         """Return the verdict of last time, if `data`, the first that came, is as good; None: the checker is to judge."""
+
+
+class Layer(Protocol):
+    """What is spoken between one connection and a glance: TLS (`kit.tls.Engine`). It never waits, and finds nothing wrong itself."""
+
+    def hello(self) -> bytes:
+        """Return what is said as soon as the connection stands."""
+
+    def take(self, data: bytes) -> bytes | None:
+        """Take in what came, and return the first of an answer in it; b"" when there is none yet. None: a task is to see what this is."""
+
+    def to_say(self) -> bytes:
+        """Return what is to be said now, before more is taken in."""
+
+    def over(self, stream: Stream) -> Stream:
+        """Return the stream for the task that goes on with the connection: it says nothing twice, and finds all that came."""
 
 
 class Dialer(Protocol):

@@ -186,6 +186,28 @@ class Connection:
         self._aside = data
         return data or None
 
+    def forget(self) -> None:
+        """What `glimpse` returned is not to be kept: somebody took it."""
+        self._aside = b""
+
+    def go_on(self, data: bytes, then: Callable[[], object]) -> bool:
+        """Say `data` on behalf of a glance, and call `then` when something comes. False: a task is to go on, which says the rest first."""
+        assert self._sock is not None
+        sent = 0
+        if data:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._aside = error
+                return False
+        self._first = data[sent:]
+        if self._first or self._ended or self._events:
+            return False
+        self.then = then
+        return True
+
     def _begin(self, now: float) -> None:
         """Begin the time limit, and end a pause."""
         network = self._network

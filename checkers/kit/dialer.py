@@ -25,6 +25,7 @@ from checkers.kit.api import (
     Favour,
     Favours,
     Glance,
+    Layer,
     LocalTrouble,
     ProbeError,
     Stream,
@@ -47,7 +48,8 @@ def _nobody(verdict: Verdict | None, now: float) -> None:
 class SocketDialer:
     """The dialer of one job (kit.api.JobDialer).
 
-    `_begun` is the connection of a glance, the kept one or another, until the probe is over or a task takes it. `_used` says how many
+    `_begun` is the connection of a glance, the kept one or another, until the probe is over or a task takes it, and `_layer` what is
+    spoken on it. `_used` says how many
     probes had the connection before this one. The first that is kept is taken for older than it is, by each dialer to another degree
     (`number`), and so is the first one after a connection failed: else all servers of a rack that came up together had their fresh one in
     the same second, for ever.
@@ -61,6 +63,7 @@ class SocketDialer:
         "_favours",
         "_glance",
         "_kept",
+        "_layer",
         "_lined_up",
         "_network",
         "_number",
@@ -82,6 +85,7 @@ class SocketDialer:
         self._connections: tuple[Connection, ...] = ()
         self._kept: Stream | None = None
         self._begun: Connection | None = None
+        self._layer: Layer | None = None
         # of glances
         self._target: Target | None = None
         self._glance: Glance | None = None
@@ -124,15 +128,18 @@ class SocketDialer:
         target = self._target
         if target is None or privileged(target):
             return False
-        network = self._network
+        network, first, layer = self._network, glance.first, None
+        if glance.layer is not None:
+            layer = glance.layer()
+            first = layer.hello()
         connection = Connection(network, self._deadlines, socket.SOCK_STREAM, self._note)
         try:
-            connection.begin(target, now, self._told, first=glance.first, spares=network.spares.of(target))
+            connection.begin(target, now, self._told, first=first, spares=network.spares.of(target))
         except ProbeError:
             connection.close()
             return False
         self._used = 0
-        self._begun = connection
+        self._begun, self._layer = connection, layer
         return True
 
     def _told(self) -> None:
@@ -141,6 +148,14 @@ class SocketDialer:
         if connection is None or glance is None:
             return
         data = connection.glimpse(silent=not glance.first)
+        layer = self._layer
+        if data and layer is not None:
+            connection.forget()
+            data = layer.take(data)
+            if data == b"":
+                if connection.go_on(layer.to_say(), self._told):
+                    return
+                data = None
         if data == b"" and glance.first:
             connection.then = self._told  # nothing yet
             return
@@ -148,7 +163,7 @@ class SocketDialer:
         if verdict is None:
             self._leave_it()
             return
-        self._begun = None
+        self._begun = self._layer = None
         network = self._network
         used = self._used = self._used + 1
         if used < glance.probes and (connection.kept or network.kept < network.kept_max):
@@ -164,8 +179,10 @@ class SocketDialer:
         self._network.called = True
         self._done(None, self._network.heard_at)
 
-    def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Connection]:
+    def connect(self, target: Target, first: bytes = b"") -> Coroutine[Any, Any, Stream]:
         """See `kit.api.Dialer.connect`."""
+        if self._begun is not None and self._begun is not self._kept:
+            return self._go_on(self._begun)
         return self._connect(target, socket.SOCK_STREAM, Favour.STREAM if privileged(target) else None, first)
 
     def connect_udp(self, target: Target) -> Coroutine[Any, Any, Connection]:
@@ -202,11 +219,7 @@ class SocketDialer:
     async def _connect(
         self, target: Target, kind: socket.SocketKind, favour: Favour | None, first: bytes = b""
     ) -> Connection:
-        """Connect with a socket of our own, or one that the supervisor opens; or go on with what a glance began."""
-        if self._begun is not None and self._begun is not self._kept:
-            begun = self._take_over(self._begun)
-            await self._opened(begun.opened())
-            return begun
+        """Connect with a socket of our own, or one that the supervisor opens."""
         sock = None if favour is None else await self._asked(favour)
         gate = self._network.gate
         if gate.full:
@@ -228,9 +241,16 @@ class SocketDialer:
                 self.fault = error.fault
             raise
 
+    async def _go_on(self, begun: Connection) -> Stream:
+        """Go on with what a glance began."""
+        layer = self._layer
+        self._take_over(begun)
+        await self._opened(begun.opened())
+        return begun if layer is None else layer.over(begun)
+
     def _take_over(self, begun: Connection) -> Connection:
         """The task goes on with the connection of a glance."""
-        self._begun = self._kept = None
+        self._begun = self._kept = self._layer = None
         begun.unkeep()
         self._connections = (begun,)
         return begun
@@ -267,6 +287,7 @@ class SocketDialer:
     def rest(self) -> None:
         """See `kit.api.Dialer.rest`."""
         begun, self._begun, self._lined_up = self._begun, None, False
+        self._layer = None
         if begun is not None:
             begun.close()
             self._kept = None

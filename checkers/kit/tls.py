@@ -3,14 +3,14 @@
     context = context_of(verify=False, ca="")
     dial = TlsDialer(dial, context, server_name="www.example.org")     # a kit.api.Dialer like any other
 
-The engine is OpenSSL between two memory buffers, so it works over anything that is a `Stream`. What goes wrong in the handshake is a
-`HandshakeFailed` or `HandshakeTimedOut`. A context is made once for equal settings and shared by all probes.
+The engine is OpenSSL between two memory buffers, so it works over anything that is a `Stream`, and for a glance without one. What goes
+wrong in the handshake is a `HandshakeFailed` or `HandshakeTimedOut`. A context is made once for equal settings and shared by all probes.
 
-Sessions are never resumed: a health check has to see what a new client sees, and a resumed session looks at neither key nor
-certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5), unless `farewell` is called; a
-server may end either way. Must never read a file once `preload` was called: a worker cannot. Certificates and keys come as text, and
-because OpenSSL wants a file for a key, it gets one in memory; the system's own store is read once, so a worker knows it as it was when it
-started. Must never put a key or a password into a sentence.
+Sessions are resumed only where the file asks for it (`tls_resume`): a health check has to see what a new client sees, and a resumed
+session looks at neither key nor certificate. The end is abrupt, without a close_notify, as keepalived's (keepalived.md, section 3.5),
+unless `farewell` is called; a server may end either way. Must never read a file once `preload` was called: a worker cannot. Certificates
+and keys come as text, and because OpenSSL wants a file for a key, it gets one in memory; the system's own store is read once, so a worker
+knows it as it was when it started. Must never put a key or a password into a sentence.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from checkers.kit.api import (
+    GULP_BYTES,
     Answer,
     ConnectionLost,
     Datagrams,
@@ -181,8 +182,7 @@ def words_of(error: Exception) -> str:
 class TlsDialer:
     """A dialer whose connections speak TLS (kit.api.Dialer).
 
-    `server_name` goes to the server and, when the context verifies, must be in the certificate. Empty: nothing is sent, and the
-    certificate must be for the address. `expires_at` is when the certificate of the last server ends, in Unix seconds; 0: unknown.
+    `server_name` is as `name_of` has it. `expires_at` is when the certificate of the last server ends, in Unix seconds; 0: unknown.
     `session` is one that is resumed, but never while somebody listens in (check-now): then he sees what a new client sees.
     """
 
@@ -226,10 +226,13 @@ class TlsDialer:
 
     async def _connect(self, target: Target) -> Stream:
         context = self._context
-        name = self._server_name or (target.address if context.check_hostname else None)
+        name = name_of(context, self._server_name, target)
         below = await self._dial.connect(target)
-        overheard = isinstance(below, TappedStream)
-        self._stream = stream = TlsStream(below, context, name, None if overheard else self.session)
+        if isinstance(below, TlsStream):  # a glance began it
+            stream = below
+        else:
+            stream = TlsStream(below, Engine(context, name, None if isinstance(below, TappedStream) else self.session))
+        self._stream = stream
         if not isinstance(below, TappedStream):
             await stream.shake_hands()
             self.expires_at = stream.expires_at
@@ -280,26 +283,144 @@ class TlsDialer:
         self._dial.close()
 
 
+def name_of(context: ssl.SSLContext, server_name: str, target: Target) -> str | None:
+    """Return the name that goes to the server and, when the context verifies, must be in the certificate.
+
+    Without a `server_name` nothing is sent, and the certificate must be for the address.
+    """
+    return server_name or (target.address if context.check_hostname else None)
+
+
+class Engine:
+    """Our end of one TLS connection, between two buffers: bytes that came go in, bytes that are to be sent come out.
+
+    As a `kit.api.Layer` it shakes hands with a server whose certificate ends at `ends` (Unix seconds), and says `words`. What it said,
+    heard and ran into meanwhile, it says, hears and runs into once more for the stream that goes on with it: OpenSSL has another answer
+    when it is asked again.
+    """
+
+    __slots__ = (
+        "_ends",
+        "_failure",
+        "_heard",
+        "_incoming",
+        "_outgoing",
+        "_said",
+        "_silent_bytes",
+        "_stands",
+        "_words",
+        "tls",
+    )
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        server_name: str | None,
+        session: ssl.SSLSession | None = None,
+        *,
+        words: bytes = b"",
+        ends: float = 0.0,
+    ) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name, session=session)
+        self._words = words
+        self._ends = ends
+        self._stands = False
+        self._silent_bytes = 0
+        self._failure: ssl.SSLError | None = None
+        self._said = b""
+        self._heard = b""
+
+    def hello(self) -> bytes:
+        """See `kit.api.Layer.hello`."""
+        self.take(b"")
+        return self.to_say()
+
+    def take(self, data: bytes) -> bytes | None:
+        """See `kit.api.Layer.take`."""
+        if not self.fill(data):
+            return None
+        try:
+            if not self._stands:
+                self.shake_hands()
+                if self.expires_at != self._ends:
+                    return None
+                self.tls.write(self._words)
+                self._said = self._words
+            self._heard = self.tls.read(GULP_BYTES)
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as error:
+            self._failure = error
+        return self._heard or None
+
+    def to_say(self) -> bytes:
+        """See `kit.api.Layer.to_say`."""
+        return self._outgoing.read()
+
+    def over(self, stream: Stream) -> TlsStream:
+        """See `kit.api.Layer.over`."""
+        return TlsStream(stream, self)
+
+    def fill(self, data: bytes) -> bool:
+        """Take in what came, b"" for nothing; whether so many bytes may come without an answer in them."""
+        self._incoming.write(data)
+        self._silent_bytes += len(data)
+        return self._silent_bytes <= SILENT_MAX_BYTES
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._incoming.write_eof()
+
+    def answered(self) -> None:
+        """What was taken in had an answer in it."""
+        self._silent_bytes = 0
+
+    def shake_hands(self) -> None:
+        """Go on with the handshake. Raises ssl.SSLWantReadError when more has to come, ssl.SSLError."""
+        if not self._stands:
+            self._fail_again()
+            self.tls.do_handshake()
+            self._stands = True
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Say something; return how much of it. Raises as `shake_hands` does."""
+        said, self._said = self._said, b""
+        return len(data) if said and said == data else self.tls.write(data)
+
+    def read(self, max_bytes: int) -> bytes:
+        """Return what was heard; b"" for the end. Raises as `shake_hands` does."""
+        self._fail_again()
+        heard, self._heard = self._heard, b""
+        return heard or self.tls.read(max_bytes)
+
+    @property
+    def expires_at(self) -> float:
+        """When the server's certificate ends, in Unix seconds; 0.0: unknown. Whether anything was verified does not matter."""
+        return expires_at(self.tls.getpeercert(binary_form=True) or b"")
+
+    def _fail_again(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
 class TlsStream:
     """TLS on top of another stream (kit.api.Stream)."""
 
-    __slots__ = ("_answered", "_engine", "_incoming", "_outgoing", "_silent_bytes", "_stream", "dialled")
+    __slots__ = ("_answered", "_engine", "_stream", "dialled")
 
-    def __init__(
-        self, stream: Stream, context: ssl.SSLContext, server_name: str | None, session: ssl.SSLSession | None = None
-    ) -> None:
+    def __init__(self, stream: Stream, engine: Engine) -> None:
         self._stream = stream
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._engine = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name, session=session)
-        self._silent_bytes = 0
+        self._engine = engine
         self._answered = False
         self.dialled: tuple[ssl.SSLContext, str] | None = None  # what it was kept for
 
     async def shake_hands(self) -> None:
         """Do the handshake. Raises HandshakeFailed, HandshakeTimedOut, or DeadlinePassed when we were late ourselves."""
         try:
-            await self._turn(self._engine.do_handshake)
+            await self._turn(self._engine.shake_hands)
         except ssl.SSLError as error:
             raise self._failure(error) from error
         except DeadlinePassed as error:
@@ -326,39 +447,38 @@ class TlsStream:
             return b""  # with or without a farewell: what the end is worth, the protocol above knows
         except ssl.SSLError as error:
             raise self._failure(error) from error
-        self._silent_bytes = 0
+        self._engine.answered()
         self._answered = True
         return data
 
     @property
     def expires_at(self) -> float:
-        """When the server's certificate ends, in Unix seconds; 0.0: unknown. Whether anything was verified does not matter."""
-        der = self._engine.getpeercert(binary_form=True)
-        return 0.0 if der is None else expires_at(der)
+        """See `Engine.expires_at`."""
+        return self._engine.expires_at
 
     @property
     def resumed(self) -> bool:
         """Whether the server went on with the session that it was offered."""
-        return bool(self._engine.session_reused)
+        return bool(self._engine.tls.session_reused)
 
     @property
     def session(self) -> ssl.SSLSession | None:
         """What another connection may resume: a copy, which is dear."""
-        return self._engine.session
+        return self._engine.tls.session
 
     @property
     def words(self) -> str:
         """What was agreed on, for people."""
-        cipher = self._engine.cipher()
+        cipher = self._engine.tls.cipher()
         ends = self.expires_at
         until = f", certificate until {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC" if ends else ""
-        return f"{self._engine.version()} {cipher[0] if cipher else ''}{until}"
+        return f"{self._engine.tls.version()} {cipher[0] if cipher else ''}{until}"
 
     async def say_goodbye(self) -> None:
         """Send a close_notify. The server's is not waited for: nothing that it could say changes the verdict."""
         with contextlib.suppress(ssl.SSLError, ProbeError):
             with contextlib.suppress(ssl.SSLWantReadError):
-                self._engine.unwrap()
+                self._engine.tls.unwrap()
             await self._flush()
 
     def close(self) -> None:
@@ -371,7 +491,7 @@ class TlsStream:
 
     def resume(self) -> bool:
         """See `kit.api.Stream.resume`."""
-        self._silent_bytes = 0
+        self._engine.answered()
         return self._stream.resume()
 
     async def _turn(self, operation: Callable[[], _Result]) -> _Result:
@@ -387,19 +507,16 @@ class TlsStream:
             return result
 
     async def _flush(self) -> None:
-        data = self._outgoing.read()
+        data = self._engine.to_say()
         if data:
             await self._stream.send(data)
 
     async def _fill(self) -> None:
         data = await self._stream.receive()
-        self._silent_bytes += len(data)
-        if self._silent_bytes > SILENT_MAX_BYTES:
+        if not data:
+            self._engine.end()
+        elif not self._engine.fill(data):
             raise self._blame(f"more than {SILENT_MAX_BYTES} bytes without an answer in them")
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
 
     def _failure(self, error: ssl.SSLError) -> ProbeError:
         ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)  # which of them hangs on Python and OpenSSL

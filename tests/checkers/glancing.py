@@ -19,7 +19,7 @@ async def verdict_with_a_glance(
             dial.rest()
         glance = glance_of(checker, target, prepared)
         if glance is not None:
-            verdict = await _at_a_glance(glance, target, dial)
+            verdict = await at_a_glance(glance, target, dial)
             if verdict is not None:
                 return verdict
         return await _proper(checker, prepared, target, dial)
@@ -27,7 +27,8 @@ async def verdict_with_a_glance(
         dial.close()
 
 
-async def _at_a_glance(glance: Glance, target: Target, dial: JobDialer) -> Verdict | None:
+async def at_a_glance(glance: Glance, target: Target, dial: JobDialer) -> Verdict | None:
+    """Probe at a glance; return what it recognised, None for nothing."""
     told = trio.Event()
     found: list[Verdict | None] = []
 

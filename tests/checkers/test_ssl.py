@@ -195,11 +195,11 @@ def test_an_answer_that_is_broken_off_inside_tls_is_a_bad_answer_and_no_bad_hand
         server = network.server(TARGET.address, TARGET.port)
         server.behaviour = Behaviour("half", answer=(Send(answer_of(200, b"hello")[:20]), Pause(1.0))).over_tls()
         dial = network.dialer(3.0)
-        stream = tls.TlsStream(await dial.connect(TARGET), tls.context_of(verify=False, ca=""), None)
+        stream = tls.TlsStream(await dial.connect(TARGET), tls.Engine(tls.context_of(verify=False, ca=""), None))
         await stream.shake_hands()
         await stream.send(b"GET / HTTP/1.0\r\n\r\n")
         assert await stream.receive() == answer_of(200, b"hello")[:20]
-        stream._incoming.write(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
+        stream._engine.fill(b"\x17\x03\x03\x00\x20" + b"\x00" * 32)
         with pytest.raises(ProbeError, match=r"^TLS: ") as caught:
             await stream.receive()
         assert caught.value.reason is Reason.L7RSP
@@ -227,7 +227,7 @@ def test_a_time_out_in_the_handshake_that_was_our_own_fault_says_nothing_about_t
             return False
 
     async def main() -> None:
-        stream = tls.TlsStream(LateStream(), tls.context_of(verify=False, ca=""), None)
+        stream = tls.TlsStream(LateStream(), tls.Engine(tls.context_of(verify=False, ca=""), None))
         with pytest.raises(DeadlinePassed) as caught:
             await stream.shake_hands()
         assert caught.value.reason is Reason.LATE
@@ -389,7 +389,7 @@ def test_a_goodbye_that_cannot_be_said_does_not_change_the_verdict() -> None:
         def resume(self) -> bool:
             return False
 
-    trio.run(tls.farewell, tls.TlsStream(Deaf(), tls.context_of(verify=False, ca=""), None))
+    trio.run(tls.farewell, tls.TlsStream(Deaf(), tls.Engine(tls.context_of(verify=False, ca=""), None)))
     trio.run(tls.farewell, Deaf())
 
 

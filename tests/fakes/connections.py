@@ -6,7 +6,7 @@ import math
 
 import trio
 
-from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, ProbeError, Stream
+from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, Layer, ProbeError, Stream
 from tests.fakes.behaviours import Connect, Echo, End, Mirror, Pause, Reset, Send, Step
 from tests.fakes.loss import DATA_AGAIN_S, SLOW_AGAIN_S, Wire
 from tests.fakes.server import Asked, FakeServer
@@ -15,14 +15,25 @@ from tests.fakes.server import Asked, FakeServer
 class Glimpsed:
     """A connection on which a glance said and heard something, for the probe that goes on with it (kit.api.Stream)."""
 
-    def __init__(self, stream: Stream, first: bytes) -> None:
+    def __init__(self, stream: Stream, first: bytes, layer: Layer | None = None) -> None:
         self.stream = stream
+        self._layer = layer
         self._first = first
         self._said = False
         self._heard: bytes | ProbeError = b""
 
-    async def glimpse(self) -> bytes:
-        """Say what is to be said, and return the first that comes. Raises ProbeError."""
+    def opened(self) -> Stream:
+        """Return what the probe goes on with."""
+        return self if self._layer is None else self._layer.over(self)
+
+    async def glimpse(self) -> bytes | None:
+        """Say what is to be said, and return the first that comes; None: it is for the probe to see. Raises ProbeError."""
+        if self._layer is not None:
+            try:
+                return await self._through(self._layer)
+            except ProbeError as error:
+                self._heard = error
+                raise
         if not self._first:
             return b""
         try:
@@ -33,6 +44,16 @@ class Glimpsed:
             self._heard = error
             raise
         self._heard = heard
+        return heard
+
+    async def _through(self, layer: Layer) -> bytes | None:
+        await self.stream.send(layer.hello())
+        heard: bytes | None = b""
+        while heard == b"":
+            data = await self.stream.receive()
+            heard = layer.take(data) if data else None
+            if heard == b"" and (said := layer.to_say()):
+                await self.stream.send(said)
         return heard
 
     async def send(self, data: bytes) -> None:

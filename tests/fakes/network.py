@@ -119,9 +119,11 @@ class FakeDialer:
         with scope:
             verdict = None
             try:
+                layer = glance.layer() if stream is None and glance.layer is not None else None
                 stream = stream or await self._connect(target)
-                self._begun = Glimpsed(stream, glance.first)
-                verdict = recognised(glance, await self._begun.glimpse())
+                self._begun = begun = Glimpsed(stream, glance.first, layer)
+                heard = await begun.glimpse()
+                verdict = None if heard is None else recognised(glance, heard)
             except ProbeError as error:
                 self._begun = self._begun or error
             if not scope.cancel_called:
@@ -144,7 +146,7 @@ class FakeDialer:
             await trio.lowlevel.checkpoint()
             if isinstance(begun, ProbeError):
                 raise begun
-            return begun
+            return begun.opened()
         stream = await self._connect(target)
         if first:
             await stream.send(first)

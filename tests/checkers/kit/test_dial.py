@@ -23,6 +23,7 @@ import trio.testing
 
 from checkers.kit import wire
 from checkers.kit.api import ConnectFailed, ConnectionLost, DeadlinePassed, LocalTrouble, Reason, Target
+from checkers.kit.connection import Connection
 from checkers.kit.dial import Network
 from checkers.kit.gate import BUSY_S
 from checkers.kit.link import SeqpacketLink
@@ -355,6 +356,7 @@ def test_memory_that_runs_out_in_the_middle_of_an_answer_is_our_own_trouble() ->
     async def story(network: Network, nursery: trio.Nursery) -> None:
         dialer = network.dialer(1.0)
         stream = await dialer.connect(await listen(nursery))
+        assert isinstance(stream, Connection)
         assert isinstance(stream._broken(OSError(errno.ENOBUFS, "no buffer space")), LocalTrouble)
         assert dialer.fault == "ENOBUFS"
         assert isinstance(stream._broken(OSError(errno.ECONNRESET, "reset")), ConnectionLost)
@@ -485,6 +487,7 @@ def test_what_came_before_we_noticed_the_deadline_still_counts_and_nothing_after
     async def story(network: Network, _: trio.Nursery) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             stream = await network.dialer(5.0).connect(Target("127.0.0.1", listener.getsockname()[1]))
+            assert isinstance(stream, Connection)
             peer, _ = listener.accept()
         got: list[bytes] = []
 
@@ -605,6 +608,7 @@ def test_a_kept_connection_that_ends_or_speaks_is_not_used_again() -> None:
         dialer = network.dialer(5.0)
         for end in (True, False):
             stream = await dialer.connect(target, b"x")
+            assert isinstance(stream, Connection)
             await stream.receive()
             assert dialer.keep(stream, 10)
             dialer.rest()

@@ -6,12 +6,13 @@ import functools
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from checkers import http, tcp
+from checkers import http, ssl, tcp
 from checkers.kit import wire, worker
 from checkers.kit.api import Favours, Health, Reason, Stream, Target, Verdict
 from checkers.kit.dial import Network
@@ -22,8 +23,22 @@ from checkers.kit.runner import Runner
 from checkers.kit.timer import Timer
 from checkers.kit.urgency import Hint
 from tests.checkers.kit.test_worker import Supervisor, job, run
-from tests.fakes.behaviours import blackhole, hang, healthy, lasting, refuse, slow, status
+from tests.fakes.behaviours import (
+    Behaviour,
+    blackhole,
+    close_at_once,
+    drip,
+    garbage,
+    hang,
+    healthy,
+    lasting,
+    refuse,
+    reset_at_once,
+    slow,
+    status,
+)
 from tests.fakes.network import FakeDialer, FakeNetwork
+from tests.fakes.tls import AUTHORITY
 
 ANSWER = b"HTTP/1.1 200 OK\r\nDate: Sat, 28 Nov 2026 17:00:0%d GMT\r\nContent-Length: 6\r\n\r\nhello\n"
 
@@ -119,6 +134,92 @@ def test_failures_are_told_as_soon_and_as_often_as_without_glances(
     assert [row[1:] for row in with_glances] == [row[1:] for row in without]
     assert all(abs(one[0] - other[0]) <= 0.11 for one, other in zip(with_glances, without, strict=True))
     assert [health for _, health, _ in with_glances][-1] == "UP"
+
+
+def over_tls(**changes: object) -> wire.Job:
+    return job(type="SSL_GET", options={"url": [{"path": "/"}], **changes})
+
+
+def test_a_healthy_server_that_speaks_tls_is_looked_at_properly_once_and_then_at_a_glance() -> None:
+    async def story(supervisor: Supervisor) -> None:
+        supervisor.network.server("192.168.100.20", 80).behaviour = healthy().over_tls()
+        await supervisor.assign(over_tls())
+        await trio.sleep(60)
+
+    log = logged(story)
+    assert log[0] == "task"
+    assert len(log) >= 9
+    assert set(log[1:]) == {"glance"}
+
+
+@pytest.mark.parametrize("options", [{"tls_resume": 3}, {"http_keepalive": 3}, {"tls_compliant": True}], ids=str)
+def test_tls_that_has_more_to_it_than_a_handshake_and_an_answer_is_looked_at_properly(
+    options: dict[str, object],
+) -> None:
+    async def story(supervisor: Supervisor) -> None:
+        supervisor.network.server("192.168.100.20", 80).behaviour = lasting().over_tls()
+        await supervisor.assign(over_tls(**options))
+        await trio.sleep(60)
+
+    assert set(logged(story)) == {"task"}
+
+
+IN_TLS = [
+    healthy(),
+    blackhole(),
+    hang(),
+    status(503),
+    slow(10),
+    garbage(),
+    drip(0.01),
+    close_at_once(),
+    reset_at_once(),
+]
+
+
+@pytest.mark.parametrize("bad", [refuse(), hang(), *(each.over_tls() for each in IN_TLS)], ids=lambda bad: bad.name)
+@pytest.mark.parametrize("options", [{}, {"ca": AUTHORITY, "sni_name": "www.example.org"}], ids=["", "verify"])
+def test_failures_under_tls_are_told_as_soon_and_as_often_as_without_glances(
+    bad: Behaviour, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(supervisor: Supervisor) -> None:
+        server = supervisor.network.server("192.168.100.20", 80)
+        server.behaviour = healthy().over_tls()
+        await supervisor.assign(over_tls(**options))
+        await trio.sleep(20)
+        server.behaviour = bad
+        await trio.sleep(60)
+        server.behaviour = healthy().over_tls("old")
+        await trio.sleep(30)
+
+    with_glances = run(story)
+    monkeypatch.setattr(ssl, "glance", lambda *_: None)
+    without = run(story)
+    for one, other in zip(with_glances.of(wire.Report), without.of(wire.Report), strict=True):
+        assert one[1].health is other[1].health
+        assert one[1].result is not None
+        assert other[1].result is not None
+        assert replace(one[1].result, duration_s=0.0) == replace(other[1].result, duration_s=0.0)
+        assert abs(one[0] - other[0]) <= 0.11
+    assert with_glances.reports()[-1][1] == "UP"
+
+
+def test_a_certificate_that_was_replaced_is_told_though_the_answer_is_the_same() -> None:
+    ends: list[float] = []
+
+    async def story(supervisor: Supervisor) -> None:
+        server = supervisor.network.server("192.168.100.20", 80)
+        for certificate in ("good", "expired", "good"):
+            server.behaviour = healthy().over_tls(certificate)
+            await supervisor.assign(over_tls())
+            await trio.sleep(20)
+        ends.extend(frame.result.expires_at for _, frame in supervisor.of(wire.Report) if frame.result is not None)
+
+    log = logged(story)
+    assert len(ends) == 3
+    assert ends[1] < ends[0] == ends[2]
+    assert log.count("task") == 3
+    assert log[-1] == "glance"
 
 
 def test_a_job_that_leaves_in_the_middle_of_a_glance_leaves_nothing_open_and_nothing_under_way() -> None:
