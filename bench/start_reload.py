@@ -46,6 +46,9 @@ OUR_LOOK, THEIR_LOOK = (0.25, 0.4), (0.05, 0.05)
 """How often is looked, in seconds, and what part of a processor a program may use meanwhile if it only does its checks. Ours tells when
 it has reloaded, and reads a table of 10,000 destinations every second; keepalived does not tell, and reloads 1,000 within 20 ms."""
 
+CHECK_MAX_S = 0.001
+"""So much more for each check that keepalived makes: on a slow machine that is no reload. Ours: several times what one costs."""
+
 AFTER_MAX_S = 5.0
 """So long at most is looked at what we do after the end that we told."""
 
@@ -88,6 +91,8 @@ class Case:
 class Ours:
     """Vipervisor on the memory backend."""
 
+    look = OUR_LOOK
+
     def __init__(self, folder: Path, case: Case) -> None:
         del case
         self.file = folder / "keepalived.conf"
@@ -126,6 +131,7 @@ class Theirs:
     def __init__(self, folder: Path, case: Case) -> None:
         self.file = folder / "keepalived.conf"
         self._wanted = case.servers + -(-case.servers // case.per_pool)
+        self.look = THEIR_LOOK[0], THEIR_LOOK[1] + case.servers / DELAY_S * CHECK_MAX_S
         count = folder / "changes"
         count.write_bytes(bytes(8))
         with count.open("rb") as file:
@@ -199,25 +205,25 @@ def _quiet(peer: Ours | Theirs) -> tuple[float, float]:
     """Wait until a program only does its checks; return when that began, and the CPU seconds that it had used until then."""
     began = time.monotonic()
     most_s = AFTER_MAX_S if isinstance(peer, Ours) else PATIENCE_S
-    look_s, share = OUR_LOOK if isinstance(peer, Ours) else THEIR_LOOK
-    before, busy = (peer.changes(), peer.tree.cpu_s()), (began, peer.tree.cpu_s())
+    look_s, share = peer.look
+    cpu_s, waited_s, changes = peer.tree.cpu_s(), _waited_s(peer.tree), peer.changes()
+    busy = began, cpu_s
     while time.monotonic() - busy[0] < QUIET_S and time.monotonic() - began < most_s:
         time.sleep(look_s)
-        now = peer.changes(), peer.tree.cpu_s()
-        works = now[1] - before[1] > look_s * share or (isinstance(peer, Theirs) and _would_run(peer.tree))
-        if works or now[0] != before[0]:
-            busy = time.monotonic(), now[1]
-        before = now
+        before = cpu_s + waited_s, changes
+        cpu_s, waited_s, changes = peer.tree.cpu_s(), _waited_s(peer.tree), peer.changes()
+        if cpu_s + waited_s - before[0] > look_s * share or changes != before[1]:
+            busy = time.monotonic(), cpu_s
     return busy
 
 
-def _would_run(tree: Tree) -> bool:
-    """Tell whether a process has, or waits for, a processor at this moment: on a busy machine it may not get far."""
-    states = []
+def _waited_s(tree: Tree) -> float:
+    """Return how long the processes that there are would have run and had no processor: on a busy machine one may not get far."""
+    waited_ns = 0
     for pid in tree.pids():
         with suppress(OSError):
-            states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
-    return "R" in states
+            waited_ns += int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
+    return waited_ns / 1e9
 
 
 def measured(name: str, case: Case, text: str, edits: Sequence[str]) -> dict[str, Cost]:
@@ -230,7 +236,8 @@ def measured(name: str, case: Case, text: str, edits: Sequence[str]) -> dict[str
         _until(peer.is_full)
         full, cpu_s = time.monotonic(), peer.tree.cpu_s()
         costs[START] = Cost(full - peer.tree.began, cpu_s)
-        _quiet(peer)  # what keepalived does now are its first checks, and no part of a start
+        if edits:
+            _quiet(peer)  # what keepalived does now are its first checks, and no part of a start
         for what in edits:
             text = edited(text, what)
             peer.file.write_text(text)
