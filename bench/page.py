@@ -2,7 +2,7 @@
 
     python -m bench.page [--virtual-servers N] [--real-servers N] [--quick]
 
-Prints milliseconds of processor time, the best of five rounds. While one step runs, the exporter serves nobody else, so the longest
+Prints milliseconds of processor time, the best of three rounds. While one step runs, the exporter serves nobody else, so the longest
 step is how late a scrape can be. The targets: no step and no page beyond 50 ms, no page beyond 200 kB.
 """
 
@@ -30,7 +30,7 @@ from supervisor.exporter.picture import Choice, Picture, drawing
 from supervisor.exporter.rendering import Written, slices
 from tests.fakes import snapshots
 
-ROUNDS = 5
+ROUNDS = 3
 STEP_MAX_MS = 50.0
 PAGE_MAX_BYTES = 200_000
 

@@ -47,7 +47,7 @@ OUR_LOOK, THEIR_LOOK = (0.25, 0.4), (0.05, 0.05)
 it has reloaded, and reads a table of 10,000 destinations every second; keepalived does not tell, and reloads 1,000 within 20 ms."""
 
 CHECK_MAX_S = 0.001
-"""So much more for each check that keepalived makes: on a slow machine that is no reload. Ours: several times what one costs."""
+"""So much more for each check that is made: on a slow machine that is no reload. Ours: several times what one costs."""
 
 AFTER_MAX_S = 5.0
 """So long at most is looked at what we do after the end that we told."""
@@ -91,10 +91,8 @@ class Case:
 class Ours:
     """Vipervisor on the memory backend."""
 
-    look = OUR_LOOK
-
     def __init__(self, folder: Path, case: Case) -> None:
-        del case
+        self.look = _look(OUR_LOOK, case)
         self.file = folder / "keepalived.conf"
         self._socket, self._log = folder / "run/admin.sock", folder / "log"
         command = ["run", "-f", str(self.file), "--backend", "memory", "--state-dir", "off"]
@@ -131,7 +129,7 @@ class Theirs:
     def __init__(self, folder: Path, case: Case) -> None:
         self.file = folder / "keepalived.conf"
         self._wanted = case.servers + -(-case.servers // case.per_pool)
-        self.look = THEIR_LOOK[0], THEIR_LOOK[1] + case.servers / DELAY_S * CHECK_MAX_S
+        self.look = _look(THEIR_LOOK, case)
         count = folder / "changes"
         count.write_bytes(bytes(8))
         with count.open("rb") as file:
@@ -161,6 +159,11 @@ class Theirs:
 
 
 PEERS: dict[str, type[Ours | Theirs]] = {OURS: Ours, THEIRS: Theirs}
+
+
+def _look(usual: tuple[float, float], case: Case) -> tuple[float, float]:
+    look_s, share = usual
+    return look_s, share + case.servers / DELAY_S * CHECK_MAX_S
 
 
 def _vipervisor(*words: str) -> list[str]:
