@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeAlias
 
+import pytest
 import trio
 
 from checkers import ssl as ssl_get
-from checkers.kit.api import ProbeError, Reason, Target, Verdict
+from checkers.kit.api import ConnectionLost, ProbeError, Reason, Target, Verdict
+from checkers.kit.certificate import expires_at
+from checkers.kit.connection import Connection
 from checkers.kit.dial import Network
 from checkers.kit.dialer import SocketDialer
 from checkers.kit.timer import Timer
+from checkers.kit.tls import Engine
+from checkers.kit.tls import context_of as context_of_ours
 from tests.checkers.glancing import at_a_glance
 from tests.fakes.tls import AUTHORITY_FILE, certificate_file, context_of
 
+Secure: TypeAlias = trio.SSLStream[trio.SocketStream]
+GOOD_ENDS = expires_at(
+    ssl.PEM_cert_to_DER_cert(certificate_file("good").read_text().partition("-----END EC PRIVATE KEY-----\n")[2])
+)
 HEAD = b"HTTP/1.1 200 OK\r\nDate: Sat, 28 Nov 2026 17:00:0%d GMT\r\nContent-Length: 6\r\n\r\n"
 
 
 class Server:
-    """Answers whoever comes over TLS, with another Date each time; `connections` counts them, `asked` has what they said."""
+    """Answers whoever comes over TLS, with another Date each time; `connections` counts them, `asked` has all that each said."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
         self.body: bytes | None = b"hello\n"  # None: ends without an answer
+        self.end: Callable[[Secure], Awaitable[object]] = Secure.aclose
         self.head = HEAD
         self.connections = 0
         self.asked: list[bytes] = []
@@ -33,13 +46,15 @@ class Server:
         self.connections += 1
         secure = trio.SSLStream(stream, self.context, server_side=True, https_compatible=True)
         try:
+            number = len(self.asked)
             self.asked.append(bytes(await secure.receive_some()))
             if self.body is None:
-                await secure.aclose()
+                await self.end(secure)
                 return
             await secure.send_all(self.head % (self.connections % 10))
             await secure.send_all(self.body)
-            await stream.receive_some()  # until the client resets
+            while more := await secure.receive_some():  # until the client resets
+                self.asked[number] += more
         except (trio.BrokenResourceError, ssl.SSLError):
             pass
 
@@ -114,12 +129,37 @@ def test_what_is_not_recognised_is_looked_at_on_the_same_connection_and_nothing_
     run(story)
 
 
-def test_a_server_that_ends_without_an_answer_has_ended_for_the_task_too() -> None:
+def test_what_was_said_at_a_glance_is_said_no_more_and_then_all_is() -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs = context_of("good").wrap_bio(incoming, outgoing, server_side=True)
+    engine = Engine(context_of_ours(verify=False, ca=""), None, words=b"GET", ends=GOOD_ENDS)
+    incoming.write(engine.hello())
+    with pytest.raises(ssl.SSLWantReadError):
+        theirs.do_handshake()
+    assert engine.take(outgoing.read()) == b""
+    assert engine.to_say()
+    assert [(engine.write(data), bool(engine.to_say())) for data in (b"GET", b"GET", b"more")] == [
+        (3, False),
+        (3, True),
+        (4, True),
+    ]
+
+
+ENDS: dict[str, Callable[[Secure], Awaitable[object]]] = {
+    "by the book": Secure.aclose,
+    "abruptly": lambda secure: secure.transport_stream.aclose(),
+    "with a farewell, and keeps the connection": Secure.unwrap,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_server_that_ends_without_an_answer_has_ended_for_the_task_too(end: str) -> None:
     async def story(dial: SocketDialer, target: Target, server: Server) -> None:
         prepared = urls()
         await probe(dial, target, prepared)
-        server.body = None
-        assert await glanced(dial, target, prepared) is None
+        server.body, server.end = None, ENDS[end]
+        with trio.fail_after(1.5):  # half the time limit
+            assert await glanced(dial, target, prepared) is None
         at_a_second_look = await probe(dial, target, prepared)
         assert server.connections == 2
         assert at_a_second_look.reason is Reason.L7RSP
@@ -176,3 +216,61 @@ def test_a_chain_too_long_for_one_gulp_is_for_the_task_which_finds_all_of_it(tmp
         assert server.connections == 2
 
     run(story, context)
+
+
+class Narrow:
+    """A socket that takes some bytes and then none, or breaks."""
+
+    def __init__(self, *takes: int | OSError) -> None:
+        self.takes = list(takes)
+        self.said = b""
+
+    def send(self, data: bytes) -> int:
+        take = self.takes.pop(0)
+        if isinstance(take, OSError):
+            raise take
+        self.said += data[:take]
+        return min(take, len(data))
+
+
+@pytest.mark.parametrize("takes", [(3, 100), (BlockingIOError(), 100)], ids=["some", "none"])
+def test_what_a_glance_could_not_say_the_task_says_first(takes: tuple[int | OSError, ...]) -> None:
+    async def story(dial: SocketDialer, target: Target, server: Server) -> None:
+        del server
+        connection = await dial.connect(target)
+        assert isinstance(connection, Connection)
+        real, connection._sock = connection._sock, Narrow(*takes)  # type: ignore[assignment]  # as far as it is used
+        assert not connection.go_on(b"finished", lambda: None)
+        await connection.opened()
+        assert connection._sock.said == b"finished"  # type: ignore[union-attr]
+        connection._sock = real
+
+    run(story)
+
+
+@pytest.mark.parametrize("what", ["_ended", "_events"])
+def test_a_glance_does_not_wait_for_what_the_network_told_already(what: str) -> None:
+    async def story(dial: SocketDialer, target: Target, server: Server) -> None:
+        del server
+        connection = await dial.connect(target)
+        assert isinstance(connection, Connection)
+        assert connection.go_on(b"", lambda: None)
+        setattr(connection, what, select.EPOLLIN)
+        assert not connection.go_on(b"", lambda: None)
+
+    run(story)
+
+
+def test_a_connection_that_broke_under_a_glance_is_broken_for_the_task() -> None:
+    async def story(dial: SocketDialer, target: Target, server: Server) -> None:
+        del server
+        connection = await dial.connect(target)
+        assert isinstance(connection, Connection)
+        real, connection._sock = connection._sock, Narrow(ConnectionResetError(errno.ECONNRESET, ""))  # type: ignore[assignment]
+        assert not connection.go_on(b"finished", lambda: None)
+        await connection.opened()
+        with pytest.raises(ConnectionLost, match="connection reset"):
+            await connection.receive()
+        connection._sock = real
+
+    run(story)
