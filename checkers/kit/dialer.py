@@ -34,7 +34,7 @@ from checkers.kit.api import (
 )
 from checkers.kit.connection import Connection
 from checkers.kit.deadlines import Deadlines
-from checkers.kit.probing import recognised
+from checkers.kit.probing import made, recognised
 from checkers.kit.sockets import privileged
 
 if TYPE_CHECKING:
@@ -49,10 +49,9 @@ class SocketDialer:
     """The dialer of one job (kit.api.JobDialer).
 
     `_begun` is the connection of a glance, the kept one or another, until the probe is over or a task takes it, and `_layer` what is
-    spoken on it. `_used` says how many
-    probes had the connection before this one. The first that is kept is taken for older than it is, by each dialer to another degree
-    (`number`), and so is the first one after a connection failed: else all servers of a rack that came up together had their fresh one in
-    the same second, for ever.
+    spoken on it. `_used` says how many probes had the connection before this one. The first that is kept is taken for older than it is, by
+    each dialer to another degree (`number`), and so is the first one after a connection failed: else all servers of a rack that came up
+    together had their fresh one in the same second, for ever.
     """
 
     __slots__ = (
@@ -130,7 +129,9 @@ class SocketDialer:
             return False
         network, first, layer = self._network, glance.first, None
         if glance.layer is not None:
-            layer = glance.layer()
+            layer = made(glance.layer)
+            if layer is None:
+                return False
             first = layer.hello()
         connection = Connection(network, self._deadlines, socket.SOCK_STREAM, self._note)
         try:

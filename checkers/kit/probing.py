@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 
-from checkers.kit.api import Glance, ProbeError, Reason, Verdict
+from checkers.kit.api import Glance, Layer, ProbeError, Reason, Verdict
 from checkers.kit.excerpt import clip
 from checkers.kit.frames import ReportResult
 
@@ -18,6 +18,14 @@ async def verdict_of(keyword: str, begin: Callable[[], Awaitable[Verdict]]) -> V
         return Verdict(error.reason, str(error))
     except Exception as error:  # noqa: BLE001  the one broad except: a bug in a checker is this job's trouble alone
         return Verdict(Reason.CRASHED, f"bug in {keyword}: {type(error).__name__}: {error} ({_place(error)})")
+
+
+def made(layer: Callable[[], Layer]) -> Layer | None:
+    """Return what a glance speaks through. As with `recognised`, a bug in that is for the checker itself to find."""
+    try:
+        return layer()
+    except Exception:  # noqa: BLE001  see above
+        return None
 
 
 def recognised(glance: Glance, data: bytes) -> Verdict | None:

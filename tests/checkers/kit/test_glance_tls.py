@@ -129,6 +129,21 @@ def test_what_is_not_recognised_is_looked_at_on_the_same_connection_and_nothing_
     run(story)
 
 
+def test_a_bug_in_what_a_glance_speaks_through_is_for_the_task_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    async def story(dial: SocketDialer, target: Target, server: Server) -> None:
+        prepared = urls()
+        await probe(dial, target, prepared)
+        monkeypatch.setattr(ssl_get, "Engine", broken)
+        assert await glanced(dial, target, prepared) is None
+        assert (await probe(dial, target, prepared)).ok
+        assert server.connections == 2
+
+    run(story)
+
+
 def test_what_was_said_at_a_glance_is_said_no_more_and_then_all_is() -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     theirs = context_of("good").wrap_bio(incoming, outgoing, server_side=True)
