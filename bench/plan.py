@@ -63,8 +63,8 @@ PLAN = (
         "memory", 68, 23, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
     ),
     Benchmark("kernel_writer", 40, 11),
-    Benchmark("start_kernel", 40, 8),
-    Benchmark("convergence", 215, 37),
+    Benchmark("start_kernel", 40, 8, limited=True),
+    Benchmark("convergence", 215, 37, limited=True),
     Benchmark("noticing_kernel", 270, 25),
     Benchmark("traffic_under_faults", 65, 20),
     Benchmark("cpu_per_check", 205, 35, limited=True),

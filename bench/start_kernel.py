@@ -1,9 +1,10 @@
 """How long a start takes until a kernel's own table has every real server, beside keepalived.
 
-    python -m bench.start_kernel [--quick] [--servers 10000] [--out FILE]
+    python -m bench.start_kernel [--quick] [--servers 10000] [--limit SECONDS] [--out FILE]
 
 Boots a kernel with IPVS by itself (tests/kernel/on-ipvs). Both start by turns from an empty table with the same file: virtual servers of 50
 real servers, and a TCP_CHECK for each of these. bench.start_reload measures the same natively, where changes of the table cost nothing.
+After --limit seconds no further round begins.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ NOBODY = 9
 """A port that nobody listens at: the first checks come after the start."""
 LOOK_S = 0.05
 LIMIT_S = 60.0
+ALL_MAX_S = 300.0
+ROUNDS_PART = 0.5
+"""The part of --limit in which rounds begin: the last one is to end, and the guest has to begin."""
 TARGET = 3.0
 OURS, THEIRS = "vipervisor", "keepalived"
 
@@ -67,10 +71,14 @@ def started(name: str, servers: int) -> dict[str, float]:
             return {"time_s": time.monotonic() - tree.began, "cpu_s": tree.cpu_s()}
 
 
-def inside(file: Path, servers: int, rounds: int) -> None:
+def inside(file: Path, servers: int, rounds: int, limit_s: float) -> None:
     """Measure, in the guest."""
     found: dict[str, list[dict[str, float]]] = {OURS: [], THEIRS: []}
+    end = time.monotonic() + limit_s
     for number in range(rounds):
+        if number and time.monotonic() > end:
+            print(f"NO TIME for more than {number} rounds", file=sys.stderr)
+            break
         for name in (OURS, THEIRS) if number % 2 == 0 else (THEIRS, OURS):
             found[name].append(started(name, servers))
     guest.hand_over(file, {"servers": servers, "starts": found}, guest.versions("keepalived"))
@@ -100,15 +108,17 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round, and fewer real servers")
     parser.add_argument("--servers", type=int, help=f"how many (default {SERVERS:,}, --quick {QUICK_SERVERS:,})")
+    parser.add_argument("--limit", type=float, default=ALL_MAX_S, metavar="SECONDS")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     parser.add_argument("--guest", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     servers = options.servers or (QUICK_SERVERS if options.quick else SERVERS)
     if options.guest:
-        inside(options.guest, servers, 1 if options.quick else ROUNDS)
+        inside(options.guest, servers, 1 if options.quick else ROUNDS, options.limit)
         return 0
-    passed = ["--servers", str(servers), *(["--quick"] if options.quick else [])]
-    found = guest.played("bench.start_kernel", passed, limit_s=120)
+    rounds_s = options.limit * ROUNDS_PART
+    passed = ["--servers", str(servers), "--limit", f"{rounds_s:g}", *(["--quick"] if options.quick else [])]
+    found = guest.played("bench.start_kernel", passed, limit_s=options.limit + 2 * LIMIT_S)
     guest.tell(section(**found.results), found, options.out)
     return 0
 
