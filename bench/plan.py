@@ -50,10 +50,10 @@ _SIZES = ("--servers", "100", "1000", "10000", "20000", "--per-pool", "50", "--r
 
 PLAN = (
     Benchmark("punctuality", 115, 30),
-    Benchmark("noticing", 95, 22),
-    Benchmark("silent_death", 105, 18),
-    Benchmark("lossy_day", 130, 7),
-    Benchmark("graceful_reload", 70, 13),
+    Benchmark("noticing", 90, 22),
+    Benchmark("silent_death", 95, 18),
+    Benchmark("lossy_day", 150, 7),
+    Benchmark("graceful_reload", 65, 13),
     Benchmark("sentinel_storm", 40, 8),
     Benchmark("scrape", 75, 17),
     Benchmark("page", 35, 4),
@@ -63,9 +63,9 @@ PLAN = (
         "memory", 68, 23, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
     ),
     Benchmark("kernel_writer", 40, 11),
+    Benchmark("noticing_kernel", 310, 25),
+    Benchmark("traffic_under_faults", 90, 20),
     Benchmark("start_kernel", 40, 8, limited=True),
-    Benchmark("convergence", 215, 37, limited=True),
-    Benchmark("noticing_kernel", 270, 25),
-    Benchmark("traffic_under_faults", 65, 20),
-    Benchmark("cpu_per_check", 205, 35, limited=True),
+    Benchmark("convergence", 185, 37, limited=True),
+    Benchmark("cpu_per_check", 170, 35, limited=True),
 )
