@@ -23,7 +23,7 @@ HOURS, QUICK_HOURS = 24.0, 0.5
 SEEDS, QUICK_SEEDS = 2, 1
 HASTY_HOURS = 0.5
 DEATHS, QUICK_DEATHS = 20, 4
-"""So many servers fall silent after each day, one at a time, while packets go on being lost."""
+"""So many servers fall silent at the end, one at a time, while packets go on being lost."""
 
 TARGET_S = 3.0
 DAY_S = 86_400.0
@@ -63,7 +63,8 @@ TEXT = (
     " processes and network in memory. Nothing is ever wrong with a server, but each packet from and to it is lost with a probability of"
     " one in a hundred, and sent again as Linux does it: a SYN and its answer after 1 s and 3 s, data after 0.2 s and 0.6 s, a reset never;"
     " the keep-alives of sentinels are lost, too. A `TCP_CHECK` has `connect_timeout 0.2`, so either packet of a handshake lost is a probe"
-    " that failed. Every event that tells of a change of a server counts as a flap. After each day servers fall silent, one at a time."
+    " that failed. Every event that tells of a change of a server counts as a flap. At the end of each line servers fall silent, one at a"
+    " time."
 )
 
 

@@ -48,11 +48,14 @@ class Benchmark:
 _SIZES = ("--servers", "100", "1000", "10000", "20000", "--per-pool", "50", "--rounds", "2")
 """Growth is judged beyond 10,000, and pools of 5 take as long again."""
 
+_HALF_DAYS = ("--hours", "12")
+"""Two of them, side by side: 24 hours in all."""
+
 PLAN = (
     Benchmark("punctuality", 115, 30),
     Benchmark("noticing", 90, 22),
     Benchmark("silent_death", 95, 18),
-    Benchmark("lossy_day", 150, 7),
+    Benchmark("lossy_day", 100, 7, _HALF_DAYS),
     Benchmark("graceful_reload", 65, 13),
     Benchmark("sentinel_storm", 40, 8),
     Benchmark("scrape", 75, 17),
@@ -66,6 +69,6 @@ PLAN = (
     Benchmark("noticing_kernel", 310, 25),
     Benchmark("traffic_under_faults", 90, 20),
     Benchmark("start_kernel", 40, 8, limited=True),
-    Benchmark("convergence", 185, 37, limited=True),
+    Benchmark("convergence", 235, 37, limited=True),
     Benchmark("cpu_per_check", 170, 35, limited=True),
 )
