@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from checkers.kit.frozen import frozen
@@ -191,6 +192,16 @@ def with_services(table: Table, other: Table, keys: Collection[ServiceKey]) -> T
     """Return `table` with the services `keys` as `other` has them, or has them not."""
     services = {key: service for key, service in table.services.items() if key not in keys}
     services |= {key: service for key, service in other.services.items() if key in keys}
+    return Table(MappingProxyType(services))
+
+
+def united(one: Table, other: Table, keys: Collection[ServiceKey]) -> Table:
+    """Return `other` with what its services `keys` have in `one` alone: destinations that one of two readings lacks."""
+    services = dict(other.services)
+    for key in services.keys() & keys:
+        before, service = one.services[key].destinations, services[key]
+        if before.keys() - service.destinations.keys():
+            services[key] = replace(service, destinations=MappingProxyType({**before, **service.destinations}))
     return Table(MappingProxyType(services))
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import trio
@@ -30,7 +31,7 @@ from supervisor.core.kernelsettings import Held
 from supervisor.core.snapshot import WriterView
 from supervisor.core.table import Op, Reading, Table
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
-from supervisor.ipvs.inspection import Inspection, merged, with_services
+from supervisor.ipvs.inspection import Inspection, merged, united, with_services
 from supervisor.ipvs.notices import Notice, Recovered, Refused, Trouble
 from supervisor.ipvs.rounds import Rounds
 from supervisor.ipvs.settings import Settings
@@ -269,6 +270,7 @@ class Writer:
                 done = await self._audit()
                 if done and not started:
                     started = True
+                    self._read_ours_again()
                     task_status.started(self._reading)
                 if done and self._settings.pending and not self._frozen:
                     await self._settings.carry_out()
@@ -411,6 +413,18 @@ class Writer:
         self._audited.set()
         self._audited = trio.Event()
         return True
+
+    def _read_ours_again(self) -> None:
+        """Let the first reading not be the only one: a server that it lacks would count as taken out while nobody looked.
+
+        A dump may lack what was there all along, and never shows what was not (core.suspicion).
+        """
+        first = self._reading.table
+        ours = self._owned & first.services.keys()
+        if ours and self._read(ours) is not None:
+            table = united(first, self._reading.table, ours)
+            self._inspection.believed = table
+            self._reading = replace(self._reading, table=table)
 
     async def _look_again(self) -> bool:
         """Read the services in which a first reading showed something foreign. Tells whether they could be read."""

@@ -26,6 +26,7 @@ from supervisor.core.table import (
     Table,
     TableError,
 )
+from supervisor.ipvs.inspection import united
 from supervisor.ipvs.notices import Action, Adopted, Contested, Drift, Notice, Recovered, Refused, Settled, Trouble
 from supervisor.ipvs.writer import LOST, UNAVAILABLE, Writer
 from supervisor.model import DriftPolicy, RealServer, ServiceKey, VirtualServer
@@ -121,6 +122,40 @@ def test_the_first_reading_is_handed_over_for_adoption_and_nothing_is_written_be
             nursery.cancel_scope.cancel()
 
     play(story)
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["", "and the second is lost"])
+def test_what_the_first_reading_alone_lacks_is_there_for_adoption(lost: int) -> None:
+    async def story(_clock: MockClock) -> None:
+        backend = FaultyBackend(table(*TWO.services.values(), service(OTHER, destination("10.1.0.9"))))
+
+        async def report(_event: Event) -> None:
+            await trio.lowlevel.checkpoint()
+
+        def lose_the_next(_reading: Reading) -> None:
+            backend.lose_reads, backend.watch_reading = lost, lambda _reading: None
+
+        backend.ghosts, backend.watch_reading = [(KEY, endpoint("10.1.0.2"))], lose_the_next
+        writer = Writer(backend, report, {KEY})
+        async with trio.open_nursery() as nursery:
+            reading: Reading = await nursery.start(writer.run)
+            there = reading.table.services[KEY].destinations.keys()
+            assert there == {endpoint("10.1.0.1"), *([] if lost else [endpoint("10.1.0.2")])}
+            assert backend.reads[:2] == [None, {KEY}], "nobody else's is read again"
+            writer.want(TWO)
+            await trio.sleep(10)
+            assert backend.table.services[KEY] == TWO.services[KEY]
+            nursery.cancel_scope.cancel()
+
+    play(story)
+
+
+def test_what_the_second_reading_alone_lacks_is_there_for_adoption() -> None:
+    one, two = TWO.services[KEY], table(service(KEY, destination("10.1.0.1")))
+    both = united(TWO, two, {KEY})
+    assert both.services[KEY].destinations.keys() == one.destinations.keys()
+    assert united(two, TWO, {KEY}) == TWO
+    assert united(TWO, table(), {KEY}) == table(), "it went meanwhile"
 
 
 def test_adopting_what_is_there_already_writes_nothing() -> None:
