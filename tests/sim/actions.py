@@ -17,7 +17,7 @@ import trio
 
 from checkers.kit import wire
 from checkers.kit.api import Health, Reason
-from checkers.kit.shedding import QUIET_BEATS
+from checkers.kit.shedding import PAUSE_MAX_S, QUIET_BEATS
 from supervisor.admin.protocol import RequestError, Status
 from supervisor.core.table import (
     AddDestination,
@@ -151,7 +151,8 @@ async def _local_trouble(stage: Stage, rng: random.Random) -> bool:
     await trio.sleep(stage.pace.unit * rng.choice([0.3, 2, 5]))
     for host in hosts:
         stage.weather.behave(host, before[host])
-    stage.seldom_until = trio.current_time() + (3 * QUIET_BEATS + 2) * stage.pace.beat
+    # the last pause that is booked while pauses are long may be as long as any
+    stage.seldom_until = trio.current_time() + (3 * QUIET_BEATS + 2) * stage.pace.beat + PAUSE_MAX_S
     return True
 
 

@@ -164,7 +164,7 @@ class Oracles:
         await self.workers.a_lost_worker_is_back_in_time()
         began = trio.current_time()
         wait_s = self._known.bound_s()
-        await trio.sleep(max(0.0, stage.disturbed_until - began) + wait_s)
+        await trio.sleep(max(0.0, stage.disturbed_until - began, stage.seldom_until - began) + wait_s)
         await trio.sleep(
             max(0.0, self._known.bound_s() - wait_s)
         )  # a reload that was ordered a moment before may have added checks
