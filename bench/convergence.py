@@ -362,7 +362,7 @@ def main(words: Sequence[str] | None = None) -> int:
     sized += ["--limit", f"{options.limit * GUEST_PART - guest.BOOT_S:g}"]
     found = guest.played("bench.convergence", sized, limit_s=3 * len(sizes) * (START_MAX_S + 2 * LIMIT_S))
     raise_file_limit(FILES)
-    outcomes = [Outcome(**outcome) for outcome in reversed(found.results)]
+    outcomes = sorted((Outcome(**outcome) for outcome in found.results), key=lambda outcome: outcome.servers)
     outcomes += [played(who, max(sizes), in_memory=True) for who in (PLAIN, SENTINEL)[options.quick :]]
     guest.tell(section(outcomes, [worker_stall_s(max(sizes))]), found, options.out)
     return 0
