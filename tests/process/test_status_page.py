@@ -79,8 +79,7 @@ def test_every_page_is_accessible_and_fits_wide_and_narrow_light_and_dark(
     browser: Browser, scene: Scene, path: str
 ) -> None:
     with opened(browser, scene.url + path) as page:
-        for details in page.locator("details").all():
-            details.evaluate("each => { each.open = true }")
+        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
         for width, scheme, background in SCREENS:
             page.set_viewport_size({"width": width, "height": 800})
             page.emulate_media(color_scheme=scheme)
@@ -165,8 +164,12 @@ def test_whoever_chooses_the_colours_still_sees_the_shapes(browser: Browser, sce
                 "(({color, backgroundColor}) => [color, backgroundColor])(getComputedStyle(document.body))"
             )
             assert text != paper
-            for mark in page.locator("tbody .mark").all():
-                assert mark.evaluate("each => getComputedStyle(each).fill") == text
+            # in one go: the page is live, and a mark that it has just replaced has no style
+            marks = page.evaluate(
+                "[...document.querySelectorAll('tbody .mark')].map(each => getComputedStyle(each).fill)"
+            )
+            assert marks
+            assert set(marks) == {text}
             assert page.evaluate("getComputedStyle(document.querySelector('symbol .inner')).stroke") == paper
 
 
