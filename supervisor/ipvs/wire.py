@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from socket import ntohs
+from socket import htonl, htons, ntohs
 from typing import Any, assert_never
 
 from checkers.kit.frozen import frozen
@@ -70,11 +70,12 @@ _HEADER = struct.Struct("=HH")
 _U8, _U16, _U32, _S32, _U64 = (struct.Struct(f"={code}") for code in "BHIiQ")
 _BE16, _BE32 = struct.Struct("!H"), struct.Struct("!I")
 _FLAGS = struct.Struct("=II")
-_IPV4_BYTES, _U16_LENGTH, _U32_LENGTH = 4, 6, 8
+_U16_LENGTH, _U32_LENGTH, _ADDRESS_6_LENGTH = 6, 8, 20
 # the nest's header; address, port, family, forwarding, weight, upper, lower, each after its own
 _DESTINATION_4, _DESTINATION_6 = (
-    struct.Struct(f"=HH HH{size}s HH2s2x HHH2x HHI HHi HHI HHI") for size in (_IPV4_BYTES, 16)
+    struct.Struct(f"=HH HH{address} HHH2x HHH2x HHI HHi HHI HHI") for address in ("I", "16s")
 )
+_TUN = Forwarding.TUN  # to ask an enumeration for a member or its value takes as long as packing a destination
 _TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK: the upper two bits say "nested" and "network byte order"
 
 
@@ -164,7 +165,7 @@ def encode(op: Op) -> tuple[int, bytes]:
                 return DEL_SERVICE, service_key(op.key)
             case _:
                 assert_never(op)
-    except (struct.error, UnicodeEncodeError, ValueError) as error:
+    except (struct.error, UnicodeEncodeError, ValueError, OverflowError) as error:
         raise WireError(f"{op}: {error}") from error
 
 
@@ -226,16 +227,20 @@ def _endpoint(endpoint: Endpoint) -> bytes:
 def _destination(destination: Destination) -> bytes:
     """Return the nest of a destination. It is what a storm is made of, so all that each has goes through one struct."""
     endpoint, method = destination.endpoint, destination.method
-    tunnel = _tunnel(method) if method.forwarding is Forwarding.TUN else b""
-    address = endpoint.address.packed
-    whole = _DESTINATION_4 if len(address) == _IPV4_BYTES else _DESTINATION_6
+    tunnel = _tunnel(method) if method.forwarding is _TUN else b""
+    address = endpoint.address
+    inner: int | bytes
+    if isinstance(address, IPv4Address):
+        whole, family, length, inner = _DESTINATION_4, AF_INET, _U32_LENGTH, htonl(int(address))
+    else:
+        whole, family, length, inner = _DESTINATION_6, AF_INET6, _ADDRESS_6_LENGTH, address.packed
     # positional, because unpacking pairs into the call takes longer than all the packing
     numbers = whole.pack(
         whole.size + len(tunnel), _CMD_DEST,
-        _HEADER.size + len(address), _DEST_ADDRESS, address,
-        _U16_LENGTH, _DEST_PORT, _BE16.pack(endpoint.port),
-        _U16_LENGTH, _DEST_FAMILY, AF_INET if whole is _DESTINATION_4 else AF_INET6,
-        _U32_LENGTH, _DEST_FORWARD, method.forwarding.value,
+        length, _DEST_ADDRESS, inner,
+        _U16_LENGTH, _DEST_PORT, htons(endpoint.port),
+        _U16_LENGTH, _DEST_FAMILY, family,
+        _U32_LENGTH, _DEST_FORWARD, method.forwarding._value_,
         _U32_LENGTH, _DEST_WEIGHT, destination.weight,
         _U32_LENGTH, _DEST_UPPER, destination.upper_threshold,
         _U32_LENGTH, _DEST_LOWER, destination.lower_threshold,
