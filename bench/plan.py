@@ -52,12 +52,12 @@ _HALF_DAYS = ("--hours", "12")
 """Two of them, side by side: 24 hours in all."""
 
 PLAN = (
-    Benchmark("punctuality", 115, 30),
     Benchmark("noticing", 90, 22),
     Benchmark("silent_death", 95, 18),
     Benchmark("lossy_day", 100, 7, _HALF_DAYS),
     Benchmark("graceful_reload", 65, 13),
     Benchmark("sentinel_storm", 40, 8),
+    Benchmark("punctuality", 115, 30),
     Benchmark("scrape", 75, 17),
     Benchmark("page", 35, 4),
     Benchmark("verbs", 40, 7),
