@@ -188,20 +188,14 @@ class GenericNetlink:
 
     def _batch(self, requests: Sequence[tuple[int, bytes]]) -> list[int]:
         last = len(requests) - 1
-        first_sequence = self._next_sequence()
-        self._sequence = (first_sequence + last) & _SEQUENCE_MASK
-        self._send(
-            b"".join(
-                _frame(
-                    self._family,
-                    command,
-                    payload,
-                    _REQUEST | _ACK if index == last else _REQUEST,
-                    (first_sequence + index) & _SEQUENCE_MASK,
-                )
-                for index, (command, payload) in enumerate(requests)
-            )
-        )
+        sequence = first_sequence = self._next_sequence()
+        parts: list[bytes] = []
+        for command, payload in requests[:-1]:
+            parts += _header(self._family, command, payload, _REQUEST, sequence), payload
+            sequence = (sequence + 1) & _SEQUENCE_MASK
+        self._sequence = sequence
+        parts.append(_frame(self._family, *requests[-1], _REQUEST | _ACK, sequence))
+        self._send(b"".join(parts))
         results = [0] * len(requests)
         while True:
             data = self._receive()
@@ -254,9 +248,14 @@ class GenericNetlink:
             return bytes(memoryview(self._buffer)[:size])
 
 
+def _header(family: int, command: int, payload: bytes, flags: int, sequence: int) -> bytes:
+    """Return what precedes a payload; payloads are whole attributes, so nothing is owed to alignment."""
+    return _HEADERS.pack(_HEADERS.size + len(payload), family, flags, sequence, 0, command, 1, 0)
+
+
 def _frame(family: int, command: int, payload: bytes, flags: int, sequence: int) -> bytes:
-    """Return one netlink message; payloads are whole attributes, so nothing is owed to alignment."""
-    return _HEADERS.pack(_HEADERS.size + len(payload), family, flags, sequence, 0, command, 1, 0) + payload
+    """Return one netlink message."""
+    return _header(family, command, payload, flags, sequence) + payload
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, int, int]]:
