@@ -74,7 +74,7 @@ COLLECT = 2_000, 500, 1000
 """Thresholds of the garbage collector: often through little that is new, seldom through what survived that. A reading of 10,000
 destinations makes 20,000 objects and lets as many go; with Python's own thresholds every fourth one led through everything there is: 70 ms
 in which nothing is decided (`bench.scrape`). And what 5,000 verdicts leave behind stays for a while: looked through 50,000 at a time, it
-took 30 to 100 ms, 2,000 at a time no stroke is longer than 22 ms (`bench.convergence`). Keepsakes sees to what has grown old."""
+took 30 to 100 ms; 2,000 at a time no stroke was longer than 25 ms (`bench.convergence`). Keepsakes sees to what has grown old."""
 
 
 @frozen
