@@ -154,22 +154,22 @@ class KernelBackend:
         Raises AnswerLost, BackendUnavailable (the family is gone).
         """
         words = [""] * len(ops)
-        sent: Sequence[int] = range(len(ops))
-        try:
-            requests = [encode(op) for op in ops]
-        except WireError:
-            sent = [index for index in sent if _has_room(ops[index])]
-            requests = [encode(ops[index]) for index in sent]
-            words = [UNENCODABLE] * len(ops)
+        requests: list[tuple[int, bytes]] = []
+        sent: list[int] = []
+        for index, op in enumerate(ops):
+            try:
+                requests.append(encode(op))
+                sent.append(index)
+            except WireError:
+                words[index] = UNENCODABLE
         try:
             results = self._netlink.batch(requests)
         except WireError as error:
             raise AnswerLost(f"answers that are not well formed: {error}") from error
         except NetlinkError as error:
             raise BackendUnavailable(_remedy(error)) from error
-        if any(results) or len(sent) < len(ops):
-            for index, number in zip(sent, results, strict=True):
-                words[index] = error_word(number) if number else ""
+        for index, number in zip(sent, results, strict=True):
+            words[index] = error_word(number) if number else ""
         return words
 
     def settings(self) -> KernelState:
@@ -197,15 +197,6 @@ class KernelBackend:
         except NetlinkError as error:
             return error.word
         return ""
-
-
-def _has_room(op: Op) -> bool:
-    """Tell whether all values of an operation have room in their fields."""
-    try:
-        encode(op)
-    except WireError:
-        return False
-    return True
 
 
 def _remedy(error: Exception) -> str:
