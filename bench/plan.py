@@ -61,7 +61,7 @@ PLAN = (
     Benchmark("scrape", 75, 17),
     Benchmark("page", 35, 4),
     Benchmark("verbs", 40, 7),
-    Benchmark("start_reload", 245, 15, _SIZES, ("--servers", "1000")),
+    Benchmark("start_reload", 245, 18, _SIZES, ("--servers", "1000")),
     Benchmark(
         "memory", 68, 23, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
     ),
@@ -70,5 +70,5 @@ PLAN = (
     Benchmark("traffic_under_faults", 90, 20),
     Benchmark("start_kernel", 40, 8, limited=True),
     Benchmark("convergence", 235, 37, limited=True),
-    Benchmark("cpu_per_check", 115, 35, limited=True),
+    Benchmark("cpu_per_check", 115, 32, limited=True),
 )

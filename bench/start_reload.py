@@ -279,7 +279,8 @@ def measured(name: str, case: Case, text: str, edits: Sequence[str]) -> list[tup
 def edits_of(name: str, case: Case, number: int, *, quick: bool) -> Sequence[str]:
     """Return what is reloaded in one round: for us everything, for keepalived what does not take too long."""
     if name == OURS:
-        return RELOADS if number < RELOAD_ROUNDS else ()
+        reloads = EDITS if quick else RELOADS
+        return reloads if number < RELOAD_ROUNDS else ()
     if case.servers > THEIR_RELOADS_MAX or number > 0:
         return ()
     return EDITS[:1] if quick else EDITS
