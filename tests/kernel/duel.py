@@ -27,8 +27,12 @@ Weights: TypeAlias = Mapping[int, int]
 VIRTUAL, SORRY = 100, 9
 QUIET_S = 2.5
 """Both tables stand still when neither has changed for so long: longer than a check with all its repetitions."""
-STAGE_MAX_S = 15.0
-START_MAX_S = 40.0
+STAGE_MAX_S = 45.0
+START_MAX_S = 90.0
+"""Longest waits until all is as it should be; they catch what never comes to that, and judge nothing."""
+
+LANES_AT_ONCE = 2
+"""Duels at the same time: each starts four Pythons, and a guest has one processor. Four of them kept the workers from their first word."""
 
 PERIOD_S = 1.0
 """delay_loop of a scenario that says nothing else."""
@@ -182,8 +186,8 @@ def play(scenarios: Sequence[Scenario], directory: Path, *, lane: str = "duel", 
 
 
 def play_lanes(lanes: Mapping[str, tuple[Sequence[Scenario], str]], directory: Path) -> Mapping[str, Record]:
-    """Play several duels at the same time, for what concerns a whole file: by lane its scenarios, and the lines before all others."""
-    with ThreadPoolExecutor(len(lanes)) as pool_of_threads:
+    """Play several duels side by side, for what concerns a whole file: by lane its scenarios, and the lines before all others."""
+    with ThreadPoolExecutor(LANES_AT_ONCE) as pool_of_threads:
         playing = {
             lane: pool_of_threads.submit(play, scenarios, directory, lane=lane, more=more)
             for lane, (scenarios, more) in lanes.items()

@@ -1,7 +1,7 @@
 """What concerns a file as a whole, both programs: the forms of lvs_flush_on_stop, and a reload with a file that is broken.
 
 At a stop the named pipe has the same lines, and nothing is left in the table. With a broken file ours goes on with the old one, whatever
-keepalived makes of it (reload-takes-all-or-nothing). Several duels go on at the same time, one for each file.
+keepalived makes of it (reload-takes-all-or-nothing). Each file has a duel of its own.
 """
 
 from __future__ import annotations
