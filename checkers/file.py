@@ -1,7 +1,8 @@
 """FILE_CHECK: a number in a file of the operator says whether the real server is up, or what its weight is (`kit.trackfile`).
 
-The file is read every second (keepalived is told of each change by the kernel), and by the supervisor, because a worker may not read
-the operator's files. One that is there and cannot be read, or holds a number that is too great, says nothing about the server.
+The file is read when the kernel tells of it (`supervisor.filenews`), and every second in case it cannot; by the supervisor, because a
+worker may not read the operator's files. One that is there and cannot be read, or holds a number that is too great, says nothing about
+the server.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from supervisor.children.spawn import Account, Child
 from supervisor.config import Outcome
 from supervisor.core.jobs import specs
 from supervisor.exporter.extent import Extent
+from supervisor.filenews import KernelFiles
 from supervisor.ipvs import sole
 from supervisor.ipvs.backend import AnswerLost, Backend, BackendUnavailable
 from supervisor.ipvs.dryrun import DryRunBackend, WatchedAddresses
@@ -196,6 +197,7 @@ def _start(
         open_pipe=open_pipe,
         addresses=_ADDRESSES[backend.name],
         paths=NoPaths if backend.name == "memory" else KernelPaths,
+        files=KernelFiles(),
         deliver=None,
         quiet=options.dry_run,
         keep=options.keep,

@@ -20,6 +20,7 @@ from supervisor.children.runner import StartRunner
 from supervisor.config import Outcome
 from supervisor.core.memory import Life
 from supervisor.exporter.extent import Extent
+from supervisor.filenews import FilePort
 from supervisor.ipvs.backend import Backend
 from supervisor.ipvs.paths import PathPort
 from supervisor.ipvs.vip import AddressPort
@@ -53,6 +54,7 @@ class Outside:
     open_pipe: Open
     addresses: Callable[[AddressReport], AddressPort]
     paths: Callable[[], PathPort]
+    files: FilePort
     deliver: Deliver | None  # None: over SMTP
     load: Callable[[Path | None], Outcome]  # the file that runs, or another to look at
     log: Log

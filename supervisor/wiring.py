@@ -70,6 +70,7 @@ from supervisor.remembering import Present, Remembering
 from supervisor.rollout import Rollout
 from supervisor.selfreport import SelfReport
 from supervisor.surroundings import START_MAX_S, Surroundings
+from supervisor.trackfiles import Lookers
 from supervisor.wording import counted
 
 INBOX_MAX = 4096
@@ -166,6 +167,7 @@ class Supervisor:
         self._idleness = Idleness()
         self._kernel_orders = KernelOrders(self._writer, self._log, self._remembering.note)
         self._surroundings = Surroundings(outside, self)
+        self._lookers = Lookers(outside.files, self._jobs, self._pool.look)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -200,6 +202,7 @@ class Supervisor:
                     watchers.start_soon(admin.serve, self._outside.admin, self.desk, __version__)
                 watchers.start_soon(self._announce_ready)
                 watchers.start_soon(self._kernel_orders.run)
+                watchers.start_soon(self._lookers.run)
                 watchers.start_soon(self._reloads.run)
                 await self._obey(orders)
                 watchers.cancel_scope.cancel()
@@ -385,6 +388,7 @@ class Supervisor:
         self._writer.want(self._director.desired())
         self._pool.reassign()
         self._surroundings.reconfigured()
+        self._lookers.reconfigured()
         if self._exposure:
             self._exposure.heed(config)
         self._outside.to_stay()

@@ -13,10 +13,10 @@ from checkers.kit.frozen import frozen
 from checkers.kit.job import Job
 from checkers.kit.transcript import Step
 
-VERSION = 4
+VERSION = 5
 """Version of all frames: the first byte of each."""
 
-HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, IDLE, SENTINEL = range(1, 14)
+HELLO, REPORT, STATE, BEAT, ASSIGN, ASK_STATE, STOP, ASK, GRANT, PROBE, PROBED, IDLE, SENTINEL, LOOK = range(1, 15)
 """Type of a frame: its second byte."""
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -26,8 +26,8 @@ DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 RATE_MAX = 65_535
 """Greatest limit of probes a second: 16 bits."""
 
-IDLE_JOBS_MAX = 8192
-"""Most jobs of one Idle frame: 32 KiB."""
+JOBS_MAX = 8192
+"""Most jobs of one Idle or Look frame: 32 KiB."""
 
 FAULTS_MAX = 64
 """Most different faults that a beat tells of: errno names, once for sockets and once for binding."""
@@ -232,11 +232,18 @@ class Probe:
 
 @frozen
 class Idle:
-    """Nobody uses the servers of these jobs any more (`idle`), or somebody does again; at most IDLE_JOBS_MAX. Unknown jobs are none."""
+    """Nobody uses the servers of these jobs any more (`idle`), or somebody does again; at most JOBS_MAX. Unknown jobs are none."""
 
     idle: bool
     jobs: tuple[int, ...]
 
 
-FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant | Probe | Idle
+@frozen
+class Look:
+    """Make the next probe of these jobs now, with all its consequences: what they look at is another; at most JOBS_MAX. As in Idle."""
+
+    jobs: tuple[int, ...]
+
+
+FromSupervisor: TypeAlias = Assign | AskState | Stop | Grant | Probe | Idle | Look
 Frame: TypeAlias = FromWorker | FromSupervisor

@@ -8,12 +8,13 @@ Worker → supervisor                                                  Superviso
     Beat(epoch, generation, seq, loop_lag_s, …)                          Grant(number, ending, status, text)
     Ask(epoch, generation, seq, number, job, favour)                     Probe(number, job)
     Probed(epoch, generation, seq, number, job, result, …, steps)        Idle(idle, jobs)
-    SentinelTold(epoch, generation, seq, job, state, age_s)
+    SentinelTold(epoch, generation, seq, job, state, age_s)              Look(jobs)
 
     encode(frame) -> bytes                                               assign_frames(epoch, generation, jobs, rate_max) -> list[bytes]
     decode_from_worker(data) -> Hello | Report | State | Beat | Ask | Probed | SentinelTold
-    decode_from_supervisor(data) -> Assign | AskState | Stop | Grant | Probe | Idle
+    decode_from_supervisor(data) -> Assign | AskState | Stop | Grant | Probe | Idle | Look
     state_frames(epoch, generation, seq, entries) -> list[State]         idle_frames(idle, jobs) -> list[Idle]
+                                                                         look_frames(jobs) -> list[Look]
 
 `epoch` is the number of this incarnation of the worker process, `generation` the number of the configuration, both given by the
 supervisor. `seq` counts all frames of one incarnation but Hello: 1, 2, 3 …, never a gap. What comes from a
@@ -55,7 +56,8 @@ from checkers.kit.frames import (
     GRANT,
     HELLO,
     IDLE,
-    IDLE_JOBS_MAX,
+    JOBS_MAX,
+    LOOK,
     PROBE,
     REPORT,
     SENTINEL,
@@ -73,6 +75,7 @@ from checkers.kit.frames import (
     Hello,
     Histogram,
     Idle,
+    Look,
     Probe,
     Probed,
     Report,
@@ -90,7 +93,7 @@ __all__ = [
     "COUNTS_MAX",
     "DURATION_BUCKETS_S",
     "FAULTS_MAX",
-    "IDLE_JOBS_MAX",
+    "JOBS_MAX",
     "VERSION",
     "Ask",
     "AskState",
@@ -107,6 +110,7 @@ __all__ = [
     "Histogram",
     "Idle",
     "Job",
+    "Look",
     "Parcel",
     "Probe",
     "Probed",
@@ -126,6 +130,7 @@ __all__ = [
     "decode_from_worker",
     "encode",
     "idle_frames",
+    "look_frames",
     "state_frames",
 ]
 
@@ -148,6 +153,7 @@ _SENTINEL_FRAME = struct.Struct(">BBIIQIBd")  # … epoch generation seq job sta
 _PROBE_FRAME = struct.Struct(">BBII")  # … number job
 _ASSIGN_HEAD = struct.Struct(">BBIIHHH")  # … epoch generation part parts rate-max; JSON follows
 _IDLE_HEAD = struct.Struct(">BBBH")  # … idle, number of jobs; 32 bits of each follow
+_LOOK_HEAD = struct.Struct(">BBH")  # … number of jobs; 32 bits of each follow
 
 _ASSIGN_ROOM_BYTES = ASSIGN_FRAME_MAX_BYTES - _ASSIGN_HEAD.size - len(b"[]")
 
@@ -179,8 +185,8 @@ def encode(frame: Frame) -> bytes:
                 return _assign_out(frame, b",".join(encode_job(job).encode() for job in frame.jobs))
             case Probe():
                 return _PROBE_FRAME.pack(VERSION, PROBE, frame.number, frame.job)
-            case Idle():
-                return _encode_idle(frame)
+            case Idle() | Look():
+                return _encode_jobs(frame)
             case Probed() | SentinelTold():
                 return encode_probed(frame) if isinstance(frame, Probed) else _encode_sentinel(frame)
             case AskState() | Stop():
@@ -233,9 +239,12 @@ def decode_from_supervisor(data: bytes) -> FromSupervisor:
                 require_length("probe", data, _PROBE_FRAME.size)
                 return Probe(*_PROBE_FRAME.unpack(data)[2:])
             case 12:
-                return _decode_idle(data)
+                _, _, idle, number = _IDLE_HEAD.unpack_from(data)
+                return Idle(flag_in("idle", idle), _jobs_in("idle", data, _IDLE_HEAD.size, number))
+            case 14:
+                return Look(_jobs_in("look", data, _LOOK_HEAD.size, _LOOK_HEAD.unpack_from(data)[2]))
             case _:
-                raise WireError(f"frame: expected a type from the supervisor (5 to 7, 9, 10, 12), got {kind}")
+                raise WireError(f"frame: expected a type from the supervisor (5 to 7, 9, 10, 12, 14), got {kind}")
     except struct.error as error:
         raise WireError(f"frame of type {kind}: cut off after {len(data)} bytes") from error
 
@@ -257,8 +266,17 @@ def state_frames(epoch: int, generation: int, first_seq: int, entries: Sequence[
 
 def idle_frames(jobs: Sequence[int], *, idle: bool) -> list[Idle]:
     """Return the Idle frames that say so of all these jobs; none for none."""
-    starts = range(0, len(jobs), IDLE_JOBS_MAX)
-    return [Idle(idle, tuple(jobs[start : start + IDLE_JOBS_MAX])) for start in starts]
+    return [Idle(idle, some) for some in _by_frame(jobs)]
+
+
+def look_frames(jobs: Sequence[int]) -> list[Look]:
+    """Return the Look frames of all these jobs; none for none."""
+    return [Look(some) for some in _by_frame(jobs)]
+
+
+def _by_frame(jobs: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    for start in range(0, len(jobs), JOBS_MAX):
+        yield tuple(jobs[start : start + JOBS_MAX])
 
 
 class Parcel:
@@ -427,19 +445,21 @@ def _decode_assign(data: bytes) -> Assign:
     return frame
 
 
-def _encode_idle(frame: Idle) -> bytes:
-    if len(frame.jobs) > IDLE_JOBS_MAX:
-        raise WireError(f"idle: expected at most {IDLE_JOBS_MAX} jobs, got {len(frame.jobs)}")
-    head = _IDLE_HEAD.pack(VERSION, IDLE, frame.idle, len(frame.jobs))
-    return head + struct.pack(f">{len(frame.jobs)}I", *frame.jobs)
+def _encode_jobs(frame: Idle | Look) -> bytes:
+    jobs, number = frame.jobs, len(frame.jobs)
+    if number > JOBS_MAX:
+        raise WireError(f"{type(frame).__name__.lower()}: expected at most {JOBS_MAX} jobs, got {number}")
+    words = struct.pack(f">{number}I", *jobs)
+    if isinstance(frame, Idle):
+        return _IDLE_HEAD.pack(VERSION, IDLE, frame.idle, number) + words
+    return _LOOK_HEAD.pack(VERSION, LOOK, number) + words
 
 
-def _decode_idle(data: bytes) -> Idle:
-    _, _, idle, number = _IDLE_HEAD.unpack_from(data)
-    if number > IDLE_JOBS_MAX:
-        raise WireError(f"idle: expected at most {IDLE_JOBS_MAX} jobs, got {number}")
-    require_length("idle", data, _IDLE_HEAD.size + 4 * number)
-    return Idle(flag_in("idle", idle), struct.unpack_from(f">{number}I", data, _IDLE_HEAD.size))
+def _jobs_in(what: str, data: bytes, start: int, number: int) -> tuple[int, ...]:
+    if number > JOBS_MAX:
+        raise WireError(f"{what}: expected at most {JOBS_MAX} jobs, got {number}")
+    require_length(what, data, start + 4 * number)
+    return struct.unpack_from(f">{number}I", data, start)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import gc
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import trio
@@ -155,6 +155,7 @@ class Worker:
         self._parts: list[wire.Assign] = []
         self._runners: dict[str, Runner] = {}  # by what the job is
         self._numbers: dict[int, Runner] = {}  # by the job's
+        self._once_more: set[Runner] = set()  # what they look at became another while they looked
         self._waiting: dict[Runner, wire.ReportResult] = {}  # not sent yet, in the order of need
         self._looked: deque[tuple[wire.Probe, Seen]] = deque()  # as many as the supervisor asked for
         self._state_wanted = False
@@ -186,6 +187,8 @@ class Worker:
                     self._probe_beside(asked)
                 case wire.Idle() as word:
                     self._take_idle(word)
+                case wire.Look() as word:
+                    self._look_again(word.jobs)
                 case wire.Stop():
                     return
 
@@ -234,6 +237,7 @@ class Worker:
             gone.leave()
             gone.booking = NOWHERE
             self._waiting.pop(gone, None)
+            self._once_more.discard(gone)
         self._watched = {}
         if self._sentinels is not None:
             self._sentinels.assign([*self._runners.values()])
@@ -369,6 +373,9 @@ class Worker:
             runner.due = turns.due(verdict, runner.due, now, went_down=went_down)
         due = self._shedding.due(verdict, now, runner.due)
         due = runner.urgency.due(verdict, state.health, due, now, self._returns)
+        if runner in self._once_more:
+            self._once_more.discard(runner)
+            due = now
         runner.booking = self._spread.book(now, due - now, self._rng, movable=state.steady, instead_of=runner.booking)
         runner.due = runner.booking[0]
         if runner.sentinel is not None and self._sentinels is not None:
@@ -388,6 +395,19 @@ class Worker:
             runner.state.idle = word.idle
             if not word.idle:
                 self._hasten(runner, now, now + self._rng.uniform(0.0, runner.job.delay_loop))
+
+    def _look_again(self, jobs: Iterable[int]) -> None:
+        """What these jobs look at is another now: have them look at once, and those that look just now once more."""
+        now = trio.current_time()
+        for number in jobs:
+            runner = self._numbers.get(number)
+            if runner is None:
+                continue
+            if runner.booking is NOWHERE:
+                self._once_more.add(runner)
+            else:
+                self._hasten(runner, now, now)
+                runner.hurry()
 
     def _hasten(self, runner: Runner, now: float, due: float) -> None:
         """Have a job probed at `due` if that is earlier than it would be anyway."""

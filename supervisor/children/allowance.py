@@ -22,6 +22,9 @@ GAP_MIN_S = 0.05
 HASTENED_S = 1.0
 """A sentinel brings the next probe forward, and a server that left is looked at so often for a while (checkers.kit.urgency)."""
 
+LOOK_MIN_S = 0.1
+"""A file that changes again and again is looked at so often (supervisor.filenews)."""
+
 STATE_EVERY_S = 30.0
 """A full state has an entry for each job, about so often (kit.worker)."""
 
@@ -56,4 +59,6 @@ def gap_s(job: Job) -> float:
     gap = min(pause for pause in asked if pause is not None)
     if job.sentinel or job.fast_retry:
         gap = min(gap, HASTENED_S)
+    if job.type == "FILE_CHECK":
+        gap = min(gap, LOOK_MIN_S)
     return max(gap, GAP_MIN_S)

@@ -101,6 +101,7 @@ class CheckerWorker:
         self._assign = True
         self._told_idle: frozenset[int] = frozenset()  # what this incarnation was told last
         self._traffic_changed = False
+        self._look: dict[int, None] = {}  # jobs that are to look at once, and do not know yet
         self._something = trio.Event()  # to be sent
         self.greeted = trio.Event()
         """Set by the first greeting of all."""
@@ -116,6 +117,11 @@ class CheckerWorker:
     def traffic_changed(self) -> None:
         """Others are idle than before: tell the worker as soon as it listens. Returns at once."""
         self._traffic_changed = True
+        self._something.set()
+
+    def look(self, jobs: Iterable[int]) -> None:
+        """What these of its jobs look at has changed: have them look as soon as the worker listens. Returns at once."""
+        self._look.update(dict.fromkeys(jobs))
         self._something.set()
 
     def view(self, now: float) -> WorkerView:
@@ -186,6 +192,7 @@ class CheckerWorker:
         self._tell(self._fitness.ended())
         self._asking.clear()
         self._requests.clear()
+        self._look.clear()  # the successor looks at once by itself
         while self._granted:
             _close(self._granted.popleft()[2])
         self._places = trio.Semaphore(SOCKETS_MAX)
@@ -219,6 +226,9 @@ class CheckerWorker:
                     self._traffic_changed = False
                     for word in self._idle_words():
                         await link.send(wire.encode(word))
+                look, self._look = [*self._look], {}
+                for order in wire.look_frames([job for job in look if job in self._owned]):
+                    await link.send(wire.encode(order))
                 for number, asked in self._requests.unsent():
                     await link.send(wire.encode(wire.Probe(number, asked)))
                 while self._granted:

@@ -119,6 +119,15 @@ class CheckerPool:
         worker = next((one for one in self.workers if one.index == owner), None)
         return None if worker is None else await worker.probe(job)
 
+    def look(self, jobs: Iterable[int]) -> None:
+        """What these jobs look at has changed: have them look now. Returns at once."""
+        by_owner: dict[int, list[int]] = {}
+        for job in jobs:
+            by_owner.setdefault(self._owners.get(job, -1), []).append(job)
+        for worker in self.workers:
+            if worker.index in by_owner:
+                worker.look(by_owner[worker.index])
+
     def reassign(self) -> None:
         """The jobs changed: each worker is told of its own anew. Returns at once."""
         self._changed = True

@@ -27,7 +27,7 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 Signature: TypeAlias = "tuple[Any, ...]"
 
 FILE_EVERY_S = 1.0
-"""How often a FILE_CHECK looks at its file. Ours: keepalived is told by the kernel."""
+"""How often a FILE_CHECK looks at its file, beside each time that the kernel tells of it. Ours."""
 
 FIRST_CHECK_WITHIN_S = 2.0
 """With check_before_add, the default warm-up is at most this: no server serves before its first check, so that must not wait long."""

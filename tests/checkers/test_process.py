@@ -464,7 +464,7 @@ def test_a_supervisor_that_talks_nonsense_is_answered_by_an_end_with_a_reason() 
         status, said = worker.end()
         assert (status, said) == (
             70,
-            "checkers: frame: expected a type from the supervisor (5 to 7, 9, 10, 12), got 255\n",
+            "checkers: frame: expected a type from the supervisor (5 to 7, 9, 10, 12, 14), got 255\n",
         )
 
 

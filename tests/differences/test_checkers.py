@@ -134,7 +134,7 @@ def test_difference_ping_payload_is_random() -> None:
     assert first != second
 
 
-def test_difference_file_polled_every_second() -> None:
+def test_difference_file_is_also_read_every_second() -> None:
     text = "track_file load {\nfile /nowhere/load\n}\n"
     config = config_of(text + virtual_server(real_server("FILE_CHECK {", "track_file load", "}")))
     (spec,) = config.virtual_servers[0].real_servers[0].checks

@@ -120,6 +120,42 @@ def test_a_file_changes_the_weight_within_a_second_or_two_and_takes_the_server_d
     play(story, text, tmp_path)
 
 
+def test_a_file_of_which_the_kernel_tells_is_looked_at_at_once(tmp_path: Path) -> None:
+    files = "track_file switch {\nfile /run/switch\nweight 0\n}\n"
+    text = files + virtual_server(server(21, "FILE_CHECK {\ntrack_file switch\n}"), server(22))
+
+    async def story(world: World) -> None:
+        await world.later(3)
+        for turn in range(20):
+            world.files.write("/run/switch", "1")
+            await world.later(0.06)
+            assert world.weights() == {22: 10}, f"turn {turn}"
+            world.files.write("/run/switch", "0")
+            await world.later(0.06)
+            assert world.weights() == {21: 10, 22: 10}, f"turn {turn}"
+            await world.later(0.37)
+
+    play(story, text, tmp_path)
+
+
+def test_a_file_of_a_new_configuration_is_heard_of_and_one_that_nobody_watches_disturbs_nobody(tmp_path: Path) -> None:
+    one, other = ("track_file switch {\nfile /run/" + name + "\nweight 0\n}\n" for name in ("one", "other"))
+    rest = virtual_server(server(21, "FILE_CHECK {\ntrack_file switch\n}"), server(22))
+
+    async def story(world: World) -> None:
+        await world.later(3)
+        world.reload(other + rest)
+        await world.later(3)
+        world.files.write("/run/one", "1")
+        await world.later(3)
+        assert world.weights() == {21: 10, 22: 10}
+        world.files.write("/run/other", "1")
+        await world.later(0.06)
+        assert world.weights() == {22: 10}
+
+    play(story, one + rest, tmp_path)
+
+
 def test_a_host_that_answers_pings_no_more_leaves_the_table(tmp_path: Path) -> None:
     ping = "PING_CHECK {\nwarmup 0\nretry 1\n}"
     text = virtual_server(server(21, ping), server(22, ping))

@@ -14,6 +14,7 @@ from checkers.kit.api import Favours, Stream, Target
 from checkers.kit.favours import NO_FAVOURS
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Behaviour
+from tests.fakes.files import FakeFiles
 from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.programs import Behaviour as Program
 from tests.fakes.server import FakeServer
@@ -91,7 +92,7 @@ class Source:
 class Weather:
     """All sources. Every host is healthy, every script ends with 0, and every file says 0 until told otherwise."""
 
-    def __init__(self, network: WatchedNetwork, programs: dict[str, Program], files: dict[str, str]) -> None:
+    def __init__(self, network: WatchedNetwork, programs: dict[str, Program], files: FakeFiles) -> None:
         self._network = network
         self._programs = programs
         self._files = files
@@ -123,9 +124,12 @@ class Weather:
         self._programs[script_of(host)] = Program(math.inf, deaf=True) if never else Program(0.05, status)
 
     def say(self, host: int, path: str, value: int) -> None:
-        """A file says another number."""
+        """A file says another number; of every second one nobody tells."""
         self.source(FILE, host).turn(value)
-        self._files[path] = str(value)
+        if host % 2:
+            self._files.write(path, str(value))
+        else:
+            self._files[path] = str(value)
 
     def state_of(self, host: int) -> tuple[str | int, float]:
         """What a host does, and since when."""

@@ -47,6 +47,7 @@ from supervisor.statefolder import JOURNAL
 from supervisor.wiring import Supervisor
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.backend import FaultyBackend
+from tests.fakes.files import FakeFiles
 from tests.fakes.manager import FakeManager
 from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.paths import FakePaths
@@ -149,7 +150,7 @@ class World:
     gave_back: list[float] = field(default_factory=list)  # when it gave memory back
     poison: set[str] = field(default_factory=set)  # addresses that a worker dies of
     no_starts: set[int] = field(default_factory=set)  # workers that cannot be started now
-    files: dict[str, str] = field(default_factory=dict)  # path → first line
+    files: FakeFiles = field(default_factory=FakeFiles)
     store: FakeStore = field(default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp()))
     journal: FakeStore = field(
         default_factory=lambda: FakeStore(lambda: _wall_clock().timestamp(), Path("/var/lib/vipervisor") / JOURNAL)
@@ -252,6 +253,7 @@ class World:
             open_pipe=self.pipes.open,
             addresses=self._make_addresses,
             paths=self._make_paths,
+            files=self.files,
             deliver=self._deliver,
             load=self._load,
             log=self.log,

@@ -98,7 +98,8 @@ assigns = st.builds(
 grants = st.builds(wire.Grant, uint32, st.sampled_from(Ending), st.integers(0, 255), texts)
 probes = st.builds(wire.Probe, uint32, uint32)
 idles = st.builds(wire.Idle, st.booleans(), st.lists(uint32, max_size=50).map(tuple))
-from_supervisor = assigns | grants | probes | idles | st.just(wire.AskState()) | st.just(wire.Stop())
+looks = st.builds(wire.Look, st.lists(uint32, max_size=50).map(tuple))
+from_supervisor = assigns | grants | probes | idles | looks | st.just(wire.AskState()) | st.just(wire.Stop())
 
 
 PROBED = wire.Probed(1, 1, 1, 1, 1, None, None, (wire.Step(wire.StepKind.SENT, 0.5, "GET", 3),))

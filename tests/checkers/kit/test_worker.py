@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from checkers import tcp
 from checkers.kit import wire, worker
-from checkers.kit.api import Dialer, Health, Reason, Target, Verdict
+from checkers.kit.api import Dialer, Ending, Health, Reason, Target, Verdict
 from checkers.kit.link import MemoryLink, memory_link_pair
 from checkers.kit.options import Json
 from tests.fakes.behaviours import blackhole, hang, healthy, no_descriptor, refuse, slow, status, unreachable
@@ -513,3 +513,27 @@ def test_a_probe_on_request_of_a_job_that_is_gone_has_no_result() -> None:
     ((_, probed),) = run(story).of(wire.Probed)
     assert probed.result is None
     assert probed.generation == 2
+
+
+def test_a_job_that_is_to_look_does_so_at_once_and_one_that_looks_just_now_once_more() -> None:
+    async def story(supervisor: Supervisor) -> None:
+        async def grant(*, later_s: float = 0.0) -> None:
+            await trio.sleep(0.2)
+            ask = supervisor.of(wire.Ask)[-1][1]
+            await trio.sleep(later_s)
+            await supervisor.link.send(wire.encode(wire.Grant(ask.number, Ending.DONE, text="0")))
+
+        look = wire.encode(wire.Look((7, 1)))
+        options: dict[str, Json] = {"path": "/run/load", "factor": 1}
+        await supervisor.assign(job(type="FILE_CHECK", options=options, delay_loop=10.0))
+        await grant()
+        await trio.sleep(3)
+        await supervisor.link.send(look)
+        await trio.sleep(0.2)
+        await supervisor.link.send(look)
+        await grant(later_s=1.0)
+        await grant()
+        await trio.sleep(11)
+
+    asked_at = [at for at, _ in run(story).of(wire.Ask)]
+    assert asked_at == pytest.approx([0, 3.2, 4.6, 14.8], abs=0.2)

@@ -19,6 +19,7 @@ from checkers.kit.link import LinkError
 from supervisor.children.allowance import BURST, Allowance, gap_s
 from supervisor.children.checkers import SOCKETS_MAX
 from supervisor.children.favours import Granted
+from supervisor.filenews import REST_MIN_S
 from tests.supervisor.children.test_children import HELLO, JOB, Stage, play_exporter
 
 
@@ -27,6 +28,13 @@ def test_every_job_may_fail_at_every_probe_and_all_at_once(jobs: int, delay_s: f
     job = dataclasses.replace(JOB, delay_loop=delay_s, delay_before_retry=delay_s)
     allowance = Allowance([gap_s(job)] * jobs, 0.0)
     assert all(allowance.take(jobs + 1, number * delay_s) for number in range(50))
+
+
+def test_the_checks_of_a_file_that_never_rests_may_say_what_each_look_found() -> None:
+    job = dataclasses.replace(JOB, type="FILE_CHECK", delay_loop=1.0, delay_before_retry=1.0)
+    allowance = Allowance([gap_s(job)] * 10, 0.0)
+    asked_and_told = 2 * 10
+    assert all(allowance.take(asked_and_told, number * REST_MIN_S) for number in range(1000))
 
 
 def test_a_flood_is_beyond_it_however_slowly_it_began() -> None:

@@ -287,6 +287,18 @@ def test_a_worker_is_told_who_is_idle_when_that_changes_and_after_each_assignmen
     on_stage(part)
 
 
+def test_a_worker_is_told_at_once_which_of_its_jobs_are_to_look() -> None:
+    async def part(stage: Stage) -> None:
+        stage.given = [dataclasses.replace(JOB, id=number) for number in (1, 2, 3)]
+        await stage.hello()
+        await stage.theirs[0].receive()
+        stage.worker.look([3, 99])
+        stage.worker.look([1, 3])
+        assert wire.decode_from_supervisor(await stage.theirs[0].receive()) == wire.Look((3, 1))
+
+    on_stage(part)
+
+
 def test_an_answer_that_nobody_asked_for_ends_a_worker() -> None:
     async def part(stage: Stage) -> None:
         await stage.hello()
