@@ -2,8 +2,9 @@
 
 A scenario is a list of stages. A stage says what changes (which real servers live, what the file or a tracked file says) and how the
 table must be when nothing moves any more. All scenarios of a duel share two programs, Vipervisor and Debian's keepalived, each in a
-network namespace of its own with the same addresses. They take their stages together: change, one SIGHUP to each program if the file
-is another one, wait until both tables stand still, write down what was seen. The tests judge the record afterwards.
+network namespace of its own with the same addresses. They take their stages together: one SIGHUP to each program if the file
+is another one, then who lives and what other files say, wait until both tables stand still, write down what was seen. The tests judge
+the record afterwards.
 
 In the text of a scenario "%" stands for its own network: "%1" is the first real server, "%9" the sorry server, "%100" the virtual server,
 "%name" its name and "%%" where its files are: "%%.value" is the file that `files={"value": ...}` writes, "%%.said" what its scripts write.
@@ -19,10 +20,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from tests.kernel import lab
 from tests.kernel.sides import OURS, THEIRS, Side, Told
 
 Weights: TypeAlias = Mapping[int, int]
 """The weight of each destination by the last number of its address; no key: no destination."""
+
+RUNNER = "supervisor.runner.__main__"
+"""A program of ours that starts beside the first probes, on the one processor of a guest."""
 
 VIRTUAL, SORRY = 100, 9
 QUIET_S = 2.5
@@ -108,6 +113,7 @@ class Settled:
     theirs: Seen
     one_change: bool  # at most one real server was killed or started, or the file is another one
     reload: bool = False
+    starting_s: float = 0.0  # what it takes here to start what begins beside the first probes
 
 
 Record: TypeAlias = Mapping[str, Sequence[Settled]]
@@ -152,6 +158,8 @@ def play(scenarios: Sequence[Scenario], directory: Path, *, lane: str = "duel", 
     """
     length = max(len(scenario.stages) for scenario in scenarios)
     record: dict[str, list[Settled]] = {scenario.name: [] for scenario in scenarios}
+    starting_s = lab.cost_of_starting(RUNNER)
+    print(f"starting the runner of scripts takes {starting_s:.2f} s here")
     with ExitStack() as stack:
         sides = [stack.enter_context(_side(name, directory, lane, more)) for name in (OURS, THEIRS)]
         state = [_Scene(number, scenario) for number, scenario in enumerate(scenarios, start=1)]
@@ -160,7 +168,14 @@ def play(scenarios: Sequence[Scenario], directory: Path, *, lane: str = "duel", 
             for scene in state:
                 scene.enter(index)
             for side in sides:
-                _arrange(side, state, first=index == 0)
+                side.configure("\n".join(scene.text(side.place) for scene in state))
+                side.reload()
+            for side in sides:
+                side.reloaded()
+            for side in sides:
+                _arrange(side, state)
+                if index == 0:
+                    side.start()
             playing = [scene for scene in state if index < len(scene.scenario.stages)]
             _settle(sides, playing, begun, START_MAX_S if index == 0 else STAGE_MAX_S)
             print(f"stage {index} of {length} took {time.monotonic() - begun:.1f} s")
@@ -168,7 +183,9 @@ def play(scenarios: Sequence[Scenario], directory: Path, *, lane: str = "duel", 
                 side.look()
             for scene in playing:
                 ours, theirs = (_seen(side, scene, begun) for side in sides)
-                record[scene.scenario.name].append(Settled(scene.stage, ours, theirs, scene.one_change, scene.reload))
+                start = starting_s if index == 0 else 0.0
+                settled = Settled(scene.stage, ours, theirs, scene.one_change, scene.reload, start)
+                record[scene.scenario.name].append(settled)
             for side in sides:
                 side.forget_told()
         begun = time.monotonic()
@@ -244,19 +261,23 @@ def _side(name: str, directory: Path, lane: str, more: str) -> Iterator[Side]:
         side.close()
 
 
-def _arrange(side: Side, scenes: Sequence[_Scene], *, first: bool) -> None:
-    """Make the world of a stage for one program, then the file; tell it of another file."""
+def _arrange(side: Side, scenes: Sequence[_Scene]) -> None:
+    """Make the world of a stage for one program, which has the file of the stage already.
+
+    keepalived forgets in a reload what it noticed a moment before, and the mails of it: no scenario is to bring another one to that.
+    """
     answering = [
         (f"{scene.network}{number}", port) for scene in scenes for number in scene.alive for port in side.PORTS
     ]
     hanging = {f"{scene.network}{number}" for scene in scenes for number in scene.hanging}
+    files = [
+        (f"{scene.scenario.name}.{name}", scene.filled(content, side.place))
+        for scene in scenes
+        for name, content in scene.stage.files.items()
+    ]
     side.arrange(answering, hanging)
-    for scene in scenes:
-        for name, content in scene.stage.files.items():
-            side.write(f"{scene.scenario.name}.{name}", scene.filled(content, side.place))
-    side.configure("\n".join(scene.text(side.place) for scene in scenes))
-    if first:
-        side.start()
+    for name, content in files:
+        side.write(name, content)
 
 
 def _settle(sides: Sequence[Side], scenes: Sequence[_Scene], begun: float, within_s: float) -> None:

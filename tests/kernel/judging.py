@@ -31,7 +31,8 @@ def same_tables(scenario: Scenario, stages: Sequence[Settled]) -> None:
 def same_time(scenario: Scenario, stages: Sequence[Settled]) -> None:
     """Where both tables change to the same, the last change comes within one probe period of the other's.
 
-    At the start the time counts from when the program can check: our checkers are a process of their own, which starts after the table.
+    At the start the time counts from when the program can check: our checkers are a process of their own, which starts after the table,
+    and so is the runner of scripts, which starts beside their first probes.
     """
     late = [
         f"{settled.stage.what}: {_both(settled.ours.changed_after_s, settled.theirs.changed_after_s)}"
@@ -47,7 +48,11 @@ def _in_time(scenario: Scenario, settled: Settled) -> bool:
     if ours is None or theirs is None:
         return True
     more_s = scenario.check_s + (RELOAD_S if settled.reload else 0)
-    return -(scenario.period_s + THEIR_CLOCK_S + more_s) <= ours - theirs <= scenario.period_s + CLOCK_S + more_s
+    return (
+        -(scenario.period_s + THEIR_CLOCK_S + more_s)
+        <= ours - theirs
+        <= scenario.period_s + CLOCK_S + settled.starting_s + more_s
+    )
 
 
 def same_lines(scenario: Scenario, stages: Sequence[Settled]) -> None:

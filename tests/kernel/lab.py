@@ -69,6 +69,16 @@ def inside(namespace: str, work: Callable[[], _Result]) -> _Result:
     return outcome[0]
 
 
+def cost_of_starting(program: str) -> float:
+    """Return how many seconds a Python with one of our programs takes to start here, with nothing else to do."""
+    seconds = 0.0
+    for _ in range(2):  # the first time also fills the kernel's caches
+        begun = time.monotonic()
+        subprocess.run([sys.executable, "-c", f"import {program}"], check=True, cwd=ROOT)
+        seconds = time.monotonic() - begun
+    return seconds
+
+
 def wait_until(what: str, happened: Callable[[], object], within: float, every: float = 0.02) -> float:
     """Return the seconds until `happened()` was true. Raises TimeoutError, naming `what`, after `within` seconds."""
     begun = time.monotonic()

@@ -25,6 +25,9 @@ from tests.kernel.watch import Watch
 OURS, THEIRS = "vipervisor", "keepalived"
 
 STOP_MAX_S = 15.0
+RELOAD_MAX_S = 15.0
+RELOADED = {OURS: ('"config.loaded"', '"config.rejected"'), THEIRS: ("Reload complete",)}
+"""What each says in its log when a reload is over."""
 
 GLOBAL = """global_defs {{
   router_id LAB
@@ -55,7 +58,7 @@ class Told:
 
 
 class Side:
-    """Make it, `arrange` and `configure`, `start` it; `configure` again for a reload."""
+    """Make it, `configure` and `arrange`, `start` it; `configure` and `reload` later."""
 
     PORTS = (80, 81, WEB_PORT)
 
@@ -67,6 +70,8 @@ class Side:
         self._ours = name == OURS
         self._namespace = f"{lane}-{name}"
         self._file = place / "keepalived.conf"
+        self._is_new = False  # and its program does not know
+        self._reloads = int(self._ours)  # that its log is to tell of; ours says the same at the start
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
         Path("/run/netns").mkdir(exist_ok=True)
@@ -106,17 +111,32 @@ class Side:
             path.chmod(0o755)
 
     def configure(self, blocks: str) -> None:
-        """Write the file; when a running program's file is another one than before, ask for a reload."""
+        """Write the file."""
         text = self._head + blocks
-        if self._file.exists() and self._file.read_text() == text:
-            return
-        self._file.write_text(text)
-        if self._process is not None:
+        if not self._file.exists() or self._file.read_text() != text:
+            self._file.write_text(text)
+            self._is_new = True
+
+    def reload(self) -> None:
+        """Ask a running program for a reload when its file is another one than it was."""
+        if self._is_new and self._process is not None:
+            self._reloads += 1
             self._process.send_signal(signal.SIGHUP)
+        self._is_new = False
+
+    def reloaded(self) -> None:
+        """Wait until it said that it has taken the file, or refused it, or has ended of it; at the longest RELOAD_MAX_S."""
+        until = time.monotonic() + RELOAD_MAX_S
+        log = self.place / f"{self._name}.log"
+        while time.monotonic() < until and self._process is not None and self._process.poll() is None:
+            text = log.read_text()
+            if sum(text.count(word) for word in RELOADED[self._name]) >= self._reloads:
+                return
+            time.sleep(0.05)
 
     def start(self) -> None:
         """Start the program."""
-        place = self.place
+        place, self._is_new = self.place, False
         if self._ours:
             command = [sys.executable, "-m", "supervisor", "run", "-f", str(self._file), "--backend", "kernel"]
             command += ["--exporter", "off", "--log-format", "json", "--workers", "1"]

@@ -6,8 +6,6 @@ The tests are the chapters of one story and run in the order of this file: each 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.daemon import Daemon, is_alive, kill
-from tests.kernel.lab import ARTICLE, VIRTUAL, Lab, wait_until
+from tests.kernel.lab import ARTICLE, VIRTUAL, Lab, cost_of_starting, wait_until
 from tests.kernel.postbox import Postbox
 from tests.kernel.traffic import Clients
 from tests.kernel.wiretap import Wiretap
@@ -74,7 +72,7 @@ def world(directory: Path) -> Iterator[World]:
         postbox = Postbox(lab.clients)
         wiretap = Wiretap(lab.director)
         lab.start_all_web()
-        cost_s = {program: _cost_of_starting(program) for program in (SUPERVISOR, WORKER, EXPORTER)}
+        cost_s = {program: cost_of_starting(program) for program in (SUPERVISOR, WORKER, EXPORTER)}
         print("seconds that starting costs here:", {program: round(seconds, 2) for program, seconds in cost_s.items()})
         daemon = Daemon(lab, ARTICLE)
         wait_until("the virtual address answers", lambda: VIRTUAL_ADDRESS in lab.addresses(), within=30)
@@ -83,15 +81,6 @@ def world(directory: Path) -> Iterator[World]:
         clients.stop()
         wiretap.close()
         postbox.close()
-
-
-def _cost_of_starting(program: str) -> float:
-    seconds = 0.0
-    for _ in range(2):  # the first time also fills the kernel's caches
-        begun = time.monotonic()
-        subprocess.run([sys.executable, "-c", f"import {program}"], check=True)
-        seconds = time.monotonic() - begun
-    return seconds
 
 
 def test_at_the_start_both_servers_have_weight_one_and_both_serve(world: World) -> None:
