@@ -52,23 +52,23 @@ _HALF_DAYS = ("--hours", "12")
 """Two of them, side by side: 24 hours in all."""
 
 PLAN = (
-    Benchmark("noticing", 90, 22),
-    Benchmark("silent_death", 95, 18),
+    Benchmark("noticing", 90, 21),
+    Benchmark("silent_death", 95, 15),
     Benchmark("lossy_day", 100, 7, _HALF_DAYS),
     Benchmark("graceful_reload", 65, 13),
     Benchmark("sentinel_storm", 40, 8),
     Benchmark("punctuality", 115, 30),
-    Benchmark("scrape", 75, 17),
-    Benchmark("page", 35, 4),
-    Benchmark("verbs", 40, 7),
-    Benchmark("start_reload", 245, 18, _SIZES, ("--servers", "1000")),
+    Benchmark("scrape", 75, 16),
+    Benchmark("page", 35, 5),
+    Benchmark("verbs", 40, 8),
+    Benchmark("start_reload", 245, 17, _SIZES, ("--servers", "1000")),
     Benchmark(
         "memory", 68, 23, ("--rounds", "1", "--servers", "100", "10000"), ("--servers", "100", "2000", "--delay", "2")
     ),
-    Benchmark("kernel_writer", 40, 11),
-    Benchmark("noticing_kernel", 310, 25),
-    Benchmark("traffic_under_faults", 90, 20),
-    Benchmark("start_kernel", 40, 8, limited=True),
-    Benchmark("convergence", 235, 37, limited=True),
-    Benchmark("cpu_per_check", 115, 32, limited=True),
+    Benchmark("kernel_writer", 40, 15),
+    Benchmark("noticing_kernel", 310, 28),
+    Benchmark("traffic_under_faults", 90, 30),
+    Benchmark("start_kernel", 40, 7, limited=True),
+    Benchmark("convergence", 235, 24, limited=True),
+    Benchmark("cpu_per_check", 115, 33, limited=True),
 )
