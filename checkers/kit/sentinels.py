@@ -18,7 +18,7 @@ whose queue is full answers nobody who wants to connect, and not the next probe 
 
 After an end two looks follow, because a dying kernel may take a connection before the listener is gone (performance.md: 7 in 1,000): the
 sentinel is opened again after LOOKS_S, and the new one is itself the second look, for it is reset when the listener goes. A port
-that refuses then is a hint again, the stronger one.
+that refuses then is a hint again, the stronger one. Where all of them end soon, none is opened any more, and the last look is a probe.
 
 Nothing here may cost the probes anything. A sentinel is no task: what the network tells of it is queued, and at most NEWS_AT_ONCE are
 worked off between two turns of the loop; at most CONNECTING_MAX are being opened; none is opened beyond the descriptors that probes
@@ -52,6 +52,10 @@ from checkers.kit.watch import News, Watch
 
 LOOKS_S = (0.02, 0.1)
 """When to look after an end, in seconds from it. Ours: a process that is killed has closed all it had within some milliseconds."""
+
+LAST_LOOK_S = 1.0
+"""When one is given up because each ended soon, the server is probed once more after so long. Ours: a process with thousands of
+connections takes a second to die, and its port takes connections meanwhile."""
 
 LOOK_JITTER_S = 0.02
 """The first look comes so much later at most: a thousand ends at once are not a thousand connections at once."""
@@ -437,6 +441,7 @@ class Sentinels:
         sentinel.habit.ended(sentinel.age_s, well=standing)
         if sentinel.habit.pause_s:
             self._give_up(sentinel, SentinelState.CLOSED if standing else SentinelState.ENDS, sentinel.habit.pause_s)
+            self._set_alarm(sentinel, trio.current_time() + LAST_LOOK_S, Sentinels._look_for_the_last_time)
         elif standing:
             self._hold(sentinel)
         elif sentinel.held is not None:
@@ -444,6 +449,10 @@ class Sentinels:
         else:
             sentinel.phase = Phase.PLANNED
             self._queue_up(sentinel)
+
+    def _look_for_the_last_time(self, sentinel: Sentinel) -> None:
+        """The server that let none stand for long may have been dying."""
+        sentinel.hint(Hint.ENDED)
 
     def _dead(self, sentinel: Sentinel) -> None:
         """The port refuses: all jobs hear of it, nothing is tried until a probe succeeds, and who answers it may be somebody else."""

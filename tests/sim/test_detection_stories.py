@@ -19,6 +19,7 @@ from tests.sim.world import World, play
 
 HOSTS = (21, 22, 23, 24)
 LOOK_S = 0.02
+FAULTS_EACH = 8
 """How often a story looks at the table, and so how much too late it may see a change."""
 
 FAULTS: dict[str, Callable[[], Behaviour]] = {"refused": refuse, "silent": blackhole, "wrong": lambda: status(500)}
@@ -123,7 +124,7 @@ def a_world(seed: int, folder: Path, notes: Notes) -> None:
             world.network.server(f"192.168.100.{host}", 80).places = rng.choice([1, 2, math.inf, math.inf])
         servers = {int(one.endpoint.address) & 255: one for one in world.config().virtual_servers[0].real_servers}
         await trio.sleep(60)
-        for _ in range(4):
+        for _ in range(FAULTS_EACH):
             await a_fault(world, rng, servers, notes)
 
     play(story, a_file(rng), folder, seed=seed, workers=rng.choice([1, 2]))

@@ -187,6 +187,24 @@ def test_the_listener_that_dies_a_moment_after_its_connections_is_found_by_the_s
     assert down < 0.2
 
 
+def test_a_server_that_takes_half_a_second_to_die_and_ends_every_connection_meanwhile_is_found_by_the_last_look() -> (
+    None
+):
+    async def story(scene: Scene) -> None:
+        await scene.assign(tcp())
+        scene.server.behaviour = close_at_once()
+        scene.server.close_idle()
+        await trio.sleep(0.8)
+        scene.server.behaviour = refuse()
+        await trio.sleep(5)
+
+    scene = run(story)
+    down = scene.down_after()
+    assert down is not None
+    assert 0.8 < down < 1.5
+    assert scene.server.connections < 20
+
+
 def test_a_probe_that_met_a_reset_does_not_wait_for_its_retry_when_the_port_refuses() -> None:
     async def story(scene: Scene) -> None:
         await scene.assign(job())
