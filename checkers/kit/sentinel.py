@@ -21,13 +21,18 @@ LIMIT_MAX_S = 2.0
 
 
 class Phase(enum.Enum):
-    """Where a sentinel is. ABSENT: until a probe succeeds. LOOKING: it has ended, and nobody knows why. RELEASED: its trial shows why."""
+    """Where a sentinel is.
+
+    ABSENT: until a probe succeeds. LOOKING: it has ended, and nobody knows why. REOPENING: nor did the second look tell; the next one is
+    being opened. RELEASED: its trial shows why.
+    """
 
     ABSENT = "absent"
     PLANNED = "planned"
     OPENING = "opening"
     HELD = "held"
     LOOKING = "looking"
+    REOPENING = "reopening"
     RELEASED = "released"
 
 

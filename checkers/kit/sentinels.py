@@ -18,7 +18,7 @@ whose queue is full answers nobody who wants to connect, and not the next probe 
 
 After an end two looks follow, because a dying kernel may take a connection before the listener is gone (performance.md: 7 in 1,000): the
 sentinel is opened again after LOOKS_S, and the new one is itself the second look, for it is reset when the listener goes. A port
-that refuses then is a hint again, the stronger one. Where all of them end soon, none is opened any more, and the last look is a probe.
+that refuses then is a hint again, the stronger one. Where none stands for long, or none can be opened, the last look is a probe.
 
 Nothing here may cost the probes anything. A sentinel is no task: what the network tells of it is queued, and at most NEWS_AT_ONCE are
 worked off between two turns of the loop; at most CONNECTING_MAX are being opened; none is opened beyond the descriptors that probes
@@ -54,8 +54,8 @@ LOOKS_S = (0.02, 0.1)
 """When to look after an end, in seconds from it. Ours: a process that is killed has closed all it had within some milliseconds."""
 
 LAST_LOOK_S = 1.0
-"""When one is given up because each ended soon, the server is probed once more after so long. Ours: a process with thousands of
-connections takes a second to die, and its port takes connections meanwhile."""
+"""When no new one stands, the server is probed once more after so long. Ours: a process with thousands of connections takes a second to
+die, and its port takes connections meanwhile."""
 
 LOOK_JITTER_S = 0.02
 """The first look comes so much later at most: a thousand ends at once are not a thousand connections at once."""
@@ -288,7 +288,7 @@ class Sentinels:
             if not self._queue or not self._has_place():
                 return
             sentinel = self._queue.popleft()
-            if sentinel.held is None and sentinel.phase in {Phase.PLANNED, Phase.LOOKING}:
+            if sentinel.held is None and sentinel.phase in {Phase.PLANNED, Phase.LOOKING, Phase.REOPENING}:
                 self._begin(sentinel)
 
     def _has_place(self) -> bool:
@@ -338,8 +338,11 @@ class Sentinels:
                 pause_s = LOOKS_S[0] + self._rng.uniform(0.0, LOOK_JITTER_S)
                 self._set_alarm(sentinel, trio.current_time() + pause_s, Sentinels._look)
                 sentinel.hint(Hint.ENDED)
-            case News.ENDED if sentinel.phase is Phase.LOOKING:
+            case News.ENDED | News.FAILED if sentinel.phase is Phase.LOOKING:
                 sentinel.hint(Hint.ENDED)  # the second look is to come
+            case News.ENDED | News.FAILED if sentinel.phase is Phase.REOPENING:
+                self._absent(sentinel)
+                self._plan_last_look(sentinel)
             case News.LOST if sentinel.phase is Phase.HELD:
                 self._ended += 1
                 sentinel.room.unknown()
@@ -356,7 +359,7 @@ class Sentinels:
     def _connected(self, sentinel: Sentinel) -> None:
         sentinel.connected_at = trio.current_time()
         self._opening -= 1
-        if sentinel.phase is Phase.OPENING:
+        if sentinel.phase in {Phase.OPENING, Phase.REOPENING}:
             self._hold(sentinel)
 
     def _hold(self, sentinel: Sentinel) -> None:
@@ -441,17 +444,19 @@ class Sentinels:
         sentinel.habit.ended(sentinel.age_s, well=standing)
         if sentinel.habit.pause_s:
             self._give_up(sentinel, SentinelState.CLOSED if standing else SentinelState.ENDS, sentinel.habit.pause_s)
-            self._set_alarm(sentinel, trio.current_time() + LAST_LOOK_S, Sentinels._look_for_the_last_time)
+            self._plan_last_look(sentinel)
         elif standing:
             self._hold(sentinel)
-        elif sentinel.held is not None:
-            sentinel.phase = Phase.OPENING
         else:
-            sentinel.phase = Phase.PLANNED
-            self._queue_up(sentinel)
+            sentinel.phase = Phase.REOPENING
+            if sentinel.held is None:
+                self._queue_up(sentinel)
+
+    def _plan_last_look(self, sentinel: Sentinel) -> None:
+        """The server that let none stand may be dying: have it probed once more."""
+        self._set_alarm(sentinel, trio.current_time() + LAST_LOOK_S, Sentinels._look_for_the_last_time)
 
     def _look_for_the_last_time(self, sentinel: Sentinel) -> None:
-        """The server that let none stand for long may have been dying."""
         sentinel.hint(Hint.ENDED)
 
     def _dead(self, sentinel: Sentinel) -> None:

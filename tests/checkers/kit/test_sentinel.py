@@ -31,6 +31,7 @@ from tests.fakes.behaviours import (
     refuse,
     reset,
     status,
+    unreachable,
 )
 from tests.fakes.network import FakeDialer, FakeNetwork
 from tests.fakes.server import FakeServer
@@ -203,6 +204,25 @@ def test_a_server_that_takes_half_a_second_to_die_and_ends_every_connection_mean
     assert down is not None
     assert 0.8 < down < 1.5
     assert scene.server.connections < 20
+
+
+def test_a_server_whose_sentinel_cannot_be_opened_again_is_probed_at_once_and_once_more() -> None:
+    """The first probe is still taken; then a dying kernel neither takes nor refuses a connection."""
+
+    async def story(scene: Scene) -> None:
+        await scene.assign(tcp())
+        scene.server.close_idle()
+        await trio.sleep(0.01)
+        scene.server.behaviour = unreachable()
+        await trio.sleep(0.1)
+        scene.server.behaviour = refuse()
+        await trio.sleep(10)
+
+    scene = run(story)
+    assert [reason for _, _, reason in scene.reports()][0] == "L4CON"
+    down = scene.down_after()
+    assert down is not None
+    assert down < 5.0
 
 
 def test_a_probe_that_met_a_reset_does_not_wait_for_its_retry_when_the_port_refuses() -> None:
