@@ -219,7 +219,7 @@ def test_a_server_whose_sentinel_cannot_be_opened_again_is_probed_at_once_and_on
         await trio.sleep(10)
 
     scene = run(story)
-    assert [reason for _, _, reason in scene.reports()][0] == "L4CON"
+    assert next(reason for _, _, reason in scene.reports()) == "L4CON"
     down = scene.down_after()
     assert down is not None
     assert down < 5.0
