@@ -105,11 +105,11 @@ class Lookout:
     """Watches over some files from now on. `missing` tells that not all of their folders are watched."""
 
     def __init__(self, files: Iterable[str]) -> None:
-        self.missing = False
         self._files = tuple(files)
         self._watches: dict[int, dict[bytes, list[str]]] = {}
         self._descriptor = _libc.inotify_init1(_CLOEXEC_NONBLOCK)
-        for folder, names in _by_folder(self._files).items():
+        folders, self.missing = _by_folder(self._files)
+        for folder, names in folders.items():
             watch = _libc.inotify_add_watch(self._descriptor, folder, _NEWS) if self._descriptor >= 0 else -1
             if watch < 0:
                 self.missing = True
@@ -147,14 +147,20 @@ class Lookout:
             os.close(self._descriptor)
 
 
-def _by_folder(files: Iterable[str]) -> Mapping[bytes, Mapping[bytes, list[str]]]:
-    """Return, by folder and by name in it, the files that are meant: where they stand, and where they lead to."""
+def _by_folder(files: Iterable[str]) -> tuple[Mapping[bytes, Mapping[bytes, list[str]]], bool]:
+    """Return, by folder and by name in it, the files that are meant (where they stand and lead to); and whether one is missing."""
     folders: dict[bytes, dict[bytes, list[str]]] = {}
+    missing = False
     for file in files:
-        for path in {Path(file).absolute(), Path(file).resolve()}:
+        try:
+            paths = {Path(file).absolute(), Path(os.path.realpath(file))}
+        except (OSError, ValueError):  # no working directory any more; a name that no file can have
+            missing = True
+            continue
+        for path in paths:
             folder = folders.setdefault(os.fsencode(path.parent), {})
             folder.setdefault(os.fsencode(path.name), []).append(file)
-    return folders
+    return folders, missing
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -100,6 +100,19 @@ def test_a_file_that_is_not_there_yet_is_heard_of_when_it_comes(tmp_path: Path) 
     listen(lambda: (str(tmp_path / "load"),), part)
 
 
+def test_names_that_lead_nowhere_or_cannot_be_leave_the_others_watched(tmp_path: Path) -> None:
+    loop, good = tmp_path / "loop", tmp_path / "load"
+    loop.symlink_to(loop)
+
+    async def part(_port: KernelFiles, heard: Heard) -> None:
+        good.write_text("1\n")
+        assert await heard.next() == (str(good),)
+        loop.unlink()
+        assert await heard.next() == (str(loop),)
+
+    listen(lambda: (str(loop), "/nowhere/\0", str(good)), part)
+
+
 def test_other_files_are_watched_after_a_new_configuration_and_the_old_ones_no_more(tmp_path: Path) -> None:
     wanted = [str(tmp_path / "one")]
 
