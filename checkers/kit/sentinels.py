@@ -18,7 +18,7 @@ whose queue is full answers nobody who wants to connect, and not the next probe 
 
 After an end two looks follow, because a dying kernel may take a connection before the listener is gone (performance.md: 7 in 1,000): the
 sentinel is opened again after LOOKS_S, and the new one is itself the second look, for it is reset when the listener goes. A port
-that refuses then is a hint again, the stronger one. Where none stands for long, or none can be opened, the last look is a probe.
+that refuses then is a hint again, the stronger one. Where none stands or can be opened, the last look is a probe.
 
 Nothing here may cost the probes anything. A sentinel is no task: what the network tells of it is queued, and at most NEWS_AT_ONCE are
 worked off between two turns of the loop; at most CONNECTING_MAX are being opened; none is opened beyond the descriptors that probes
@@ -444,7 +444,8 @@ class Sentinels:
         sentinel.habit.ended(sentinel.age_s, well=standing)
         if sentinel.habit.pause_s:
             self._give_up(sentinel, SentinelState.CLOSED if standing else SentinelState.ENDS, sentinel.habit.pause_s)
-            self._plan_last_look(sentinel)
+            if not standing:
+                self._plan_last_look(sentinel)
         elif standing:
             self._hold(sentinel)
         else:
