@@ -112,6 +112,7 @@ class Oracles:
             f"says {line['event']} {line.get('real_server', line.get('virtual_server', ''))} {line.get('to', '')}"
         )
         self._telling.the_log_is_no_flood(line)
+        self.table.nobody_milder_was_left_out()
         match line["event"]:
             case "real_server.state_changed":
                 self._telling.each_change_is_told_once_and_in_turn(line)
@@ -215,6 +216,7 @@ class Oracles:
     async def end(self) -> None:
         """All faults are over: look at everything, and then see that it stays quiet."""
         await self.calm()
+        self.table.nobody_milder_was_left_out()
         if not self.diary.violations:
             await self.it_is_quiet_when_nothing_happens()
 

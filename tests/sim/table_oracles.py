@@ -43,6 +43,8 @@ class TableOracles:
         self._excused_until = -math.inf
         self._meddled: dict[ServiceKey, float] = {}  # until when drift there may be somebody else's work
         self._foreign_until = -math.inf  # what somebody else did may not have been seen yet
+        self._left_out: dict[tuple[str, str], tuple[float, str]] = {}  # who should have been held, and since when
+        self._held_at, self._held_now = -math.inf, set[tuple[str, str]]()  # who was held at one stroke
 
     # -- what others do ---------------------------------------------------------------------------------------------
 
@@ -131,8 +133,15 @@ class TableOracles:
             self._meddled[key] = min(self._meddled[key], now + MEDDLED_MAX_S)
 
     def the_mildest_is_held(self, line: dict[str, Any]) -> None:
-        """Where the guard begins to hold a server, none that would do as well, fails less badly and has done so for a while is left out."""
-        stage, known = self._stage, self._known
+        """Where the guard begins to hold a server, none that would do as well, fails less badly and has done so for a while is left out.
+
+        All that it begins to hold at one stroke are told one after another: who is left out is known a moment later.
+        """
+        stage, known, now = self._stage, self._known, trio.current_time()
+        if now != self._held_at:
+            self._held_at, self._held_now = now, set()
+        self._held_now.add((line["virtual_server"], line["real_server"]))
+        self._left_out.pop((line["virtual_server"], line["real_server"]), None)
         pools = [(key, pool) for key, pool in stage.site.services() if str(key) == line["virtual_server"]]
         if line["held_by"] != "guard" or known.blames_itself or not pools:
             return
@@ -148,8 +157,10 @@ class TableOracles:
         serving = {endpoint for endpoint, d in service.destinations.items() if d.weight} if service else set()
         for other in pool.servers:
             names = [pool.check_key(other.host, plan) for plan in other.checks]
-            settled = all(known.said_at(name) < trio.current_time() - SLACK_S for name in names)
+            settled = all(known.said_at(name) < now - SLACK_S for name in names)
             if other.endpoint in serving or worth_of(pool.min_healthy, other.weight) != worth or not settled:
+                continue
+            if (str(key), str(other.endpoint)) in self._held_now:
                 continue
             if stage.wish_of(key, other.endpoint) or any(name.dynamic or name.factor for name in names):
                 continue
@@ -157,9 +168,15 @@ class TableOracles:
             down = any(isinstance(level, Level) and not level.up for level in levels)
             proven, milder = known.appraise(key, pool, other)
             if down and proven and milder is not None and milder < min(bad, UNREACHABLE):
-                self._diary.say(
-                    "the_mildest_is_held", f"{key}: {held.endpoint} ({bad}) and not {other.endpoint} ({milder})"
-                )
+                text = f"{key}: {held.endpoint} ({bad}) and not {other.endpoint} ({milder})"
+                self._left_out[str(key), str(other.endpoint)] = now, text
+
+    def nobody_milder_was_left_out(self) -> None:
+        """Say what was found at an earlier moment and not explained by another line of that moment."""
+        for who, (at, text) in [*self._left_out.items()]:
+            if at < trio.current_time():
+                del self._left_out[who]
+                self._diary.say("the_mildest_is_held", text)
 
     # -- moments of rest --------------------------------------------------------------------------------------------
 
