@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from checkers.kit.job import Job
+from supervisor.filenews import REST_MIN_S
 
 BASE_PER_S = 20.0
 """For beats, and for what comes with each start. Ours: a beat a second, 20 times over."""
@@ -21,9 +22,6 @@ GAP_MIN_S = 0.05
 
 HASTENED_S = 1.0
 """A sentinel brings the next probe forward, and a server that left is looked at so often for a while (checkers.kit.urgency)."""
-
-LOOK_MIN_S = 0.1
-"""A file that changes again and again is looked at so often (supervisor.filenews)."""
 
 STATE_EVERY_S = 30.0
 """A full state has an entry for each job, about so often (kit.worker)."""
@@ -60,5 +58,5 @@ def gap_s(job: Job) -> float:
     if job.sentinel or job.fast_retry:
         gap = min(gap, HASTENED_S)
     if job.type == "FILE_CHECK":
-        gap = min(gap, LOOK_MIN_S)
+        gap = min(gap, REST_MIN_S)  # of news of its file
     return max(gap, GAP_MIN_S)
