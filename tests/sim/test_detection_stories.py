@@ -19,8 +19,9 @@ from tests.sim.world import World, play
 
 HOSTS = (21, 22, 23, 24)
 LOOK_S = 0.02
-FAULTS_EACH = 8
 """How often a story looks at the table, and so how much too late it may see a change."""
+FAULTS_EACH = 8
+"""Faults of one world: so many that each kind comes close to its bound somewhere."""
 
 FAULTS: dict[str, Callable[[], Behaviour]] = {"refused": refuse, "silent": blackhole, "wrong": lambda: status(500)}
 
